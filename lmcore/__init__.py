@@ -1,0 +1,11 @@
+"""Small language models from scratch: tokenizer, model, optimizer, training, generation."""
+
+from lmcore.bpe import train_bpe
+from lmcore.model import GPT, ModelConfig
+from lmcore.sample import generate
+from lmcore.tokenizer import Tokenizer
+from lmcore.train import Runtime, TrainConfig, train
+
+__all__ = [
+    "GPT", "ModelConfig", "Runtime", "Tokenizer", "TrainConfig", "generate", "train", "train_bpe",
+]  # fmt: skip

@@ -1,0 +1,105 @@
+"""The state of a training run in one safetensors file: nothing in it can run code when loaded."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lmcore.records import whole_file
+
+KEEP = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come; elapsed_s counts training alone."""
+
+    step: int
+    elapsed_s: float
+    precision: str
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{i}.{k}": v for i, kept in state.items() for k, v in kept.items()}
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> Path:
+    """Write model, optimizer and random states after progress.step steps; return the file's path.
+
+    The newest KEEP checkpoints stay, older ones are deleted once the new one is whole.
+    """
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= _optimizer_tensors(optimizer) | {"random.cpu": torch.get_rng_state()}
+    if next(model.parameters()).is_cuda:
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"progress": json.dumps(vars(progress)), "checksum": _checksum(tensors)}
+    path = folder / f"step{progress.step:07d}.safetensors"
+    with whole_file(path) as beside:
+        save_file(tensors, beside, metadata)
+    for old in sorted(folder.glob("step*.safetensors"))[:-KEEP]:
+        old.unlink()
+    return path
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put model, optimizer and random states back to where they were when path was written.
+
+    Raises:
+        ValueError: the file is damaged, or belongs to a model of another shape.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, tensors = (
+                file.metadata(),
+                {name: file.get_tensor(name) for name in file.keys()},
+            )
+        progress = Progress(**json.loads(metadata["progress"]))
+        intact = metadata["checksum"] == _checksum(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}){_other_checkpoint(path)}") from None
+    if not intact:
+        raise ValueError(f"{path} is damaged (its checksum differs){_other_checkpoint(path)}")
+    weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    if own != {name: value.shape for name, value in weights.items()}:
+        raise ValueError(f"{path} holds a model of another shape than the one to be restored")
+    model.load_state_dict(weights)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and next(model.parameters()).is_cuda:
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return progress
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint in folder, if there is one."""
+    return max(folder.glob("step*.safetensors"), default=None)
+
+
+def _other_checkpoint(path: Path) -> str:
+    others = [p for p in path.parent.glob("step*.safetensors") if p.name < path.name]
+    if others:
+        return f": delete it to go on from {max(others).name}"
+    return ": delete it to start this run again"

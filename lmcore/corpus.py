@@ -1,0 +1,199 @@
+"""Where titles come from: the hub, a local file, or a grammar whose entropy is known.
+
+All three end the same way: one seeded shuffle, fixed splits, one tokenizer, three token files.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lmcore import grammar
+from lmcore.records import write_json
+from lmcore.tokenizer import Tokenizer
+from lmcore.tokens import Tokens, load_tokens, write_tokens
+
+HUB_DATASET = "julien040/hacker-news-posts"
+HUB_REVISION = "9e21b0f3c36bd7ce50b741ce966297a7f73cae38"
+END = "<eos>"
+SPECIAL_TOKENS = ("<pad>", END, "<unk>")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Which titles, how they are split, and the size of the vocabulary learned from them."""
+
+    source: Literal["headlines", "generated"] = "headlines"
+    n_titles: int = 100_000
+    n_test_titles: int = 10_000
+    validation_fraction: float = 0.10
+    seed: int = 1337
+    vocab_size: int = 16_000
+
+    def __post_init__(self):
+        if self.source not in ("headlines", "generated"):
+            raise ValueError(f"source must be headlines or generated, not {self.source!r}")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction {self.validation_fraction} is outside (0, 1)")
+        if min(self.n_train_titles, self.n_titles - self.n_train_titles, self.n_test_titles) < 1:
+            raise ValueError(f"n_titles {self.n_titles} leaves a split without a title")
+
+    @property
+    def n_train_titles(self) -> int:
+        """Titles to train on; the rest of n_titles validate."""
+        return int(self.n_titles * (1 - self.validation_fraction))
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Tokenized splits, the tokenizer that made them, and where their text came from."""
+
+    tokenizer: Tokenizer
+    train: Tokens
+    validation: Tokens
+    test: Tokens
+    origin: dict[str, str | int]
+
+    @property
+    def end_id(self) -> int:
+        """The id of <eos>, which closes every title."""
+        return self.tokenizer.special_tokens[END]
+
+
+def joined(titles: Sequence[str]) -> str:
+    """Return the text that characters and bytes are counted on: every title closed by <eos>."""
+    return "".join(title + END for title in titles)
+
+
+def read_titles(path: Path) -> list[str]:
+    """Return the lines of a local file, one title each, blank ones left out.
+
+    Raises:
+        ValueError: the file is missing, empty or not UTF-8; the message names it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise ValueError(f"{path} is not there; it should be a file of one title a line") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}): "
+            "convert it, for example with iconv -t utf-8"
+        ) from None
+    titles = [line.strip() for line in text.split("\n") if line.strip()]
+    if not titles:
+        raise ValueError(f"{path} is empty; it should hold one title a line")
+    return titles
+
+
+def local_file(data: Path | None) -> Path | None:
+    """Return the local headlines file that the setting names, if it names any.
+
+    The setting is `data`, or else the variable LMCORE_DATA: a file, or a folder that holds
+    headlines.txt.
+    """
+    named = data or (Path(os.environ["LMCORE_DATA"]) if os.environ.get("LMCORE_DATA") else None)
+    return named / "headlines.txt" if named and named.is_dir() else named
+
+
+def hub_titles() -> list[str]:
+    """Return the titles of the challenge's data set at its pinned revision, fetched if need be.
+
+    Raises:
+        ValueError: the library or the network is missing; the message names both ways out.
+    """
+    way_out = (
+        "give a file of one title a line with --data PATH (or LMCORE_DATA), "
+        "or connect to the internet to fetch the hub data set"
+    )
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"no local headlines, and `datasets` is not installed: {way_out} "
+            "after pip install 'lmcore[data]'"
+        ) from None
+    try:
+        rows = datasets.load_dataset(HUB_DATASET, revision=HUB_REVISION, split="train")
+    except (OSError, ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
+        reason = type(error).__name__
+        raise ValueError(
+            f"no local headlines, and {HUB_DATASET} cannot be fetched ({reason}): {way_out}"
+        ) from None
+    return [(title or "").strip() for title in rows["title"]]
+
+
+def split_titles(titles: Sequence[str], config: CorpusConfig) -> dict[str, list[str]]:
+    """Return the train, validation and test titles: one seeded shuffle, cut at fixed places.
+
+    The shuffle is the one `datasets` does with the same seed. Test titles come from beyond the
+    first n_titles, which the challenge never touches.
+
+    Raises:
+        ValueError: there are too few titles for the three splits.
+    """
+    needed = config.n_titles + config.n_test_titles
+    if len(titles) < needed:
+        raise ValueError(
+            f"{len(titles):,} titles are too few: the splits take {config.n_titles:,} "
+            f"and {config.n_test_titles:,} for the test; lower n_titles or bring more text"
+        )
+    order = np.random.default_rng(config.seed).permutation(len(titles))[:needed]
+    chosen = [titles[i] for i in order]
+    cuts = (0, config.n_train_titles, config.n_titles, needed)
+    return {
+        name: chosen[start:stop] for name, start, stop in zip(SPLITS, cuts, cuts[1:], strict=False)
+    }
+
+
+def titles_of(config: CorpusConfig, data: Path | None) -> tuple[list[str], str]:
+    """Return the titles that config asks for, and in words where they came from."""
+    if config.source == "generated":
+        n = config.n_titles + config.n_test_titles
+        return grammar.titles(n, config.seed), "generated from the grammar of known entropy"
+    path = local_file(data)
+    if path:
+        return read_titles(path), f"local file {path.name}"
+    return hub_titles(), f"{HUB_DATASET} at {HUB_REVISION}"
+
+
+def prepare(
+    config: CorpusConfig, cache: Path, data: Path | None = None, progress: bool = False
+) -> Corpus:
+    """Return the corpus of config, made once and kept in cache under a hash of config and text.
+
+    The tokenizer is trained on train and validation titles, as the challenge does; every title
+    is encoded with a blank before it, so that its first word is a word like any other.
+
+    Raises:
+        ValueError: text is missing, too short or damaged; see the functions above.
+    """
+    titles, words = titles_of(config, data)
+    splits = split_titles(titles, config)
+    text_hash = hashlib.sha256(joined(sum(splits.values(), [])).encode()).hexdigest()
+    key = hashlib.sha256((json.dumps(asdict(config)) + text_hash).encode()).hexdigest()[:16]
+    folder = cache / f"{config.source}-{key}"
+    if not (folder / "corpus.json").exists():
+        known = [f" {title}" for name in SPLITS[:2] for title in splits[name]]
+        tokenizer = Tokenizer.train(known, config.vocab_size, SPECIAL_TOKENS, progress=progress)
+        tokenizer.save(folder)
+        for name, part in splits.items():
+            ids = tokenizer.encode_documents((f" {title}" for title in part), END)
+            write_tokens(folder / f"{name}.npy", ids, joined(part), tokenizer)
+        write_json(folder / "corpus.json", {"config": asdict(config), "text_sha256": text_hash})
+    tokenizer = Tokenizer.load(folder)
+    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer) for name in SPLITS}
+    origin = {
+        "titles": words,
+        "text_sha256": text_hash,
+        "tokenizer": tokenizer.fingerprint,
+        **{f"{name}_tokens": parts[name].info.n_tokens for name in SPLITS},
+        **{f"{name}_characters": parts[name].info.characters for name in SPLITS},
+    }
+    return Corpus(tokenizer, *parts.values(), origin)

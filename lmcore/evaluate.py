@@ -1,0 +1,115 @@
+"""Scores of a model on fixed tokens, each of them scored exactly once."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmcore.model import GPT
+from lmcore.tokens import Tokens, scoring_windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Sums over scored tokens, from which every rate follows.
+
+    Of all the text's tokens `n_tokens` were scored, so coverage is 1.0 for the house metric and
+    less for the challenge's.
+    """
+
+    nats: float
+    n_tokens: int
+    of_tokens: int
+    characters: int
+    bytes: int
+    n_correct: int
+    n_end_predicted: int
+    n_end: int
+
+    @property
+    def loss(self) -> float:
+        """Nats per token; not to be compared between tokenizers."""
+        return self.nats / self.n_tokens
+
+    @property
+    def nats_per_character(self) -> float:
+        """Nats over the characters of the whole text, <eos> counted as its five."""
+        return self.nats / self.characters
+
+    @property
+    def bpb(self) -> float:
+        """Bits over the UTF-8 bytes of the whole text."""
+        return self.nats / math.log(2) / self.bytes
+
+    @property
+    def coverage(self) -> float:
+        """The share of the text's tokens that were scored."""
+        return self.n_tokens / self.of_tokens
+
+
+def token_nats(
+    model: GPT, windows: Iterable[tuple[Tensor, Tensor]], rows: int = 2048
+) -> tuple[Float[Tensor, "tokens"], Int[Tensor, "tokens"]]:
+    """Return each target's cross-entropy in nats and the id thought most likely in its place.
+
+    Windows are (x, y) pairs. The model is set to evaluation for the time being; at most rows
+    rows of logits are held.
+    """
+    was_training = model.training
+    model.eval()
+    weight = model.token_embedding.weight
+    nats, best = [], []
+    with torch.no_grad():
+        for x, y in windows:
+            hidden = model.hidden(x.to(weight.device)).flatten(0, 1)
+            targets = y.to(weight.device).flatten()
+            for part, target in zip(hidden.split(rows), targets.split(rows), strict=True):
+                logits = F.linear(part, weight)
+                nats.append(F.cross_entropy(logits.float(), target, reduction="none"))
+                best.append(logits.argmax(-1))
+    model.train(was_training)
+    return torch.cat(nats).double().cpu(), torch.cat(best).cpu()
+
+
+def score(model: GPT, tokens: Tokens, end_id: int) -> Score:
+    """Return the house score: every token once, the first one as if it followed an <eos>."""
+    windows = scoring_windows(tokens.ids, model.config.context_length, 64, end_id)
+    return _summed(*token_nats(model, windows), tokens.ids, tokens, end_id)
+
+
+def challenge_score(model: GPT, tokens: Tokens, end_id: int, batch_size: int) -> Score:
+    """Return the score that the headlines challenge's own evaluator computes.
+
+    It walks the text in spans of batch_size x context + 1 tokens, scores all but the first of
+    each, drops what does not fill the last span, and still divides by all characters.
+
+    Raises:
+        ValueError: the text does not fill one span.
+    """
+    context = model.config.context_length
+    span = batch_size * context + 1
+    n_spans = len(tokens.ids) // span
+    if not n_spans:
+        raise ValueError(f"{len(tokens.ids)} tokens do not fill one span of {span}")
+    spans = torch.from_numpy(tokens.ids[: n_spans * span].astype(np.int64)).view(n_spans, span)
+    windows = [(s[:-1].view(-1, context), s[1:].view(-1, context)) for s in spans]
+    return _summed(*token_nats(model, windows), spans[:, 1:].numpy(), tokens, end_id)
+
+
+def _summed(nats: Tensor, best: Tensor, targets: np.ndarray, tokens: Tokens, end_id: int) -> Score:
+    targets = torch.from_numpy(targets.astype(np.int64)).flatten()
+    return Score(
+        nats=nats.sum().item(),
+        n_tokens=len(targets),
+        of_tokens=tokens.info.n_tokens,
+        characters=tokens.info.characters,
+        bytes=tokens.info.bytes,
+        n_correct=int((best == targets).sum()),
+        n_end_predicted=int((best == end_id).sum()),
+        n_end=int((targets == end_id).sum()),
+    )

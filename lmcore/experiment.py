@@ -1,0 +1,253 @@
+"""Experiments with names: what a run is, its small version, and running it at most once."""
+
+import dataclasses
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from lmcore.corpus import Corpus, CorpusConfig, prepare
+from lmcore.evaluate import score
+from lmcore.model import GPT, ModelConfig
+from lmcore.records import Run, RunWriter, config_hash, load_run
+from lmcore.train import Record, Runtime, TrainConfig, steps_in, train
+
+TOKENS_PER_TITLE = 12.2
+USUAL_EFFICIENCY = 0.7
+"""The share of a large product's speed that training steps of this package reach on a CPU."""
+
+Probe = Callable[[GPT, Corpus], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All that decides a run's numbers: the study and name it goes by, its seed, its configs."""
+
+    study: str
+    name: str
+    seed: int
+    corpus: CorpusConfig
+    model: ModelConfig
+    train: TrainConfig
+
+    def __post_init__(self):
+        if self.corpus.vocab_size != self.model.vocab_size:
+            raise ValueError(
+                f"the corpus has a vocabulary of {self.corpus.vocab_size}, "
+                f"the model one of {self.model.vocab_size}"
+            )
+
+    @property
+    def path(self) -> Path:
+        """Where the run stands below a results folder."""
+        return Path(self.study) / self.name / f"seed{self.seed}"
+
+    @property
+    def is_smoke(self) -> bool:
+        """Whether this is a small version on generated text, which results do not take."""
+        return self.corpus.source == "generated"
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """Return the small version of experiment: seconds long, on generated titles.
+
+    The shape stays what it is, sizes shrink; lr grows so that something is learned in that time.
+    """
+    corpus = replace(
+        experiment.corpus,
+        source="generated",
+        n_titles=4_000,
+        n_test_titles=400,
+        vocab_size=512,
+    )
+    model = replace(
+        experiment.model, vocab_size=512, context_length=32, d_model=64, n_layers=2, n_heads=2,
+        d_ff=256,
+    )  # fmt: skip
+    small = replace(
+        experiment.train, batch_size=16, epochs=2, lr=20 * experiment.train.lr, evaluate_at=(1, 20)
+    )
+    return replace(experiment, corpus=corpus, model=model, train=small)
+
+
+def workspace() -> Path:
+    """Return the repository around the working directory, or that directory itself."""
+    here = Path.cwd()
+    return next((up for up in (here, *here.parents) if (up / "myst.yml").exists()), here)
+
+
+def results_folder(experiment: Experiment) -> Path:
+    """Return where experiment's results belong: beside the committed ones only at full scale."""
+    return workspace() / (".smoke/results" if experiment.is_smoke else "results")
+
+
+def load(experiment: Experiment) -> Run | None:
+    """Return experiment's finished run, or None where there is none yet.
+
+    Raises:
+        ValueError: the folder holds a run of another config, or a damaged one.
+    """
+    folder = results_folder(experiment) / experiment.path
+    if not folder.exists():
+        return None
+    run = load_run(folder, Experiment)
+    if run.config != experiment:
+        raise ValueError(
+            f"{folder} holds a run of another config ({config_hash(run.config)}, "
+            f"not {config_hash(experiment)}): move it away, or name the experiment otherwise"
+        )
+    return run
+
+
+def run_or_load(
+    experiment: Experiment,
+    probe: Probe,
+    *,
+    runtime: Runtime | None = None,
+    data: Path | None = None,
+    scratch: Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Return experiment's run: loaded if it is finished, else trained, resumed where it stopped.
+
+    What is under way stands in scratch and moves to the results when it is whole. After training,
+    the test titles are scored, once, and probe's findings are kept with the scores.
+
+    Raises:
+        ValueError: text or a folder is missing, damaged or of another config.
+        DivergedError, KeyboardInterrupt: as `train` does; the run can be taken up again.
+    """
+    finished = load(experiment)
+    if finished:
+        return finished
+    scratch = scratch or workspace() / (".smoke/runs" if experiment.is_smoke else "runs")
+    cache = workspace() / (".smoke/corpus" if experiment.is_smoke else ".cache/corpus")
+    corpus = prepare(experiment.corpus, cache, data, progress=progress)
+    torch.manual_seed(experiment.seed)
+    model = GPT(experiment.model)
+    steps = steps_in(experiment.train, len(corpus.train.ids), experiment.model.context_length)
+    n_tokens = steps * experiment.train.batch_size * experiment.model.context_length
+    resolved = (runtime or Runtime()).resolve(n_tokens * experiment.model.flops_per_token)
+    folder = scratch / experiment.path
+    writer = RunWriter(folder, experiment)
+    writer.note_environment(environment(resolved) | {"corpus": corpus.origin})
+    records = train(
+        model,
+        experiment.train,
+        corpus.train,
+        corpus.validation,
+        corpus.end_id,
+        resolved,
+        checkpoints=folder / "checkpoints",
+    )
+    started = time.monotonic()
+    for record in with_bar(records, steps, str(experiment.path), progress):
+        writer.add(told(record))
+    with resolved.autocast():
+        outcome = {
+            "test": dataclasses.asdict(score(model, corpus.test, corpus.end_id)),
+            "probe": probe(model, corpus),
+        }
+    writer.note_environment(
+        {
+            "session_s": round(time.monotonic() - started, 1),
+            "training_s": writer.kept_records()[-1]["elapsed_s"],
+            "peak_bytes": peak_bytes(resolved),
+        }
+    )
+    writer.finish(outcome, results_folder(experiment) / experiment.path)
+    return load(experiment)
+
+
+def cost(experiments: list[Experiment], runtime: Runtime) -> str:
+    """Return one sentence on what experiments will take, from a product measured on this device.
+
+    Titles stand for their usual length of tokens, since the text may not be fetched yet.
+    """
+    flops = sum(
+        e.train.epochs * e.corpus.n_train_titles * TOKENS_PER_TITLE * e.model.flops_per_token
+        for e in experiments
+    )
+    resolved = runtime.resolve(flops / len(experiments))
+    dtype = torch.bfloat16 if resolved.precision == "bfloat16" else torch.float32
+    a = torch.randn(2048, 2048, device=resolved.device, dtype=dtype)
+    trace = (a @ a).trace().item()
+    started = time.perf_counter()
+    for _ in range(3):
+        trace += (a @ a).trace().item()  # reading the number back waits for the device
+    speed = 3 * 2 * 2048**3 / (time.perf_counter() - started)
+    minutes = flops / speed / USUAL_EFFICIENCY / 60
+    return (
+        f"{len(experiments)} runs, {flops:.2g} floating-point operations: about {minutes:,.1f} "
+        f"minutes on {resolved.device} in {resolved.precision} "
+        f"({speed / 1e9:,.0f} GFLOP/s measured)"
+    )
+
+
+def with_bar(records: Iterator[Record], steps: int, name: str, shown: bool) -> Iterator[Record]:
+    """Pass records on, with a bar of steps that tells loss, score and speed."""
+    with tqdm(total=steps, desc=name, unit="step", disable=not shown, leave=False) as bar:
+        for record in records:
+            if record.validation:
+                rate = record.validation.nats_per_character
+                bar.set_postfix_str(f"validation {rate:.3f} nats/character")
+            bar.update(record.step - bar.n)
+            yield record
+
+
+def told(record: Record) -> dict[str, Any]:
+    """Return a record as it is kept: rounded where digits are noise, without what is missing."""
+    kept = {name: value for name, value in asdict(record).items() if value is not None}
+    return kept | {"elapsed_s": round(record.elapsed_s, 2)}
+
+
+def environment(runtime: Runtime) -> dict[str, Any]:
+    """Return what a reader must know to judge or repeat a run on another machine."""
+    packages = ("lmcore", "torch", "numpy", "tiktoken", "safetensors")
+    cuda = runtime.device.startswith("cuda")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "device": torch.cuda.get_device_name() if cuda else processor(),
+        "threads": torch.get_num_threads(),
+        "precision": runtime.precision,
+        "compile": runtime.compile,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def git(*arguments: str) -> str:
+    """Return what git says here, or nothing where there is no repository."""
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=workspace(), capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def processor() -> str:
+    """Return the processor's name as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {len(names) or 1} cores"
+
+
+def peak_bytes(runtime: Runtime) -> int:
+    """Return the most memory this process has held: of the GPU if there is one, else resident."""
+    if runtime.device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

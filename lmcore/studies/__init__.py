@@ -1,0 +1,1 @@
+"""One module for each notebook: its question, its named experiments, what it probes in a model."""
