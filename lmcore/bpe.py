@@ -4,6 +4,7 @@ Tokens are byte strings throughout, so a tie between pairs is broken by comparin
 """
 
 import heapq
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -77,7 +78,7 @@ def merge_pairs(pre_tokens: Counter[bytes], n_new: int, progress: bool = False) 
     pair_counts: Counter[Pair] = Counter()
     places: defaultdict[Pair, set[int]] = defaultdict(set)
     for i, word in enumerate(words):
-        for pair in zip(word, word[1:], strict=False):
+        for pair in itertools.pairwise(word):
             pair_counts[pair] += counts[i]
             places[pair].add(i)
     queue = [_Candidate(count, pair) for pair, count in pair_counts.items()]
@@ -98,9 +99,9 @@ def merge_pairs(pre_tokens: Counter[bytes], n_new: int, progress: bool = False) 
             for i in places.pop(pair):
                 old, new = words[i], _merged(words[i], pair)
                 words[i] = new
-                for gone in zip(old, old[1:], strict=False):
+                for gone in itertools.pairwise(old):
                     changed[gone] -= counts[i]
-                for come in zip(new, new[1:], strict=False):
+                for come in itertools.pairwise(new):
                     changed[come] += counts[i]
                     places[come].add(i)
             del pair_counts[pair]

@@ -66,10 +66,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata, tensors = (
-                file.metadata(),
-                {name: file.get_tensor(name) for name in file.keys()},
-            )
+            metadata, names = file.metadata(), list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
         progress = Progress(**json.loads(metadata["progress"]))
         intact = metadata["checksum"] == _checksum(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

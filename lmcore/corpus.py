@@ -176,7 +176,8 @@ def prepare(
     """
     titles, words = titles_of(config, data)
     splits = split_titles(titles, config)
-    text_hash = hashlib.sha256(joined(sum(splits.values(), [])).encode()).hexdigest()
+    text = "".join(joined(splits[name]) for name in SPLITS)
+    text_hash = hashlib.sha256(text.encode()).hexdigest()
     key = hashlib.sha256((json.dumps(asdict(config)) + text_hash).encode()).hexdigest()[:16]
     folder = cache / f"{config.source}-{key}"
     if not (folder / "corpus.json").exists():
