@@ -1,7 +1,15 @@
 // The page around the text: header, navigation, outline, footer, and the site's small files.
 
-import { captionText, escape, footnotes, href, nodesOf, references, render, textOf } from
-  "./render.mjs";
+import {
+  captionText,
+  escape,
+  footnotes,
+  href,
+  nodesOf,
+  references,
+  render,
+  textOf,
+} from "./render.mjs";
 
 const project = (site) => site.config?.projects?.[0] ?? {};
 const siteTitle = (site) => site.config?.title ?? project(site).title ?? "Site";
@@ -10,6 +18,8 @@ function entries(site) {
   const { index = "index", title = "Home", pages = [] } = project(site);
   return [{ slug: index, title, level: 1, home: true }, ...pages];
 }
+
+const titleOf = (entry) => (entry.home ? "Overview" : (entry.short_title ?? entry.title));
 
 const urlOf = (entry, site) =>
   entry.home ? `${site.base}/` : `${site.base}/${entry.slug.replaceAll(".", "/")}/`;
@@ -48,7 +58,7 @@ async function titlesOf(tree, site) {
 
 function navigation(site, current) {
   const items = entries(site).map((entry) => {
-    const title = escape(entry.home ? "Overview" : (entry.short_title ?? entry.title));
+    const title = escape(titleOf(entry));
     const level = `level-${entry.level ?? 1}`;
     if (!entry.slug) return `<li class="group ${level}">${title}</li>`;
     const here = entry.slug === current ? ` aria-current="page"` : "";
@@ -80,7 +90,7 @@ function neighbours(site, current) {
   const link = (entry, rel, word) =>
     entry
       ? `<a rel="${rel}" href="${escape(urlOf(entry, site))}"><span>${word}</span>` +
-        `${escape(entry.title)}</a>`
+        `${escape(titleOf(entry))}</a>`
       : "<span></span>";
   return (
     `<nav class="neighbours" aria-label="Previous and next page">` +
@@ -267,12 +277,19 @@ export function errorPage(site) {
   return shell(site, { title: "Page not found", description: "", current: "", main, aside: "" });
 }
 
-export const robots = (site) => `User-agent: *\nAllow: /\nSitemap: ${site.base}/sitemap.xml\n`;
+// Sitemaps need whole addresses: GitHub serves a project's pages under its owner's name.
+function origin(site) {
+  const owner = /github\.com\/([^/]+)/.exec(project(site).github ?? "")?.[1];
+  return owner && site.base ? `https://${owner.toLowerCase()}.github.io` : "";
+}
+
+export const robots = (site) =>
+  `User-agent: *\nAllow: /\nSitemap: ${origin(site)}${site.base}/sitemap.xml\n`;
 
 export function sitemap(site) {
   const urls = entries(site)
     .filter((entry) => entry.slug)
-    .map((entry) => `  <url><loc>${escape(urlOf(entry, site))}</loc></url>`);
+    .map((entry) => `  <url><loc>${escape(origin(site) + urlOf(entry, site))}</loc></url>`);
   return (
     `<?xml version="1.0" encoding="UTF-8"?>\n` +
     `<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n${urls.join("\n")}\n</urlset>\n`

@@ -2,6 +2,7 @@
 // A type that is not listed renders its children and is reported, so nothing vanishes unseen.
 
 import { escape, highlightLines } from "./highlight.mjs";
+import { mathml } from "./math.mjs";
 
 export { escape };
 
@@ -70,7 +71,7 @@ const joined = (value) => (Array.isArray(value) ? value.join("") : String(value 
 const PICTURES = ["image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp"];
 
 function picture(url, alt) {
-  return `<img src="${escape(url)}" alt="${escape(alt ?? "")}" loading="lazy" decoding="async">`;
+  return `<img src="${escape(url)}" alt="${escape(alt ?? "")}" decoding="async">`;
 }
 
 function outputPicture(data, type, page) {
@@ -114,7 +115,9 @@ function outputs(node, page) {
   if (node.visibility === "remove") return "";
   const html = inside(node, page);
   if (!html.trim()) return "";
-  const block = `<div${idOf(node, page)} class="outputs">${html}</div>`;
+  // Pictures and tables may be wider than the text; printed lines stay in its column.
+  const wide = /<(img|table)\b/.test(html) && !page.inFigure ? "wide" : "";
+  const block = `<div${idOf(node, page)}${classes("outputs", wide)}>${html}</div>`;
   if (node.visibility !== "hide") return block;
   return `<details class="hidden-code"><summary>Output</summary>${block}</details>`;
 }
@@ -172,10 +175,12 @@ function container(node, page) {
   const isBody = (child) =>
     !["code", "caption", "legend"].includes(child.type) && !child.placeholder;
   const id = idOf(node, page);
+  page.inFigure = true;
   const body = children
     .filter(isBody)
     .map((child) => render(child, page))
     .join("");
+  page.inFigure = false;
   page.alt = kept;
   const kind = node.kind === "table" ? "table" : "figure";
   const subfigure = node.subcontainer ? "subfigure" : "wide";
@@ -200,7 +205,7 @@ function image(node, page) {
   return (
     `<img${idOf(node, page)}${classes(node.class, node.align && `align-${node.align}`)} ` +
     `src="${escape(href(node.url, page))}" alt="${escape(node.alt ?? page.alt ?? "")}"` +
-    `${title}${style} loading="lazy" decoding="async">`
+    `${title}${style} decoding="async">`
   );
 }
 
@@ -353,16 +358,7 @@ function details(node, page) {
   return `<details${idOf(node, page)}${classes(node.class)}${open}>${inside(node, page)}</details>`;
 }
 
-// ---- mathematics: KaTeX's MathML half, which browsers set without its fonts or stylesheet
-
-function mathml(node) {
-  if (node.error) {
-    const message = escape(node.message ?? "could not be read");
-    return `<code class="unresolved" title="${message}">${escape(node.value)}</code>`;
-  }
-  const found = /<math[\s\S]*<\/math>/.exec(node.html ?? "");
-  return found ? found[0] : `<code>${escape(node.value)}</code>`;
-}
+// ---- everything else
 
 function math(node, page) {
   const number = node.enumerator
@@ -374,8 +370,6 @@ function math(node, page) {
     `</div>${number}</div>`
   );
 }
-
-// ---- everything else
 
 function heading(node, page) {
   const level = Math.min(6, Math.max(2, node.depth ?? 2));
@@ -545,6 +539,6 @@ export function references(page) {
   );
   return (
     `<section class="notes" aria-labelledby="references"><h2 id="references">References</h2>` +
-    `<ol>${items.join("")}</ol></section>`
+    `<ul class="bibliography">${items.join("")}</ul></section>`
   );
 }
