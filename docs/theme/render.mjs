@@ -159,8 +159,18 @@ function sourceLink(source, page) {
   );
 }
 
+const isMissing = (node) => node.source?.label && !node.source.location;
+
+function missing(source) {
+  const label = escape(source.label);
+  return `<p class="unresolved">Nothing is labelled <code>${label}</code>.</p>`;
+}
+
+const embed = (node, page) => (isMissing(node) ? missing(node.source) : inside(node, page));
+
 function container(node, page) {
-  const children = node.children ?? [];
+  // MyST leaves an embed it could not resolve as a half-made child.
+  const children = (node.children ?? []).filter((child) => child.type !== "_lift");
   if (node.kind === "quote") return `<figure class="quote">${inside(node, page)}</figure>`;
   const kept = page.alt;
   // The author's alt text, carried by docs/figures.mjs; the caption says more than "image" would.
@@ -170,11 +180,11 @@ function container(node, page) {
       .filter((child) => types.includes(child.type))
       .map((child) => render(child, page))
       .join("");
+  const id = idOf(node, page);
   const above = shown(["code"]);
   const caption = shown(["caption", "legend"]);
   const isBody = (child) =>
     !["code", "caption", "legend"].includes(child.type) && !child.placeholder;
-  const id = idOf(node, page);
   page.inFigure = true;
   const body = children
     .filter(isBody)
@@ -182,11 +192,13 @@ function container(node, page) {
     .join("");
   page.inFigure = false;
   page.alt = kept;
+  const gone = isMissing(node) ? missing(node.source) : "";
   const kind = node.kind === "table" ? "table" : "figure";
   const subfigure = node.subcontainer ? "subfigure" : "wide";
   const below = `${caption}${sourceLink(node.source, page)}`;
   const figcaption = below ? `<figcaption>${below}</figcaption>` : "";
-  const inner = kind === "table" ? `${figcaption}${body}` : `${body}${figcaption}`;
+  const shownBody = gone || body;
+  const inner = kind === "table" ? `${figcaption}${shownBody}` : `${shownBody}${figcaption}`;
   const many = children.filter((child) => child.type === "container").length > 1 ? "many" : "";
   return `${above}<figure${id}${classes(kind, subfigure, many, node.class)}>${inner}</figure>`;
 }
@@ -194,7 +206,8 @@ function container(node, page) {
 function captionNumber(node, page) {
   const id = node.html_id ?? "";
   const label = inside(node, page);
-  return id
+  // The same cell embedded again is numbered once, where its label stands.
+  return page.ids.has(id)
     ? `<a class="number" href="#${escape(id)}" title="Link to this">${label}</a> `
     : `<span class="number">${label}</span> `;
 }
@@ -449,7 +462,7 @@ const NODES = {
   delete: wrap("del"),
   details,
   div: wrap("div"),
-  embed: through,
+  embed,
   emphasis: wrap("em"),
   exercise: numberedBox("exercise"),
   footer: wrap("div", "card-footer"),
