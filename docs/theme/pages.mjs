@@ -29,12 +29,17 @@ const urlOf = (entry, site) =>
 const shorten = (text, length = 180) =>
   text.length > length ? `${text.slice(0, length).replace(/\s+\S*$/, "")}\u2026` : text;
 
+const POINTERS = ["block", "captionNumber", "crossReference"];
+
+// A figure is described by its caption, an equation by its source, a term by its definition.
 function describe(tree, id) {
   for (const node of nodesOf(tree)) {
-    if (node.html_id !== id || node.type === "block") continue;
-    if (node.type === "container") return captionText(node);
-    if (node.type === "math") return node.value;
-    return textOf(node);
+    const at = (node.children ?? []).findIndex(
+      (child) => child.html_id === id && child.type === "definitionTerm",
+    );
+    if (at >= 0) return textOf(node.children[at + 1]);
+    if (node.html_id !== id || POINTERS.includes(node.type)) continue;
+    return node.type === "container" ? captionText(node) : textOf(node);
   }
   return "";
 }

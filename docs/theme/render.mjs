@@ -281,7 +281,7 @@ function crossReference(node, page) {
   const target = node.html_id ?? node.identifier;
   const url = node.remote && node.url ? href(node.url, page) : "";
   const known = page.titles.get(`${node.remote ? (node.dataUrl ?? "") : ""}#${target}`);
-  const title = known ? ` title="${escape(known)}"` : "";
+  const title = known && known !== textOf(node) ? ` title="${escape(known)}"` : "";
   return `<a class="xref" href="${escape(`${url}#${target}`)}"${title}>${text}</a>`;
 }
 
