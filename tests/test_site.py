@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -526,7 +527,7 @@ def test_a_missing_or_old_node_is_one_line_that_says_what_to_do(tmp_path, versio
     assert "install Node 20 or newer" in done.stderr
 
 
-def test_a_running_server_answers_pages_and_their_files(sound, tmp_path):
+def test_a_running_server_answers_pages_and_files_and_ends_with_myst(sound, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(sound[0], root)
     command = [docs_site.myst_command(), "--config", "myst.offline.yml", "start"]
@@ -542,6 +543,13 @@ def test_a_running_server_answers_pages_and_their_files(sound, tmp_path):
         finally:
             process.terminate()
             process.stdout.read()
+    for _ in range(50):
+        try:
+            fetch(address)
+        except OSError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the theme's server outlived MyST")
 
 
 def fetch(url):

@@ -103,5 +103,8 @@ const server = createServer(async (request, response) => {
   }
 });
 
+// Whoever kills MyST leaves us behind, and without its content there is nothing to serve.
+setInterval(() => fetch(CONTENT).catch(() => process.exit()), 1000);
+
 // MyST waits for a line with the address before it sends the first request.
 server.listen(Number(PORT), HOST, () => console.log(`Serving at http://${HOST}:${PORT}`));
