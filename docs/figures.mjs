@@ -1,6 +1,6 @@
-// A figure taken from a notebook keeps its alt text and leaves the cell's code behind.
-// MyST drops `:alt:` when the picture is a cell's output, and shows the code of any cell with a
-// caption; both are put right here, in the page data, so every theme and the site check see it.
+// What a page takes from a notebook: figures with alt text and without code, tables as tables.
+// MyST drops `:alt:` when the picture is a cell's output and shows the code of any cell with a
+// caption; both are put right here, in the page data, where every theme and the check see them.
 
 import { existsSync } from "node:fs";
 import { basename } from "node:path";

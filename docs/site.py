@@ -370,11 +370,14 @@ def link_problems(root: Path) -> Iterator[str]:
             yield from (f"{name}: image without alt text: {url}" for url in links.silent_images)
 
 
+NO_SITE = "there is no built site: run `python docs/site.py build`"
+
+
 def page_files(root: Path) -> Iterator[str]:
     """Yield pages of the table of contents that have no HTML."""
     config = root / "_build" / "site" / "config.json"
     if not config.exists() or not (root / "_build" / "html" / "index.html").exists():
-        yield "there is no built site: run `python docs/site.py build`"
+        yield NO_SITE
         return
     for project in json.loads(config.read_text(encoding="utf-8")).get("projects", []):
         for page in project.get("pages", []):
@@ -423,7 +426,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "view":
-            problems = list(page_files(ROOT))
+            problems = [] if (ROOT / "_build" / "html" / "index.html").exists() else [NO_SITE]
             if not problems:
                 view()
         elif options.command == "build":

@@ -14,16 +14,16 @@ const ALPHABETS = {
   monospace: [0x1d670, 0x1d68a, 0x1d7f6],
 };
 
-// Letters that were in Unicode before the alphabets, and left holes there.
+// Letters that were in Unicode before the alphabets and left holes there, each after its plain one.
 const OLDER = {
-  script: { B: "ℬ", E: "ℰ", F: "ℱ", H: "ℋ", I: "ℐ", L: "ℒ", M: "ℳ", R: "ℛ", e: "ℯ", g: "ℊ", o: "ℴ" },
-  fraktur: { C: "ℭ", H: "ℌ", I: "ℑ", R: "ℜ", Z: "ℨ" },
-  "double-struck": { C: "ℂ", H: "ℍ", N: "ℕ", P: "ℙ", Q: "ℚ", R: "ℝ", Z: "ℤ" },
+  script: "BℬEℰFℱHℋIℐLℒMℳRℛeℯgℊoℴ",
+  fraktur: "CℭHℌIℑRℜZℨ",
+  "double-struck": "CℂHℍNℕPℙQℚRℝZℤ",
 };
 
 function letter(variant, char) {
-  const older = OLDER[variant]?.[char];
-  if (older) return older;
+  const older = OLDER[variant] ?? "";
+  if (older.includes(char)) return older[older.indexOf(char) + 1];
   const [upper, lower, digit] = ALPHABETS[variant];
   const at = (start, first) => String.fromCodePoint(start + char.charCodeAt(0) - first);
   if (/[A-Z]/.test(char)) return at(upper, 0x41);
@@ -41,11 +41,18 @@ const lettered = (math) =>
         : whole,
   );
 
+// "log x" is spaced and "log(x)" is not; KaTeX's invisible operator says neither.
+const spaced = (math) =>
+  math.replace(
+    /<mo>\u2061<\/mo>(?!(?:<mrow>)?<mo[^>]*>[([{|])/g,
+    '<mspace width="0.167em"></mspace>',
+  );
+
 export function mathml(node) {
   if (node.error) {
     const message = escape(node.message ?? "could not be read");
     return `<code class="unresolved" title="${message}">${escape(node.value)}</code>`;
   }
   const found = /<math[\s\S]*<\/math>/.exec(node.html ?? "");
-  return found ? lettered(found[0]) : `<code>${escape(node.value)}</code>`;
+  return found ? spaced(lettered(found[0])) : `<code>${escape(node.value)}</code>`;
 }

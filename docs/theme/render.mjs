@@ -58,7 +58,7 @@ function code(node, page) {
   const numbered = node.showLineNumbers ? "numbered" : "";
   const html =
     `<div${idOf(node, page)}${classes("code", numbered, node.class)}>${name}` +
-    `<pre tabindex="0"><code data-language="${escape(node.lang ?? "")}">${body}</code></pre></div>`;
+    `<pre><code data-language="${escape(node.lang ?? "")}">${body}</code></pre></div>`;
   if (node.visibility !== "hide") return html;
   return `<details class="hidden-code"><summary>Code</summary>${html}</details>`;
 }
@@ -70,16 +70,17 @@ const joined = (value) => (Array.isArray(value) ? value.join("") : String(value 
 
 const PICTURES = ["image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp"];
 
-function picture(url, alt) {
-  return `<img src="${escape(url)}" alt="${escape(alt ?? "")}" decoding="async">`;
+function picture(url, type, alt) {
+  const drawn = type === "image/svg+xml" ? ` class="drawn"` : "";
+  return `<img${drawn} src="${escape(url)}" alt="${escape(alt ?? "")}" decoding="async">`;
 }
 
 function outputPicture(data, type, page) {
   const { path, content } = data[type];
-  if (path) return picture(href(path, page), page.alt);
+  if (path) return picture(href(path, page), type, page.alt);
   const bytes =
     type === "image/svg+xml" ? Buffer.from(joined(content)).toString("base64") : joined(content);
-  return picture(`data:${type};base64,${bytes}`, page.alt);
+  return picture(`data:${type};base64,${bytes}`, type, page.alt);
 }
 
 function output(node, page) {
@@ -87,7 +88,7 @@ function output(node, page) {
   if (!data) return inside(node, page);
   if (data.output_type === "stream") {
     const kind = data.name === "stderr" ? "stderr" : "stdout";
-    return `<pre class="stream ${kind}" tabindex="0">${escape(withoutAnsi(joined(data.text)))}</pre>`;
+    return `<pre class="stream ${kind}">${escape(withoutAnsi(joined(data.text)))}</pre>`;
   }
   if (data.output_type === "error") {
     const trace = withoutAnsi(
@@ -96,7 +97,7 @@ function output(node, page) {
     return (
       `<div class="error" role="note"><p class="error-title">This cell failed: ` +
       `<code>${escape(data.ename)}: ${escape(data.evalue)}</code></p>` +
-      `<pre tabindex="0">${escape(trace)}</pre></div>`
+      `<pre>${escape(trace)}</pre></div>`
     );
   }
   const bundle = data.data ?? {};
@@ -104,9 +105,9 @@ function output(node, page) {
   if (type) return outputPicture(bundle, type, page);
   // Our own notebooks wrote this HTML and reviewers read it there, so it is trusted as it stands.
   const html = bundle["text/html"];
-  if (html) return `<div class="html-output scroll" tabindex="0">${joined(html.content)}</div>`;
+  if (html) return `<div class="html-output scroll">${joined(html.content)}</div>`;
   const latex = bundle["text/latex"] ?? bundle["text/markdown"] ?? bundle["text/plain"];
-  if (latex) return `<pre class="result" tabindex="0">${escape(joined(latex.content))}</pre>`;
+  if (latex) return `<pre class="result">${escape(joined(latex.content))}</pre>`;
   report(`output with ${Object.keys(bundle).join(", ") || "no data"}`, page);
   return "";
 }
@@ -169,38 +170,31 @@ function missing(source) {
 const embed = (node, page) => (isMissing(node) ? missing(node.source) : inside(node, page));
 
 function container(node, page) {
-  // MyST leaves an embed it could not resolve as a half-made child.
-  const children = (node.children ?? []).filter((child) => child.type !== "_lift");
   if (node.kind === "quote") return `<figure class="quote">${inside(node, page)}</figure>`;
-  const kept = page.alt;
-  // The author's alt text, carried by docs/figures.mjs; the caption says more than "image" would.
-  page.alt = node.alt ?? page.alt ?? captionText(node);
-  const shown = (types) =>
-    children
-      .filter((child) => types.includes(child.type))
+  const draw = (types, listed = true) =>
+    (node.children ?? [])
+      .filter((child) => types.includes(child.type) === listed && !child.placeholder)
       .map((child) => render(child, page))
       .join("");
   const id = idOf(node, page);
-  const above = shown(["code"]);
-  const caption = shown(["caption", "legend"]);
-  const isBody = (child) =>
-    !["code", "caption", "legend"].includes(child.type) && !child.placeholder;
+  const above = draw(["code"]);
+  const caption = draw(["caption", "legend"]) + sourceLink(node.source, page);
+  const kept = page.alt;
+  // The author's alt text, carried by docs/figures.mjs; the caption says more than "image" would.
+  page.alt = node.alt ?? page.alt ?? captionText(node);
   page.inFigure = true;
-  const body = children
-    .filter(isBody)
-    .map((child) => render(child, page))
-    .join("");
+  // MyST leaves an embed it could not resolve as a half-made child, a "_lift".
+  const drawn = draw(["code", "caption", "legend", "_lift"], false);
+  const body = isMissing(node) ? missing(node.source) : drawn;
   page.inFigure = false;
   page.alt = kept;
-  const gone = isMissing(node) ? missing(node.source) : "";
   const kind = node.kind === "table" ? "table" : "figure";
-  const subfigure = node.subcontainer ? "subfigure" : "wide";
-  const below = `${caption}${sourceLink(node.source, page)}`;
-  const figcaption = below ? `<figcaption>${below}</figcaption>` : "";
-  const shownBody = gone || body;
-  const inner = kind === "table" ? `${figcaption}${shownBody}` : `${shownBody}${figcaption}`;
-  const many = children.filter((child) => child.type === "container").length > 1 ? "many" : "";
-  return `${above}<figure${id}${classes(kind, subfigure, many, node.class)}>${inner}</figure>`;
+  const place = node.subcontainer ? "subfigure" : "wide";
+  const parts = (node.children ?? []).filter((child) => child.type === "container");
+  const figcaption = caption && `<figcaption>${caption}</figcaption>`;
+  const inner = kind === "table" ? figcaption + body : body + figcaption;
+  const name = classes(kind, place, parts.length > 1 && "many", node.class);
+  return `${above}<figure${id}${name}>${inner}</figure>`;
 }
 
 function captionNumber(node, page) {
@@ -230,7 +224,7 @@ function table(node, page) {
   const part = (tag, list) =>
     list.length ? `<${tag}>${list.map((row) => render(row, page)).join("")}</${tag}>` : "";
   return (
-    `<div class="scroll" tabindex="0"><table${idOf(node, page)}>` +
+    `<div class="scroll"><table${idOf(node, page)}>` +
     `${part("thead", rows.slice(0, cut))}${part("tbody", rows.slice(cut))}</table></div>`
   );
 }
@@ -316,7 +310,8 @@ function admonition(node, page) {
     );
   }
   return (
-    `<aside${idOf(node, page)}${name}><p class="admonition-title">${title}</p>${body}</aside>`
+    `<div${idOf(node, page)}${name} role="note">` +
+    `<p class="admonition-title">${title}</p>${body}</div>`
   );
 }
 
@@ -379,7 +374,7 @@ function math(node, page) {
       `(${escape(node.enumerator)})</a>`
     : "";
   return (
-    `<div${idOf(node, page)} class="equation"><div class="scroll" tabindex="0">${mathml(node)}` +
+    `<div${idOf(node, page)} class="equation"><div class="scroll">${mathml(node)}` +
     `</div>${number}</div>`
   );
 }

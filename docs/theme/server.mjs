@@ -68,7 +68,7 @@ async function answer(path) {
   if (path === "/robots.txt") return file(robots(site));
   if (path === "/sitemap.xml") return file(sitemap(site));
   // MyST insists on this file; browsers that show the sitemap plain are good enough for us.
-  if (path === "/sitemap_style.xsl") return file("<!-- The sitemap is shown without a style. -->\n");
+  if (path === "/sitemap_style.xsl") return file("<!-- The sitemap is shown as it is. -->\n");
   if (path.startsWith("/build/")) {
     const found = file(await fromContent(path.slice("/build".length)));
     return found ?? page(errorPage(site), 404);

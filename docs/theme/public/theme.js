@@ -53,6 +53,18 @@ for (const block of document.querySelectorAll(".code")) {
   block.append(button);
 }
 
+// ---- what scrolls sideways can be reached and scrolled by keyboard
+
+const scrollers = [...document.querySelectorAll("pre, .scroll")];
+const reach = () => {
+  for (const box of scrollers) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+};
+window.addEventListener("resize", reach);
+reach();
+
 // ---- tabs that belong together change together
 
 document.addEventListener("change", (event) => {
