@@ -31,6 +31,7 @@ def study_module(name: str) -> ModuleType:
 def run(
     study: Study,
     small: bool = False,
+    only: str | None = None,
     seeds: tuple[int, ...] = (),
     data: Path | None = None,
     scratch: Path | None = None,
@@ -41,16 +42,18 @@ def run(
     Args:
         study: Which study, by the name of its module in lmcore/studies.
         small: Take the version of seconds on generated titles.
+        only: Only the experiment of this name.
         seeds: Only these seeds; all of the study's when left out.
         data: Local titles, one a line, or a folder that holds headlines.txt (or LMCORE_DATA).
         scratch: Where unfinished runs and their checkpoints stand.
         runtime: Device, precision and compilation; settled by what the machine has.
     """
     module = study_module(study)
-    known = {experiment.seed for experiment in module.experiments()}
-    if unknown := sorted(set(seeds) - known):
-        raise ValueError(f"{study} has no seed {unknown[0]}; it has {sorted(known)}")
-    chosen = [e for e in module.experiments() if not seeds or e.seed in seeds]
+    everything = module.experiments()
+    chosen = [e for e in everything if only in (None, e.name) and (not seeds or e.seed in seeds)]
+    if not chosen:
+        names = ", ".join(sorted({f"{e.name} seed {e.seed}" for e in everything}))
+        raise ValueError(f"{study} has nothing like {only or ''} {seeds or ''}; it has: {names}")
     if small:
         chosen = [smoke(experiment) for experiment in chosen]
     waiting = [experiment for experiment in chosen if load(experiment) is None]

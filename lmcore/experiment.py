@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm.auto import tqdm
@@ -38,6 +38,7 @@ class Experiment:
     corpus: CorpusConfig
     model: ModelConfig
     train: TrainConfig
+    scale: Literal["full", "smoke"] = "full"
 
     def __post_init__(self):
         if self.corpus.vocab_size != self.model.vocab_size:
@@ -52,31 +53,23 @@ class Experiment:
         return Path(self.study) / self.name / f"seed{self.seed}"
 
     @property
-    def is_smoke(self) -> bool:
-        """Whether this is a small version on generated text, which results do not take."""
-        return self.corpus.source == "generated"
+    def root(self) -> Path:
+        """The folder that holds all of this scale: the workspace, or .smoke, which git ignores."""
+        return workspace() / (".smoke" if self.scale == "smoke" else "")
 
 
 def smoke(experiment: Experiment) -> Experiment:
     """Return the small version of experiment: seconds long, on generated titles.
 
-    The shape stays what it is, sizes shrink; lr grows so that something is learned in that time.
+    The shape stays what it is and sizes shrink; lr is what so small a model learns well with.
     """
-    corpus = replace(
-        experiment.corpus,
-        source="generated",
-        n_titles=4_000,
-        n_test_titles=400,
-        vocab_size=512,
-    )
+    corpus = CorpusConfig(source="generated", n_titles=4_000, n_test_titles=400, vocab_size=512)
     model = replace(
         experiment.model, vocab_size=512, context_length=32, d_model=64, n_layers=2, n_heads=2,
         d_ff=256,
     )  # fmt: skip
-    small = replace(
-        experiment.train, batch_size=16, epochs=2, lr=20 * experiment.train.lr, evaluate_at=(1, 20)
-    )
-    return replace(experiment, corpus=corpus, model=model, train=small)
+    small = replace(experiment.train, batch_size=16, epochs=2, lr=2.0, evaluate_at=(1, 5, 20, 50))
+    return replace(experiment, corpus=corpus, model=model, train=small, scale="smoke")
 
 
 def workspace() -> Path:
@@ -85,18 +78,13 @@ def workspace() -> Path:
     return next((up for up in (here, *here.parents) if (up / "myst.yml").exists()), here)
 
 
-def results_folder(experiment: Experiment) -> Path:
-    """Return where experiment's results belong: beside the committed ones only at full scale."""
-    return workspace() / (".smoke/results" if experiment.is_smoke else "results")
-
-
 def load(experiment: Experiment) -> Run | None:
     """Return experiment's finished run, or None where there is none yet.
 
     Raises:
         ValueError: the folder holds a run of another config, or a damaged one.
     """
-    folder = results_folder(experiment) / experiment.path
+    folder = experiment.root / "results" / experiment.path
     if not folder.exists():
         return None
     run = load_run(folder, Experiment)
@@ -129,15 +117,13 @@ def run_or_load(
     finished = load(experiment)
     if finished:
         return finished
-    scratch = scratch or workspace() / (".smoke/runs" if experiment.is_smoke else "runs")
-    cache = workspace() / (".smoke/corpus" if experiment.is_smoke else ".cache/corpus")
-    corpus = prepare(experiment.corpus, cache, data, progress=progress)
+    corpus = prepare(experiment.corpus, experiment.root / ".cache/corpus", data, progress)
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
     steps = steps_in(experiment.train, len(corpus.train.ids), experiment.model.context_length)
     n_tokens = steps * experiment.train.batch_size * experiment.model.context_length
     resolved = (runtime or Runtime()).resolve(n_tokens * experiment.model.flops_per_token)
-    folder = scratch / experiment.path
+    folder = (scratch or experiment.root / "runs") / experiment.path
     writer = RunWriter(folder, experiment)
     writer.note_session(environment(resolved))
     records = train(
@@ -163,7 +149,7 @@ def run_or_load(
             "peak_bytes": peak_bytes(resolved),
         }
     )
-    writer.finish(outcome, results_folder(experiment) / experiment.path)
+    writer.finish(outcome, experiment.root / "results" / experiment.path)
     return load(experiment)
 
 
