@@ -10,7 +10,8 @@ from typing import Annotated
 import tyro
 
 from lmcore import studies
-from lmcore.experiment import cost, load, run_or_load, smoke
+from lmcore.execute import execute
+from lmcore.experiment import cost, load, run_or_load, smoke, workspace
 from lmcore.train import DivergedError, Runtime
 
 STUDIES = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
@@ -64,6 +65,16 @@ def run(
         print(done.folder)
 
 
+def notebooks(small: bool = False) -> None:
+    """Run every notebook from its .py and keep its outputs; figures are drawn anew on the way.
+
+    Args:
+        small: At smoke scale, from nothing, into .smoke.
+    """
+    for source in sorted((workspace() / "notebooks").glob("*.py")):
+        print(execute(source, "smoke" if small else "full"))
+
+
 def list_studies() -> None:
     """List the studies and the question of each."""
     for name in STUDIES:
@@ -74,7 +85,9 @@ def main() -> int:
     """Run the command line; a user's mistake is one line, not a traceback."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"run": run, "studies": list_studies}, prog="lmcore", description=__doc__
+            {"run": run, "notebooks": notebooks, "studies": list_studies},
+            prog="lmcore",
+            description=__doc__,
         )
     except (ValueError, DivergedError) as error:
         print(f"lmcore: {error}", file=sys.stderr)

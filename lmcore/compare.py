@@ -1,9 +1,12 @@
 """Tables over runs: the mean over seeds with its spread, shown in notebooks and in Markdown."""
 
+import dataclasses
 import html
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lmcore.records import Run
 
@@ -49,7 +52,7 @@ def per_character(score: dict) -> float:
 
 def bits_per_byte(score: dict) -> float:
     """Return bits per byte of a stored score."""
-    return score["nats"] / score["bytes"] / 0.6931471805599453
+    return score["nats"] / score["bytes"] / math.log(2)
 
 
 def coverage(score: dict) -> float:
@@ -61,6 +64,26 @@ def spread(values: Sequence[float], digits: int) -> str:
     """Return mean ± sample standard deviation; a single value stands alone."""
     mean = f"{statistics.fmean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def settings(experiments: Sequence[Any]) -> Table:
+    """Return the fields in which experiments of different names differ, a column for each name."""
+    named = {each.name: _flat(dataclasses.asdict(each)) for each in reversed(experiments)}
+    named = dict(reversed(named.items()))
+    fields = [field for field in next(iter(named.values())) if field not in ("name", "seed")]
+    differing = [f for f in fields if len({str(values[f]) for values in named.values()}) > 1]
+    rows = tuple((f, *(str(values[f]) for values in named.values())) for f in differing)
+    seeds = {name: {e.seed for e in experiments if e.name == name} for name in named}
+    last = ("seeds", *(", ".join(map(str, sorted(seeds[name]))) for name in named))
+    return Table(("setting", *named), (*rows, last))
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in config.items():
+        nested = isinstance(value, dict)
+        out |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return out
 
 
 QUANTITIES: dict[str, Callable[[Run], float]] = {

@@ -59,11 +59,9 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
     except CellExecutionError as error:
         raise ValueError(f"{source.name} failed: {error.ename}: {error.evalue}") from None
     for cell in notebook.cells:
-        cell.pop("execution_count", None)
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.execution_count = None
-            cell.outputs = [_steady(output) for output in cell.outputs if _kept(output)]
+            cell.outputs = [output for output in cell.outputs if _kept(output)]
     target = source.with_suffix(".ipynb")
     if scale == "smoke":
         target = source.parents[1] / ".smoke/notebooks" / target.name
@@ -77,10 +75,3 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
 def _kept(output: nbformat.NotebookNode) -> bool:
     """Return whether output belongs in a saved notebook; progress bars and warnings do not."""
     return not (output.output_type == "stream" and output.name == "stderr")
-
-
-def _steady(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return output without the run's own counter, so that the same results give the same bytes."""
-    if "execution_count" in output:
-        output.execution_count = None
-    return output

@@ -8,15 +8,21 @@ Nuisance hyperparameters: the seed of weights and dropout.
 Fixed hyperparameters: data, split, tokenizer, shape, optimizer, schedule, epochs.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
-from lmcore import grammar
+from lmcore import grammar, plotting
+from lmcore.compare import Table, challenge, coverage, per_character, validation
 from lmcore.corpus import Corpus, CorpusConfig, joined, split_titles, titles_of
 from lmcore.experiment import Experiment
 from lmcore.model import GPT, ModelConfig
+from lmcore.records import Run
 from lmcore.sample import generate, next_probabilities
 from lmcore.train import TrainConfig
 
@@ -141,3 +147,155 @@ def unigram_nats(counts: np.ndarray, ids: np.ndarray) -> float:
     """
     chances = (counts + 1) / (counts + 1).sum()
     return float(-np.log(chances[ids]).sum())
+
+
+def unigram_level(run: Run) -> float:
+    """Return nats per character of a model that knows only the training tokens' frequencies."""
+    nats = run.outcome["probe"]["frequency"]["unigram_nats"]
+    return nats / validation(run)["characters"]
+
+
+def end_share(record: dict[str, Any]) -> float | None:
+    """Return how often <eos> was the likeliest token, of all validation positions."""
+    score = record.get("validation")
+    return score and score["n_end_predicted"] / score["n_tokens"]
+
+
+def check_claims(headlines: Sequence[Run], known: Sequence[Run]) -> None:
+    """Assert what the text says of these runs.
+
+    They start out knowing nothing, end near token frequencies with <eos> predicted nearly
+    everywhere, score every token; on known entropy the same code comes close to the floor.
+    """
+    for run in headlines:
+        start, end = run.metrics[0]["validation"], validation(run)
+        uniform = math.log(run.config.model.vocab_size)
+        assert abs(start["nats"] / start["n_tokens"] - uniform) < 0.15
+        assert 0.95 < per_character(end) / unigram_level(run) < 1.05
+        assert end_share(run.metrics[-1]) > 0.9
+        assert coverage(end) == 1
+        assert coverage(challenge(run)) < 0.97
+    for run in known:
+        assert 1 <= per_character(validation(run)) / floor(run.config) < 1.06
+
+
+def plot_validation(runs: Sequence[Run]) -> Figure:
+    """Return validation loss against steps: the house metric, the challenge's, the published."""
+    fig, ax = plt.subplots()
+
+    def value(kind: str):
+        return lambda record: per_character(record[kind]) if kind in record else None
+
+    steps, full = plotting.curves(
+        ax, runs, value("validation"), label="every token", marker="o", ms=3.5
+    )
+    _, kept = plotting.curves(
+        ax, runs, value("challenge"), label="challenge", color=plotting.OTHER, marker="o", ms=3.5
+    )
+    plotting.name_line(ax, (steps[0], full[0]), "every token scored", plotting.OURS)
+    plotting.name_line(ax, (steps[0], kept[0]), "the challenge's number", plotting.OTHER, (0, -14))
+    if runs[0].config.scale == "full":
+        ax.plot(*zip(*PUBLISHED.items(), strict=True), "D", ms=4, color=plotting.PUBLISHED)
+        plotting.name_line(
+            ax, (1, PUBLISHED[1]), "published (other titles)", plotting.PUBLISHED, (8, -8)
+        )
+    plotting.level(ax, unigram_level(runs[0]), "token frequencies alone", x=0.01, above=False)
+    plotting.step_axis(ax, steps[-1])
+    ax.set_ylabel("validation loss, nats per character")
+    return fig
+
+
+def plot_training(runs: Sequence[Run]) -> Figure:
+    """Return training loss and gradient norm of each step's batch."""
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 5.2), sharex=True)
+    steps, _ = plotting.curves(top, runs, lambda r: r.get("loss"), label="loss", lw=1.2)
+    uniform = math.log(runs[0].config.model.vocab_size)
+    plotting.level(top, uniform, f"all tokens alike: ln {runs[0].config.model.vocab_size:,}")
+    top.set_ylabel("training loss, nats per token")
+    top.set_ylim(0, uniform * 1.12)
+    plotting.curves(bottom, runs, lambda r: r.get("gradient_norm"), label="norm", lw=1.2)
+    plotting.level(bottom, runs[0].config.train.clip, "clipped to this norm", above=False)
+    bottom.set_ylabel("gradient norm")
+    bottom.set_ylim(0, None)
+    plotting.step_axis(bottom, steps[-1])
+    return fig
+
+
+def plot_end(runs: Sequence[Run]) -> Figure:
+    """Return the share of positions where <eos> is likeliest, and where it really stands."""
+    fig, ax = plt.subplots()
+    steps, mean = plotting.curves(ax, runs, end_share, label="predicted", marker="o", ms=3.5)
+    plotting.name_line(ax, (steps[-1], mean[-1]), "predicted", plotting.OURS, (-52, -14))
+    final = validation(runs[0])
+    plotting.level(ax, final["n_end"] / final["n_tokens"], "where a title really ends")
+    plotting.step_axis(ax, steps[-1])
+    ax.set_ylim(0, 1.04)
+    ax.set_ylabel("share of validation positions")
+    return fig
+
+
+def plot_frequency(runs: Sequence[Run]) -> Figure:
+    """Return token counts by rank on log axes, the most frequent tokens named."""
+    fig, ax = plt.subplots()
+    found = runs[0].outcome["probe"]["frequency"]
+    ranks, counts = np.array(found["by_rank"]).T
+    ax.loglog(ranks, counts, color=plotting.OURS)
+    for rank, entry in enumerate(found["top"][:8], 1):
+        offset = (5, 4) if rank % 2 else (-4, -14)
+        ax.plot(rank, entry["count"], "o", ms=4, color=plotting.OURS)
+        plotting.name_line(
+            ax, (rank, entry["count"]), plotting.shown(entry["token"]), plotting.REFERENCE, offset
+        )
+    ax.set_xlabel("rank of the token (log scale)")
+    ax.set_ylabel(f"occurrences in {found['n_tokens']:,} tokens (log scale)")
+    return fig
+
+
+def plot_next_token(runs: Sequence[Run]) -> Figure:
+    """Return the ten likeliest tokens of the first run, the input above, other seeds as dots."""
+    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
+    probes = [run.outcome["probe"]["next_token"] for run in runs]
+    tokens = [entry["token"] for entry in probes[0]["top"]]
+    places = np.arange(len(tokens))
+    ax.barh(places, [e["probability"] for e in probes[0]["top"]], color=plotting.OURS, height=0.65)
+    for probe in probes[1:]:
+        other = {entry["token"]: entry["probability"] for entry in probe["top"]}
+        known = [(place, other[t]) for place, t in zip(places, tokens, strict=True) if t in other]
+        ax.plot([p for _, p in known], [place for place, _ in known], "|", ms=14, color="black")
+    ax.set_yticks(places, [plotting.shown(token) for token in tokens])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("probability of the next token")
+    target = f"{plotting.shown(probes[0]['target'])} ({probes[0]['target_probability']:.2g})"
+    ax.set_title(f"input: {probes[0]['input'].strip()}\ntrue next token: {target}")
+    return fig
+
+
+def plot_floor(runs: Sequence[Run]) -> Figure:
+    """Return validation loss on generated titles, down to the entropy of their grammar."""
+    fig, ax = plt.subplots()
+    lowest = floor(runs[0].config)
+    steps, mean = plotting.curves(
+        ax,
+        runs,
+        lambda record: per_character(record["validation"]) if "validation" in record else None,
+        label="model",
+        marker="o",
+        ms=3.5,
+    )
+    last = f"{mean[-1] / lowest - 1:.1%} above the floor"
+    plotting.name_line(ax, (steps[-1], mean[-1]), last, plotting.OURS, (-110, 12))
+    plotting.level(ax, lowest, "entropy of the grammar: the floor", above=False, x=0.01)
+    plotting.step_axis(ax, steps[-1])
+    ax.set_ylim(0, None)
+    ax.set_ylabel("validation loss, nats per character")
+    return fig
+
+
+def samples_table(run: Run) -> Table:
+    """Return every sample of run with its prompt, temperature and seed."""
+    rows = tuple(
+        (s["prompt"] or "(none)", f"{s['temperature']:g}", str(s["seed"]), s["text"] or "(empty)")
+        for s in run.outcome["probe"]["samples"]
+    )
+    return Table(("prompt", "temperature", "seed", "continuation"), rows)
