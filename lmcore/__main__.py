@@ -10,8 +10,10 @@ from typing import Annotated
 import tyro
 
 from lmcore import studies
+from lmcore.compare import scores
 from lmcore.execute import execute
 from lmcore.experiment import cost, load, run_or_load, smoke, workspace
+from lmcore.records import Run, write_text
 from lmcore.train import DivergedError, Runtime
 
 STUDIES = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
@@ -75,6 +77,24 @@ def notebooks(small: bool = False) -> None:
         print(execute(source, "smoke" if small else "full"))
 
 
+def readme() -> None:
+    """Write the table of findings from the committed results into README.md."""
+    path = workspace() / "README.md"
+    write_text(path, with_findings(path.read_text(encoding="utf-8")))
+
+
+def with_findings(text: str) -> str:
+    """Return the README's text with its table made anew from the committed results."""
+    groups: dict[str, list[Run]] = {}
+    for name in STUDIES:
+        for experiment in study_module(name).experiments():
+            if run := load(experiment):
+                groups.setdefault(f"{name}: {experiment.name}", []).append(run)
+    before, rest = text.split("-->\n", 1)
+    after = rest[rest.index("<!-- /findings -->") :]
+    return f"{before}-->\n{scores(groups).markdown()}\n{after}"
+
+
 def list_studies() -> None:
     """List the studies and the question of each."""
     for name in STUDIES:
@@ -85,7 +105,7 @@ def main() -> int:
     """Run the command line; a user's mistake is one line, not a traceback."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"run": run, "notebooks": notebooks, "studies": list_studies},
+            {"run": run, "notebooks": notebooks, "readme": readme, "studies": list_studies},
             prog="lmcore",
             description=__doc__,
         )

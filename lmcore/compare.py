@@ -61,9 +61,11 @@ def coverage(score: dict) -> float:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Return mean ± sample standard deviation; a single value stands alone."""
+    """Return mean ± sample standard deviation; a value without spread stands alone."""
     mean = f"{statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    if min(values) == max(values):
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def settings(experiments: Sequence[Any]) -> Table:
@@ -105,8 +107,3 @@ def scores(groups: dict[str, Sequence[Run]]) -> Table:
         parameters = f"{runs[0].config.model.n_parameters:,}"
         rows.append((name, str(len(runs)), *measured, minutes, parameters))
     return Table(header, tuple(rows))
-
-
-def values(runs: Sequence[Run], quantity: str) -> list[float]:
-    """Return one of QUANTITIES for each run."""
-    return [QUANTITIES[quantity](run) for run in runs]

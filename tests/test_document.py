@@ -1,0 +1,73 @@
+"""README and pages: what they name exists, what they say can be run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def mapped() -> list[str]:
+    """Return the paths that the README's map names, nested ones in full."""
+    tree = next(block for block in blocks(README, "") if "lmcore/ " in block)
+    out, above = [], ""
+    for line in tree.splitlines():
+        name = line.split()[0]
+        above = above if line.startswith(" ") else name
+        out.append(above + name if line.startswith(" ") else name)
+    return out
+
+
+@pytest.mark.parametrize("path", mapped())
+def test_the_map_names_what_exists(path):
+    assert (ROOT / path).exists()
+
+
+def test_the_map_leaves_no_module_out():
+    modules = {f"lmcore/{path.name}" for path in (ROOT / "lmcore").glob("[!_]*.py")}
+    assert modules <= set(mapped())
+
+
+def test_the_python_example_of_the_readme_runs(tmp_path):
+    (example,) = blocks(README, "python")
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
+def test_each_local_link_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#:\s]+)\)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_each_embedded_label_is_made_by_one_notebook(page):
+    wanted = re.findall(r"^:::\{figure\} #(\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    made = "\n".join(path.read_text() for path in (ROOT / "notebooks").glob("*.py"))
+    assert [label for label in wanted if made.count(f"#| label: {label}\n") != 1] == []
+
+
+def test_every_labelled_cell_is_embedded_in_the_write_up():
+    made = set()
+    for path in (ROOT / "notebooks").glob("*.py"):
+        made |= set(re.findall(r"^#\| label: (\S+)", path.read_text(), re.MULTILINE))
+    told = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert {label for label in made if f"{{figure}} #{label}\n" not in told} == set()
+
+
+def test_the_layers_of_the_architecture_page_name_every_module():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page.split("| layer | modules |")[1].split("\n\n")[0]
+    modules = {path.stem for path in (ROOT / "lmcore").glob("*.py")} - {"__init__"}
+    assert {name for name in modules if f"`{name}`" not in table} == set()

@@ -1,0 +1,175 @@
+"""The notebooks: pairs that agree, one setup cell, kept outputs, and running at both scales."""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lmcore.execute import execute, pair
+from lmcore.notebook import drive, source_hash
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+LABEL = re.compile(r"^#\| label: (\S+)", re.MULTILINE)
+
+each_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def built(source: Path) -> nbformat.NotebookNode:
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def setup_cell(source: Path) -> str:
+    return next(cell.source for cell in pair(source).cells if cell.cell_type == "code")
+
+
+def labels(source: Path) -> list[str]:
+    return [name for cell in pair(source).cells for name in LABEL.findall(cell.source)]
+
+
+@each_notebook
+def test_the_py_and_the_ipynb_hold_the_same_cells(source):
+    told = [(cell.cell_type, cell.source) for cell in pair(source).cells]
+    assert told == [(cell.cell_type, cell.source) for cell in built(source).cells]
+
+
+@each_notebook
+def test_every_code_cell_was_executed_in_order(source):
+    counts = [cell.execution_count for cell in built(source).cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_notebook
+def test_no_output_is_an_error_or_comes_from_a_progress_bar(source):
+    outputs = [o for cell in built(source).cells for o in cell.get("outputs", [])]
+    assert not [o for o in outputs if o.output_type in ("error", "stream")]
+
+
+@each_notebook
+def test_the_ipynb_stays_below_one_megabyte(source):
+    assert source.with_suffix(".ipynb").stat().st_size < 1_000_000
+
+
+@each_notebook
+def test_no_cell_is_longer_than_fifteen_lines(source):
+    assert not [c.source for c in pair(source).cells if len(c.source.splitlines()) > 15]
+
+
+@each_notebook
+def test_nothing_is_defined_in_a_notebook(source):
+    code = "\n".join(cell.source for cell in pair(source).cells if cell.cell_type == "code")
+    assert not re.findall(r"^\s*(?:def|class) \w+", code, re.MULTILINE)
+
+
+def test_all_notebooks_share_one_setup_cell():
+    assert len({setup_cell(source) for source in SOURCES}) == 1
+
+
+def test_labels_are_unique_over_all_notebooks():
+    found = [label for source in SOURCES for label in labels(source)]
+    assert sorted(found) == sorted(set(found))
+
+
+@each_notebook
+def test_each_labelled_figure_has_its_image_and_its_entry_in_the_manifest(source):
+    manifest = json.loads((ROOT / "figures/manifest.json").read_text())
+    figures = {label for label in labels(source) if label.startswith("fig-")}
+    assert figures <= set(manifest)
+    assert all((ROOT / "figures" / f"{label}.svg").stat().st_size > 0 for label in figures)
+
+
+def test_the_manifest_names_no_figure_that_no_notebook_makes():
+    made = {label for source in SOURCES for label in labels(source)}
+    manifest = json.loads((ROOT / "figures/manifest.json").read_text())
+    assert set(manifest) <= made
+    assert {path.stem for path in (ROOT / "figures").glob("*.svg")} == set(manifest)
+
+
+@each_notebook
+def test_the_stamp_holds_the_hash_of_the_source_as_it_is(source):
+    assert source_hash(source.stem) in json.dumps(built(source).cells[-1].outputs)
+
+
+@each_notebook
+def test_a_notebook_runs_at_smoke_scale_from_nothing(source, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "myst.yml").touch()
+    copied = shutil.copy(source, tmp_path / "notebooks" / source.name)
+    made = execute(Path(copied), "smoke", progress=False)
+    assert made == tmp_path / ".smoke/notebooks" / f"{source.stem}.ipynb"
+    drawn = {path.stem for path in (tmp_path / ".smoke/figures").glob("*.svg")}
+    assert drawn == {label for label in labels(source) if label.startswith("fig-")}
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_cell_that_fails_is_named_in_one_line_and_no_notebook_is_written(tmp_path):
+    source = tmp_path / "notebooks" / "09_broken.py"
+    source.parent.mkdir()
+    source.write_text("# %%\n1 / 0\n")
+    with pytest.raises(ValueError, match=r"^09_broken.py failed: ZeroDivisionError: .*$"):
+        execute(source, "full", progress=False)
+    assert not source.with_suffix(".ipynb").exists()
+
+
+class Shell:
+    """Records the commands that the setup cell would run."""
+
+    def __init__(self):
+        self.commands: list[list[str]] = []
+
+    def run(self, command, check):
+        assert check
+        self.commands.append(command)
+
+
+def run_setup(monkeypatch, *, colab: bool, installed: bool) -> tuple[list[list[str]], list[str]]:
+    """Run the setup cell's first part as on a machine with or without Colab and lmcore."""
+    shell, moved = Shell(), []
+    monkeypatch.setattr(subprocess, "run", shell.run)
+    monkeypatch.setattr("os.chdir", moved.append)
+    found = importlib.util.find_spec("lmcore") if installed else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    if colab:
+        monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    else:
+        monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    exec(setup_cell(SOURCES[0]).split("from lmcore import")[0], {})
+    return shell.commands, moved
+
+
+def test_on_colab_the_setup_cell_installs_the_package_at_a_tag_and_leaves_torch_alone(monkeypatch):
+    (clone, install), moved = run_setup(monkeypatch, colab=True, installed=False)
+    assert re.fullmatch(r"v\d+\.\d+\.\d+", clone[clone.index("-b") + 1])
+    assert install[1:4] == ["-m", "pip", "install"]
+    assert not {"torch", "-U", "--upgrade", "--force-reinstall"} & set(install)
+    assert install[-1] == clone[-1]
+    assert moved == [f"{clone[-1]}/notebooks"]
+
+
+@pytest.mark.parametrize(("colab", "installed"), [(False, True), (False, False), (True, True)])
+def test_anywhere_else_the_setup_cell_installs_nothing(monkeypatch, colab, installed):
+    commands, moved = run_setup(monkeypatch, colab=colab, installed=installed)
+    assert (commands, moved) == ([], [])
+
+
+def test_the_setup_cell_names_the_version_of_this_package():
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert f'"v{version[1]}"' in setup_cell(SOURCES[0])
+
+
+def test_drive_is_mounted_on_request_and_only_on_colab(monkeypatch):
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    with pytest.raises(ValueError, match="Colab only"):
+        drive()
+    mounted: list[str] = []
+    colab = types.SimpleNamespace(drive=types.SimpleNamespace(mount=mounted.append))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    assert drive("runs").parts[-2:] == ("MyDrive", "runs")
+    assert mounted == ["/content/drive"]

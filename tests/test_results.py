@@ -1,0 +1,167 @@
+"""The committed results, and the tables and figures that are drawn from them."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmcore import plotting
+from lmcore.__main__ import STUDIES, study_module, with_findings
+from lmcore.compare import Table, coverage, per_character, scores, settings, spread, validation
+from lmcore.experiment import Experiment
+from lmcore.records import Run, config_hash, load_run
+from lmcore.studies import baseline
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/*/*/config.json"))
+
+each_run = pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: "/".join(f.parts[-3:]))
+
+
+@each_run
+def test_a_committed_run_reads_back_and_its_hash_matches(folder):
+    run = load_run(folder, Experiment)
+    assert run.config.path == folder.relative_to(ROOT / "results")
+
+
+@each_run
+def test_a_committed_run_is_one_of_its_study_s_named_experiments(folder):
+    run = load_run(folder, Experiment)
+    assert run.config in study_module(run.config.study).experiments()
+
+
+@each_run
+def test_a_committed_run_was_made_from_committed_code_on_a_named_machine(folder):
+    for session in load_run(folder, Experiment).environment["sessions"]:
+        assert re.fullmatch(r"[0-9a-f]{40}", session["commit"])
+        assert not session["dirty"]
+        assert session["device"]
+        assert session["precision"] in ("float32", "bfloat16")
+
+
+@each_run
+def test_a_committed_run_has_a_record_for_each_step_and_scores_every_token(folder):
+    run = load_run(folder, Experiment)
+    assert [record["step"] for record in run.metrics] == list(range(len(run.metrics)))
+    scored = [record["validation"] for record in run.metrics if "validation" in record]
+    assert len(scored) == len({*run.config.train.evaluate_at, 0, len(run.metrics) - 1})
+    assert {coverage(score) for score in [*scored, run.outcome["test"]]} == {1.0}
+
+
+def test_no_run_folder_is_incomplete():
+    folders = {path.parent for path in (ROOT / "results").rglob("*.json*")}
+    assert folders == set(FOLDERS)
+
+
+def test_the_readme_s_table_is_what_the_results_say():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_findings(text) == text
+
+
+def test_the_manifest_s_runs_are_committed_with_the_hash_it_names():
+    for entry in json.loads((ROOT / "figures/manifest.json").read_text()).values():
+        for path, digest in entry["runs"].items():
+            assert config_hash(load_run(ROOT / "results" / path, Experiment).config) == digest
+
+
+def test_every_study_has_a_notebook_of_its_name():
+    stems = {path.stem.split("_", 1)[1] for path in (ROOT / "notebooks").glob("*.py")}
+    assert stems == set(STUDIES)
+
+
+def test_a_spread_is_the_sample_standard_deviation_and_a_single_value_stands_alone():
+    assert spread([1.0, 2.0, 3.0], 2) == "2.00 ± 1.00"
+    assert spread([0.5], 3) == "0.500"
+    assert spread([0.95, 0.95], 2) == "0.95"
+
+
+def test_a_table_reads_the_same_in_html_and_markdown_and_escapes_what_html_would_eat():
+    table = Table(("token", "n"), (("<eos>", "3"),))
+    assert table.markdown() == "| token | n |\n| --- | --- |\n| <eos> | 3 |"
+    assert "<td>&lt;eos&gt;</td><td>3</td>" in table._repr_html_()
+
+
+def test_the_table_of_settings_holds_what_differs_and_nothing_else():
+    table = settings(baseline.experiments())
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["train.lr"] == ("0.006", "2.0")
+    assert rows["seeds"] == ("1337, 1338, 1339",) * 2
+    assert "train.clip" not in rows
+
+
+def made_run(tmp_path: Path, seed: int, nats: float) -> Run:
+    score = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 5}
+    experiment = baseline.experiments((seed,))[0]
+    return Run(
+        tmp_path / "results" / experiment.path,
+        experiment,
+        [
+            {"step": 0, "validation": score, "challenge": score},
+            {"step": 1, "loss": nats, "validation": score, "challenge": score},
+        ],
+        {"training_s": 60.0, "corpus": {"text_sha256": "0"}},
+        {"test": score},
+    )
+
+
+def test_scores_are_computed_from_what_was_counted(tmp_path):
+    table = scores({"made": [made_run(tmp_path, 1337, 10.0), made_run(tmp_path, 1338, 20.0)]})
+    row = dict(zip(table.header, table.rows[0], strict=True))
+    assert row["validation, nats/character"] == "1.5000 ± 0.7071"
+    assert (
+        row["validation, bits/byte"] == f"{0.75 / math.log(2):.4f} ± {0.5**1.5 / math.log(2):.4f}"
+    )
+    assert row["training, minutes"] == "1.0"
+    assert row["parameters"] == "27,172,864"
+
+
+def test_a_curve_is_the_mean_over_runs_in_a_band_from_least_to_greatest(tmp_path):
+    runs = [made_run(tmp_path, 1337, 1.0), made_run(tmp_path, 1338, 3.0)]
+    fig, ax = plotting.plt.subplots()
+    steps, mean = plotting.curves(ax, runs, lambda r: r.get("loss"), label="loss")
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert (steps.tolist(), mean.tolist()) == ([1], [2.0])
+    assert (band.ymin, band.ymax) == (1.0, 3.0)
+    plotting.plt.close(fig)
+
+
+def test_the_same_runs_give_the_same_bytes_of_figure(tmp_path):
+    run, drawn = made_run(tmp_path, 1337, 1.0), []
+    with plotting.mpl.rc_context():
+        plotting.use_style()
+        for _ in range(2):
+            fig, ax = plotting.plt.subplots()
+            plotting.curves(ax, [run], lambda r: r.get("loss"), label="loss")
+            plotting.save(fig, "fig-made", [run])
+            drawn.append((tmp_path / "figures/fig-made.svg").read_bytes())
+    assert drawn[0] == drawn[1]
+
+
+def test_a_figure_refuses_runs_of_two_scales(tmp_path):
+    runs = [made_run(tmp_path / part, 1337, 1.0) for part in ("", ".smoke")]
+    fig, _ = plotting.plt.subplots()
+    with pytest.raises(ValueError, match="fig-mixed needs runs of one scale"):
+        plotting.save(fig, "fig-mixed", runs)
+    plotting.plt.close(fig)
+
+
+def test_the_floor_of_real_titles_is_unknown():
+    with pytest.raises(ValueError, match="entropy is unknown"):
+        baseline.floor(baseline.BASELINE)
+
+
+def test_a_frequency_model_costs_what_its_counts_say():
+    counts, ids = np.array([2, 0, 5]), np.array([0, 1, 2])
+    expected = -(math.log(3 / 10) + math.log(1 / 10) + math.log(6 / 10))
+    assert baseline.unigram_nats(counts, ids) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it():
+    known = [load_run(f, Experiment) for f in FOLDERS if f.parts[-2] == "known-entropy"]
+    ratios = [per_character(validation(run)) / baseline.floor(run.config) for run in known]
+    assert len(known) == 3
+    assert min(ratios) >= 1
+    assert max(ratios) < 1.06
