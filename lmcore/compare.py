@@ -98,12 +98,13 @@ QUANTITIES: dict[str, Callable[[Run], float]] = {
 
 
 def scores(groups: dict[str, Sequence[Run]]) -> Table:
-    """Return a row for each named group of runs: scores over seeds, time and parameters."""
-    header = ("runs", "seeds", *QUANTITIES, "training, minutes", "parameters")
-    rows = []
+    """Return a column for each named group of runs: scores over seeds, time and parameters."""
+    columns = []
     for name, runs in groups.items():
         measured = [spread([of(run) for run in runs], 4) for of in QUANTITIES.values()]
         minutes = spread([run.environment["training_s"] / 60 for run in runs], 1)
         parameters = f"{runs[0].config.model.n_parameters:,}"
-        rows.append((name, str(len(runs)), *measured, minutes, parameters))
+        columns.append((name, str(len(runs)), *measured, minutes, parameters))
+    names = ("after the last step", "seeds", *QUANTITIES, "training, minutes", "parameters")
+    header, *rows = zip(names, *columns, strict=True)
     return Table(header, tuple(rows))

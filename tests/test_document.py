@@ -13,7 +13,8 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [code for name, code in fenced if name == language]
 
 
 def mapped() -> list[str]:

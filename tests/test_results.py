@@ -109,7 +109,7 @@ def made_run(tmp_path: Path, seed: int, nats: float) -> Run:
 
 def test_scores_are_computed_from_what_was_counted(tmp_path):
     table = scores({"made": [made_run(tmp_path, 1337, 10.0), made_run(tmp_path, 1338, 20.0)]})
-    row = dict(zip(table.header, table.rows[0], strict=True))
+    row = dict(table.rows)
     assert row["validation, nats/character"] == "1.5000 ± 0.7071"
     assert (
         row["validation, bits/byte"] == f"{0.75 / math.log(2):.4f} ± {0.5**1.5 / math.log(2):.4f}"
