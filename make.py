@@ -21,23 +21,23 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
-from typing import Iterator, Sequence  # noqa: UP035 - Python 3.8 cannot subscript the others
+from typing import Iterator, Sequence  # noqa: UP035 - Python 3.8 has these here
 
 ROOT = Path(__file__).resolve().parent
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 
 
-class Stop(Exception):
-    """An end with one line that says why, and what the caller may do about it."""
+class MakeError(Exception):
+    """One line that says what is wrong and what to do, then the last lines of what failed."""
 
-    def __init__(self, why: str, code: int = 2):
-        super().__init__(why)
+    def __init__(self, why: str, said: Sequence[str] = (), code: int = 2):
+        super().__init__("\n    ".join([why, *said[-6:]]))
         self.code = code
 
 
 def run() -> None:
-    """Run every study small, redraw every figure from the committed results, build the site."""
+    """Run every study small, redraw the figures from the committed results, build the site."""
     python = set_up()
     with stage("studies, small, on generated data"):
         call(python, "-m", "lmcore", "run", "all", "--small")
@@ -60,7 +60,7 @@ def site(*arguments: str) -> None:
 
 
 def check() -> None:
-    """Check style, and the pages of the site if it is built."""
+    """Check the style of the code, and the pages of the site if it is built."""
     python = set_up()
     call(python, "-m", "ruff", "check", ".")
     call(python, "-m", "ruff", "format", "--check", ".")
@@ -69,7 +69,7 @@ def check() -> None:
 
 
 def view(*arguments: str) -> None:
-    """Show the built site in the browser."""
+    """Show the built site in the browser; what follows is handed to docs/site.py."""
     call(set_up(), "docs/site.py", "view", *arguments)
 
 
@@ -93,22 +93,22 @@ def stage(name: str) -> Iterator[None]:
 
 
 def call(python: Path, *arguments: str) -> None:
-    """Run the environment's Python at the root, its scripts found first.
+    """Run the environment's Python at the root, the environment's programs found first.
 
     Raises:
-        Stop: it failed; what it said stands above.
+        MakeError: it failed; what it said stands above.
     """
     path = os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])
-    process = subprocess.Popen(
-        [str(python), *arguments], cwd=str(ROOT), env={**os.environ, "PATH": path}
-    )
+    environment = {**os.environ, "PATH": path}
+    process = subprocess.Popen([str(python), *arguments], cwd=str(ROOT), env=environment)
     try:
         code = process.wait()
     except KeyboardInterrupt:
         process.wait()  # it got the Ctrl-C too, and may still be saving
         raise
     if code != 0:
-        raise Stop(f"python {' '.join(arguments)} ended with code {code}", code if code > 0 else 1)
+        failed = f"python {' '.join(arguments)} ended with code {code}"
+        raise MakeError(failed, code=code if code > 0 else 1)
 
 
 def set_up() -> Path:
@@ -117,13 +117,17 @@ def set_up() -> Path:
     check_node(shutil.which("node"))
     if is_own_environment():
         return Path(sys.executable)
-    venv = ROOT / ".venv"
+    venv, wanted = ROOT / ".venv", wanted_stamp()
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamp, wanted = venv / "lmcore-stamp", wanted_stamp()
+    stamp = venv / "lmcore-stamp"
     stamped = stamp.read_text(encoding="utf-8") if stamp.exists() else ""
     if stamped != wanted or not python.exists():
+        print(f"environment: installing into {venv}, minutes the first time", flush=True)
         with stage("environment"):
-            prepare(venv, python, stamped)
+            if not venv.exists():
+                make_venv(venv)
+            check_venv(venv, python, stamped)
+            install(python)
             stamp.write_text(wanted, encoding="utf-8")
     return python
 
@@ -136,124 +140,113 @@ def wanted_stamp() -> str:
 
 
 def check_python(version: Sequence[int]) -> None:
-    """Stop if version is older than the package allows."""
+    """Refuse a version that is older than the package allows."""
     if tuple(version) < OLDEST_PYTHON:
         have, need = (".".join(map(str, numbers)) for numbers in (version, OLDEST_PYTHON))
-        raise Stop(
-            f"this is Python {have}, lmcore needs {need} or newer: get it from "
-            "https://www.python.org/downloads, then run make.py with it"
+        where = "https://www.python.org/downloads"
+        raise MakeError(
+            f"this is Python {have}, lmcore needs {need} or newer: get it from {where}, "
+            f"then: python{need} make.py"
         )
 
 
 def check_node(node: str | None) -> None:
-    """Stop if the program node is missing or too old for MyST."""
+    """Refuse a program node that is missing or too old for MyST."""
     advice = f"get Node {OLDEST_NODE} or newer from https://nodejs.org, then run the same command"
     if node is None:
-        raise Stop(f"Node, which builds the site, is missing: {advice}")
+        raise MakeError(f"Node, which builds the site, is missing: {advice}")
     said = subprocess.run([node, "--version"], stdout=subprocess.PIPE, check=False).stdout.decode()
     version = re.match(r"v(\d+)", said)
     if version is None or int(version.group(1)) < OLDEST_NODE:
-        raise Stop(f"Node, which builds the site, is {said.strip() or 'broken'}: {advice}")
+        raise MakeError(f"Node, which builds the site, is {said.strip() or 'broken'}: {advice}")
 
 
 def is_own_environment() -> bool:
     """Return whether this runs in an environment of the user's that has this checkout and pytest.
 
-    Only the installed packages count: lmcore can be imported from the current folder anyway.
+    Only installed packages count: from this folder, lmcore can be imported anyway.
     """
-    prefix = Path(sys.prefix)
-    is_conda = (prefix / "conda-meta").is_dir()
-    if not (is_conda or sys.prefix != sys.base_prefix) or prefix == ROOT / ".venv":
+    is_conda = Path(sys.prefix, "conda-meta").is_dir()
+    if not (is_conda or sys.prefix != sys.base_prefix) or Path(sys.prefix) == ROOT / ".venv":
         return False
-    installed = importlib.metadata.distributions(
-        name="lmcore", path=[sysconfig.get_path("purelib")]
-    )
-    sources = [json.loads(found.read_text("direct_url.json") or "{}") for found in installed]
-    is_here = any(source.get("url") == ROOT.as_uri() for source in sources)
-    return is_here and importlib.util.find_spec("pytest") is not None
-
-
-def prepare(venv: Path, python: Path, stamped: str) -> None:
-    """Make venv if it is not there, and install into it."""
-    if not venv.exists():
-        make_venv(venv)
-    is_moved = stamped != "" and not stamped.startswith(f"{ROOT}\n")
-    if is_moved or not python.exists() or ask(python, "-m", "pip", "--version")[0] != 0:
-        raise Stop(f"{venv} was moved or is damaged: delete it, then run the same command")
-    print(f"environment: installing into {venv}, minutes the first time", flush=True)
-    install(python)
+    packages = [sysconfig.get_path("purelib")]
+    found = importlib.metadata.distributions(name="lmcore", path=packages)
+    sources = [json.loads(one.read_text("direct_url.json") or "{}") for one in found]
+    is_installed = any(source.get("url") == ROOT.as_uri() for source in sources)
+    return is_installed and importlib.util.find_spec("pytest") is not None
 
 
 def make_venv(venv: Path) -> None:
     """Make an empty virtual environment."""
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        raise Stop("this Python has no venv module: on Debian or Ubuntu, apt install python3-venv")
+        advice = "on Debian or Ubuntu, apt install python3-venv, then run the same command"
+        raise MakeError(f"this Python has no venv module: {advice}")
     code, said = ask(Path(sys.executable), "-m", "venv", str(venv))
     if code != 0:
-        raise Stop("\n".join([f"{venv} could not be made", *indented(said)]))
+        raise MakeError(f"{venv} could not be made", said)
+
+
+def check_venv(venv: Path, python: Path, stamped: str) -> None:
+    """Refuse a venv that nothing can be installed into; it may be the user's, so it stays."""
+    is_moved = stamped != "" and not stamped.startswith(f"{ROOT}\n")
+    if is_moved or not python.exists() or ask(python, "-m", "pip", "--version")[0] != 0:
+        raise MakeError(f"{venv} was moved or is damaged: delete it, then run the same command")
 
 
 def install(python: Path) -> None:
     """Install the package and its development tools at the versions of constraints.txt."""
-    code, said = ask(
-        python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
-        "-c", "constraints.txt", "-e", ".[dev]",
-    )  # fmt: skip
+    options = ["--disable-pip-version-check", "--no-input", "-c", "constraints.txt"]
+    code, said = ask(python, "-m", "pip", "install", *options, "-e", ".[dev]")
     if code != 0:
-        raise Stop("\n".join([pip_failure(said), *indented(said)]))
+        errors = [line for line in said if re.search("error|warning", line, re.IGNORECASE)]
+        raise MakeError(pip_failure("\n".join(errors)), errors or said)
 
 
-def pip_failure(said: Sequence[str]) -> str:
+def pip_failure(errors: str) -> str:
     """Return in one line why pip failed, and what to do."""
-    text = "\n".join(said)
-    host = re.search(r"host='([^']+)'", text)
-    if re.search("connection|timed out|name resolution|proxy|SSLError", text, re.IGNORECASE):
+    if "No space left" in errors:
+        return "the disk is full: free some gigabytes, then run the same command"
+    if re.search("connect|timed out|could not fetch|name resolution|proxy", errors, re.IGNORECASE):
+        host = re.search(r"host='([^']+)'", errors)
         where = host.group(1) if host else "its package index"
         return f"pip cannot reach {where}: check the network or proxy, then run the same command"
-    if "No space left" in text:
-        return "the disk is full: free a few gigabytes, then run the same command"
     return "pip could not install the environment; it says:"
 
 
-def indented(said: Sequence[str], n_last: int = 6) -> list[str]:
-    """Return the last lines of what a program said, set off from our own."""
-    return [f"    {line}" for line in said[-n_last:]]
-
-
 def ask(python: Path, *arguments: str) -> tuple[int, list[str]]:
-    """Return the exit code of a quiet program and what it said, its newest line shown meanwhile."""
-    said: list[str] = []
-    is_seen = sys.stderr.isatty()
+    """Return a program's exit code and what it said; a terminal shows its newest line meanwhile."""
+    said, is_watched = [], sys.stderr.isatty()
+    command = [str(python), *arguments]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(
-        [str(python), *arguments], cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        encoding="utf-8", errors="replace",
-    ) as process:  # fmt: skip
-        for line in process.stdout or []:
+        command, cwd=str(ROOT), encoding="utf-8", errors="replace", **pipe
+    ) as process:
+        for line in process.stdout:
             said.append(line.rstrip())
-            if is_seen:
-                print(f"\r\033[K{line.strip()[:76]}", end="", file=sys.stderr, flush=True)
-    if is_seen:
+            if is_watched:
+                print(f"\r\033[K{said[-1][:76]}", end="", file=sys.stderr, flush=True)
+    if is_watched:
         print("\r\033[K", end="", file=sys.stderr)
     return process.returncode, said
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command that arguments name; a failure is one line and an exit code."""
-    name, *rest = [arguments[0].lstrip("-"), *arguments[1:]] if arguments else ["help"]
+    name, rest = arguments[0].lstrip("-") if arguments else "help", arguments[1:]
     try:
         if name not in COMMANDS:
-            raise Stop(f"there is no {name!r}; there are: {', '.join(COMMANDS)}")
+            raise MakeError(f"there is no {name!r}; there are: {', '.join(COMMANDS)}")
         if rest and not inspect.signature(COMMANDS[name]).parameters:
-            raise Stop(f"{name} takes no arguments, not {' '.join(rest)!r}")
+            raise MakeError(f"{name} takes no arguments, not {' '.join(rest)!r}")
         COMMANDS[name](*rest)
-    except Stop as stop:
-        print(f"make.py: {stop}", file=sys.stderr)
-        return stop.code
+    except MakeError as error:
+        print(f"make.py: {error}", file=sys.stderr)
+        return error.code
     except OSError as error:
         print(f"make.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("make.py: stopped; the same command goes on where it can", file=sys.stderr)
+        print("make.py: stopped", file=sys.stderr)
         return 130
     return 0
 
