@@ -53,7 +53,7 @@ class Score:
 
 
 def token_nats(
-    model: GPT, windows: Iterable[tuple[Tensor, Tensor]], rows: int = 2048
+    model: GPT, windows: Iterable[tuple[Tensor, Tensor]], rows: int = 1024
 ) -> tuple[Float[Tensor, "tokens"], Int[Tensor, "tokens"]]:
     """Return each target's cross-entropy in nats and the id thought most likely in its place.
 
@@ -63,17 +63,22 @@ def token_nats(
     was_training = model.training
     model.eval()
     weight = model.token_embedding.weight
-    nats, best = [], []
+    windows = list(windows)
+    targets = torch.cat([y.flatten() for _, y in windows]).to(weight.device)
+    # Filled in place: results kept from between the large blocks would split the allocator's heap.
+    nats = torch.empty(len(targets), device=weight.device)
+    best = torch.empty_like(targets)
+    done = 0
     with torch.no_grad():
-        for x, y in windows:
-            hidden = model.hidden(x.to(weight.device)).flatten(0, 1)
-            targets = y.to(weight.device).flatten()
-            for part, target in zip(hidden.split(rows), targets.split(rows), strict=True):
-                logits = F.linear(part, weight)
-                nats.append(F.cross_entropy(logits.float(), target, reduction="none"))
-                best.append(logits.argmax(-1))
+        for x, _ in windows:
+            for part in model.hidden(x.to(weight.device)).flatten(0, 1).split(rows):
+                here = slice(done, done + len(part))
+                logits = F.linear(part, weight).float()
+                nats[here] = F.cross_entropy(logits, targets[here], reduction="none")
+                best[here] = logits.argmax(-1)
+                done += len(part)
     model.train(was_training)
-    return torch.cat(nats).double().cpu(), torch.cat(best).cpu()
+    return nats.double().cpu(), best.cpu()
 
 
 def score(model: GPT, tokens: Tokens, end_id: int) -> Score:

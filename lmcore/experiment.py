@@ -139,7 +139,7 @@ def run_or_load(
     resolved = (runtime or Runtime()).resolve(n_tokens * experiment.model.flops_per_token)
     folder = scratch / experiment.path
     writer = RunWriter(folder, experiment)
-    writer.note_environment(environment(resolved) | {"corpus": corpus.origin})
+    writer.note_session(environment(resolved))
     records = train(
         model,
         experiment.train,
@@ -149,7 +149,6 @@ def run_or_load(
         resolved,
         checkpoints=folder / "checkpoints",
     )
-    started = time.monotonic()
     for record in with_bar(records, steps, str(experiment.path), progress):
         writer.add(told(record))
     with resolved.autocast():
@@ -159,7 +158,7 @@ def run_or_load(
         }
     writer.note_environment(
         {
-            "session_s": round(time.monotonic() - started, 1),
+            "corpus": corpus.origin,
             "training_s": writer.kept_records()[-1]["elapsed_s"],
             "peak_bytes": peak_bytes(resolved),
         }

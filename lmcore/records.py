@@ -169,6 +169,12 @@ class RunWriter:
         write_json(path, stored | {"config": dataclasses.asdict(config)})
         self._is_first = True
 
+    def note_session(self, facts: dict[str, Any]) -> None:
+        """Add facts about a session that works on this run; a resumed run has several."""
+        path = self.folder / "environment.json"
+        earlier = read_json(path)["sessions"] if path.exists() else []
+        self.note_environment({"sessions": [*earlier, facts]})
+
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to the environment; what was noted before under the same name gives way."""
         path = self.folder / "environment.json"

@@ -82,7 +82,10 @@ def samples(model: GPT, corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def frequency(corpus: Corpus, n_points: int = 120) -> dict[str, Any]:
-    """Return how often tokens occur in the training text: by rank, and by name for the top."""
+    """Return how often tokens occur in the training text: by rank, and by name for the top.
+
+    With it, what the validation text costs a model that knows these frequencies alone.
+    """
     counts = np.bincount(corpus.train.ids, minlength=corpus.tokenizer.vocab_size)
     order = np.argsort(-counts, kind="stable")
     n_seen = int((counts > 0).sum())
@@ -90,9 +93,19 @@ def frequency(corpus: Corpus, n_points: int = 120) -> dict[str, Any]:
     return {
         "n_tokens": int(counts.sum()),
         "n_distinct": n_seen,
+        "unigram_nats": unigram_nats(counts, corpus.validation.ids),
         "by_rank": [[int(rank), int(counts[order[rank - 1]])] for rank in ranks],
         "top": [
             {"token": corpus.tokenizer.decode([int(id)]), "count": int(counts[id])}
             for id in order[:20]
         ],
     }
+
+
+def unigram_nats(counts: np.ndarray, ids: np.ndarray) -> float:
+    """Return the nats that ids cost a model that knows only how often tokens occurred, plus one.
+
+    This is where a model ends that has learned frequencies and nothing of the context.
+    """
+    chances = (counts + 1) / (counts + 1).sum()
+    return float(-np.log(chances[ids]).sum())

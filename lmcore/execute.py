@@ -1,0 +1,86 @@
+"""Notebooks from the outside: make each .ipynb from its .py, run it, keep it if it changed."""
+
+import copy
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from tqdm.auto import tqdm
+
+SCALES = ("full", "smoke")
+
+
+def pair(source: Path) -> nbformat.NotebookNode:
+    """Return the notebook that source, a .py, stands for: no outputs, cell ids by their place."""
+    notebook = jupytext.read(source)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        "jupytext": {"formats": "ipynb,py:percent"},
+    }
+    return nbformat.from_dict(notebook)
+
+
+def at_scale(notebook: nbformat.NotebookNode, scale: str) -> nbformat.NotebookNode:
+    """Return a copy with SCALE in the cell tagged `parameters` set to scale."""
+    copied = copy.deepcopy(notebook)
+    for cell in copied.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = cell.source.replace('SCALE = "full"', f'SCALE = "{scale}"')
+    return copied
+
+
+def execute(source: Path, scale: str, progress: bool = True) -> Path:
+    """Run the notebook of source in its own folder; return the .ipynb that holds the outputs.
+
+    At full scale that is the one beside source, written only where something in it changed; at
+    smoke scale one under .smoke.
+
+    Raises:
+        ValueError: a cell failed; the message names it and its error.
+    """
+    notebook = at_scale(pair(source), scale)
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(source.parent)}},
+    )
+    bar = tqdm(total=len(notebook.cells), desc=source.stem, unit="cell", disable=not progress)
+    client.on_cell_complete = lambda **_: bar.update()
+    try:
+        with bar:
+            client.execute()
+    except CellExecutionError as error:
+        raise ValueError(f"{source.name} failed: {error.ename}: {error.evalue}") from None
+    for cell in notebook.cells:
+        cell.pop("execution_count", None)
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            cell.outputs = [_steady(output) for output in cell.outputs if _kept(output)]
+    target = source.with_suffix(".ipynb")
+    if scale == "smoke":
+        target = source.parents[1] / ".smoke/notebooks" / target.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+    text = nbformat.writes(notebook) + "\n"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8", newline="\n")
+    return target
+
+
+def _kept(output: nbformat.NotebookNode) -> bool:
+    """Return whether output belongs in a saved notebook; progress bars and warnings do not."""
+    return not (output.output_type == "stream" and output.name == "stderr")
+
+
+def _steady(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return output without the run's own counter, so that the same results give the same bytes."""
+    if "execution_count" in output:
+        output.execution_count = None
+    return output

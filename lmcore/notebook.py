@@ -1,0 +1,61 @@
+"""What a study's notebook calls at its start and end, on Colab as on a laptop."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib_inline.backend_inline as inline
+import torch
+
+from lmcore import plotting
+from lmcore.compare import Table
+from lmcore.experiment import processor, workspace
+from lmcore.records import Run
+from lmcore.train import Runtime
+
+
+def start() -> str:
+    """Set up figures as vectors in the house style; return what this machine is, in a line."""
+    plotting.use_style()
+    inline.set_matplotlib_formats("svg", metadata={"Date": None})
+    runtime = Runtime().resolve(flops=0)
+    name = torch.cuda.get_device_name() if runtime.device == "cuda" else processor()
+    return f"{name} · {runtime.precision} · torch {torch.__version__}"
+
+
+def drive(folder: str = "lmcore") -> Path:
+    """Mount Google Drive on Colab, on request only; return a folder there for unfinished runs.
+
+    Raises:
+        ValueError: this is not Colab.
+    """
+    if "google.colab" not in sys.modules:
+        raise ValueError("Google Drive can be mounted on Colab only; give scratch a local folder")
+    sys.modules["google.colab"].drive.mount("/content/drive")
+    return Path("/content/drive/MyDrive") / folder
+
+
+def source_hash(name: str) -> str:
+    """Return a hash of the notebook's .py, which is what its outputs were made from."""
+    text = (workspace() / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def stamp(name: str, runs: Sequence[Run]) -> Table:
+    """Return where the notebook's numbers come from: its source, and a row for each run."""
+    rows = []
+    for run in runs:
+        first, last = run.environment["sessions"][0], run.environment["sessions"][-1]
+        rows.append(
+            (
+                run.config.path.as_posix(),
+                first["commit"][:12] + (" (changed)" if first["dirty"] else ""),
+                f"{last['device']}, {last['precision']}",
+                last["torch"],
+                first["started"][:10],
+                source_hash(name),
+            )
+        )
+    header = ("run", "commit", "device", "torch", "date", "notebook source")
+    return Table(header, tuple(rows))

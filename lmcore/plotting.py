@@ -1,0 +1,130 @@
+"""One style and a few charts. A colour has one meaning throughout; labels stand at their lines.
+
+The same runs give the same bytes: no dates, no random ids, text kept as text.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lmcore.records import Run, config_hash, write_json
+
+OURS, PUBLISHED, REFERENCE, OTHER = "#0072b2", "#d55e00", "#5f6368", "#009e73"
+"""Okabe and Ito's palette: our runs, published figures, references, a second quantity of ours."""
+WIDTH = 6.4
+
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelsize": 10,
+    "axes.axisbelow": True,
+    "figure.figsize": (WIDTH, 3.7),
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "grid.color": "#e4e6ea",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lmcore",
+    "xtick.color": "#3c4043",
+    "ytick.color": "#3c4043",
+}
+
+
+def use_style() -> None:
+    """Draw all figures in the house style from here on."""
+    mpl.rcParams.update(STYLE)
+
+
+Quantity = Callable[[dict[str, Any]], float | None]
+
+
+def series(run: Run, value: Quantity) -> tuple[np.ndarray, np.ndarray]:
+    """Return (steps, values) of those records of run for which value is known, from step 1 on."""
+    pairs = [(record["step"], value(record)) for record in run.metrics if record["step"] >= 1]
+    steps, values = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
+    return np.array(steps), np.array(values)
+
+
+def curves(
+    ax: Axes, runs: Sequence[Run], value: Quantity, *, label: str, color: str = OURS, **line: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the mean of value over runs against steps, with a band from least to greatest.
+
+    Returns (steps, mean), so that a caller can put a label where the line ends.
+    """
+    found = [series(run, value) for run in runs]
+    steps, values = found[0][0], np.stack([each for _, each in found])
+    mean = values.mean(0)
+    ax.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.25, lw=0)
+    ax.plot(steps, mean, color=color, label=label, **line)
+    return steps, mean
+
+
+def level(ax: Axes, value: float, label: str, *, above: bool = True, x: float = 0.99) -> None:
+    """Draw a dashed reference line across the axes, with its name on it."""
+    ax.axhline(value, color=REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
+    ax.annotate(
+        label, (x, value), xycoords=("axes fraction", "data"), xytext=(0, 3 if above else -3),
+        textcoords="offset points", ha="right" if x > 0.5 else "left",
+        va="bottom" if above else "top", color=REFERENCE, fontsize=9,
+    )  # fmt: skip
+
+
+def name_line(
+    ax: Axes, xy: tuple[float, float], text: str, color: str, offset: tuple[float, float] = (0, 6)
+) -> None:
+    """Write text in color beside the point xy, offset in points."""
+    ax.annotate(text, xy, xytext=offset, textcoords="offset points", color=color, fontsize=9)
+
+
+def step_axis(ax: Axes, last: int) -> None:
+    """Make the x axis steps on a log scale, and say so."""
+    ax.set_xscale("log")
+    ax.set_xlim(0.9, last * 1.1)
+    ax.set_xlabel("optimizer step (log scale)")
+    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+
+
+def shown(token: str) -> str:
+    """Return a token's text with blanks and line ends made visible."""
+    return token.replace(" ", "␣").replace("\n", "⏎") or "(empty)"
+
+
+def save(fig: Figure, label: str, runs: Sequence[Run] = ()) -> Figure:
+    """Write fig as <label>.svg beside the results of runs, note its sources, and return it.
+
+    Runs at full scale go to figures/, smoke runs to .smoke/figures.
+
+    Raises:
+        ValueError: runs come from different results folders, so a figure would mix scales.
+    """
+    roots = {run.folder.parents[2] for run in runs}
+    if len(roots) != 1:
+        raise ValueError(f"{label} needs runs of one scale, not of {len(roots)} results folders")
+    folder = roots.pop().parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    fig.savefig(folder / f"{label}.svg", metadata={"Date": None})
+    manifest = folder / "manifest.json"
+    known = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    known[label] = {
+        "study": runs[0].config.study,
+        "runs": {str(run.config.path.as_posix()): config_hash(run.config) for run in runs},
+        "text_sha256": sorted({run.environment["corpus"]["text_sha256"] for run in runs}),
+    }
+    write_json(manifest, dict(sorted(known.items())))
+    plt.close(fig)
+    return fig
