@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from lmcore import studies
-from lmcore.experiment import cost, load, run_or_load, smoke
+from lmcore.experiment import Experiment, cost, load, run_or_load, smoke
 from lmcore.train import DivergedError, Runtime
 
 STUDIES = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
@@ -28,6 +28,19 @@ def study_module(name: str) -> ModuleType:
     return importlib.import_module(f"lmcore.studies.{name}")
 
 
+def experiments(study: str, seeds: tuple[int, ...]) -> list[Experiment]:
+    """Return the experiments of study with these seeds, or with each of its own.
+
+    Raises:
+        ValueError: the study has no such seed.
+    """
+    out = study_module(study).experiments()
+    known = {experiment.seed for experiment in out}
+    if unknown := sorted(set(seeds) - known):
+        raise ValueError(f"{study} has no seed {unknown[0]}; it has {sorted(known)}")
+    return [experiment for experiment in out if not seeds or experiment.seed in seeds]
+
+
 def run(
     study: Study,
     small: bool = False,
@@ -39,26 +52,24 @@ def run(
     """Train a study's experiments, or load those that are finished; an interrupted run goes on.
 
     Args:
-        study: Which study, by the name of its module in lmcore/studies.
+        study: Which study, by the name of its module in lmcore/studies; all for every one.
         small: Take the version of seconds on generated titles.
         seeds: Only these seeds; all of the study's when left out.
         data: Local titles, one a line, or a folder that holds headlines.txt (or LMCORE_DATA).
         scratch: Where unfinished runs and their checkpoints stand.
         runtime: Device, precision and compilation; settled by what the machine has.
     """
-    module = study_module(study)
-    known = {experiment.seed for experiment in module.experiments()}
-    if unknown := sorted(set(seeds) - known):
-        raise ValueError(f"{study} has no seed {unknown[0]}; it has {sorted(known)}")
-    chosen = [e for e in module.experiments() if not seeds or e.seed in seeds]
-    if small:
-        chosen = [smoke(experiment) for experiment in chosen]
-    waiting = [experiment for experiment in chosen if load(experiment) is None]
-    if waiting:
-        print(cost(waiting, runtime), file=sys.stderr)
-    for experiment in chosen:
-        done = run_or_load(experiment, module.probe, runtime=runtime, data=data, scratch=scratch)
-        print(done.folder)
+    for name in STUDIES if study == "all" else [study]:
+        module = study_module(name)
+        chosen = experiments(name, seeds)
+        if small:
+            chosen = [smoke(experiment) for experiment in chosen]
+        waiting = [experiment for experiment in chosen if load(experiment) is None]
+        if waiting:
+            print(cost(waiting, runtime), file=sys.stderr)
+        for one in chosen:
+            done = run_or_load(one, module.probe, runtime=runtime, data=data, scratch=scratch)
+            print(done.folder)
 
 
 def list_studies() -> None:
