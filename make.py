@@ -199,16 +199,16 @@ def install(python: Path) -> None:
     code, said = ask(python, "-m", "pip", "install", *options, "-e", ".[dev]")
     if code != 0:
         errors = [line for line in said if re.search("error|warning", line, re.IGNORECASE)]
-        raise MakeError(pip_failure("\n".join(errors)), errors or said)
+        raise MakeError(pip_failure("\n".join(said)), errors or said)
 
 
-def pip_failure(errors: str) -> str:
+def pip_failure(said: str) -> str:
     """Return in one line why pip failed, and what to do."""
-    if "No space left" in errors:
+    if "No space left" in said:
         return "the disk is full: free some gigabytes, then run the same command"
-    if re.search("connect|timed out|could not fetch|name resolution|proxy", errors, re.IGNORECASE):
-        host = re.search(r"host='([^']+)'", errors)
-        where = host.group(1) if host else "its package index"
+    if re.search("connection broken|timed out|could not fetch", said, re.IGNORECASE):
+        index = re.search("Looking in indexes: (.+)", said)
+        where = index.group(1) if index else "https://pypi.org"
         return f"pip cannot reach {where}: check the network or proxy, then run the same command"
     return "pip could not install the environment; it says:"
 
