@@ -194,12 +194,17 @@ def check_venv(venv: Path, python: Path, stamped: str) -> None:
 
 
 def install(python: Path) -> None:
-    """Install the package and its development tools at the versions of constraints.txt."""
-    options = ["--disable-pip-version-check", "--no-input", "-c", "constraints.txt"]
-    code, said = ask(python, "-m", "pip", "install", *options, "-e", ".[dev]")
-    if code != 0:
-        errors = [line for line in said if re.search("error|warning", line, re.IGNORECASE)]
-        raise MakeError(pip_failure("\n".join(said)), errors or said)
+    """Install what constraints.txt lists as it stands, then the package and what else it needs.
+
+    One step would do, but where a pin does not fit, pip then tries older versions for many minutes
+    and swaps torch for a larger build; with nothing left to choose it names the pin at once.
+    """
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    for step in (["--no-deps", "-r"], ["-e", ".[dev]", "-c"]):
+        code, said = ask(*pip, *step, "constraints.txt")
+        if code != 0:
+            errors = [line for line in said if re.search("error", line, re.IGNORECASE)]
+            raise MakeError(pip_failure("\n".join(said)), errors or said)
 
 
 def pip_failure(said: str) -> str:

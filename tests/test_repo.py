@@ -1,6 +1,7 @@
 """The repository agrees with itself: versions, layers, style, and what may be committed."""
 
 import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -92,6 +93,16 @@ def test_constraints_pin_each_requirement_within_its_range(requirement):
     name = canonicalize_name(requirement.name)
     assert name in pins(), f"{name} has no pin in constraints.txt"
     assert pins()[name] in requirement.specifier
+
+
+@pytest.mark.parametrize("name", sorted(pins()))
+def test_pinned_versions_run_on_the_oldest_python(make, name):
+    try:
+        metadata = importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("not installed on this system")
+    oldest = ".".join(map(str, (*make.OLDEST_PYTHON, 0)))
+    assert oldest in SpecifierSet(metadata.get("Requires-Python") or "")
 
 
 def test_the_dev_extra_holds_every_other_extra():
