@@ -12,7 +12,7 @@ import tyro
 from lmcore import studies
 from lmcore.compare import scores
 from lmcore.execute import execute
-from lmcore.experiment import cost, load, run_or_load, smoke, workspace
+from lmcore.experiment import Experiment, cost, load, run_or_load, smoke, workspace
 from lmcore.records import Run, write_text
 from lmcore.train import DivergedError, Runtime
 
@@ -31,6 +31,20 @@ def study_module(name: str) -> ModuleType:
     return importlib.import_module(f"lmcore.studies.{name}")
 
 
+def chosen_experiments(study: str, only: str | None, seeds: tuple[int, ...]) -> list[Experiment]:
+    """Return the experiments of study with this name and these seeds, where they are given.
+
+    Raises:
+        ValueError: the study has no such experiment; the message names those it has.
+    """
+    everything = study_module(study).experiments()
+    chosen = [e for e in everything if only in (None, e.name) and (not seeds or e.seed in seeds)]
+    if not chosen or set(seeds) - {e.seed for e in everything}:
+        names = ", ".join(f"{e.name} with seed {e.seed}" for e in everything)
+        raise ValueError(f"{study} has no {only or 'experiment'} with {seeds}; it has: {names}")
+    return chosen
+
+
 def run(
     study: Study,
     small: bool = False,
@@ -43,7 +57,7 @@ def run(
     """Train a study's experiments, or load those that are finished; an interrupted run goes on.
 
     Args:
-        study: Which study, by the name of its module in lmcore/studies.
+        study: Which study, by the name of its module in lmcore/studies; all for every one.
         small: Take the version of seconds on generated titles.
         only: Only the experiment of this name.
         seeds: Only these seeds; all of the study's when left out.
@@ -51,20 +65,16 @@ def run(
         scratch: Where unfinished runs and their checkpoints stand.
         runtime: Device, precision and compilation; settled by what the machine has.
     """
-    module = study_module(study)
-    everything = module.experiments()
-    chosen = [e for e in everything if only in (None, e.name) and (not seeds or e.seed in seeds)]
-    if not chosen:
-        names = ", ".join(sorted({f"{e.name} seed {e.seed}" for e in everything}))
-        raise ValueError(f"{study} has nothing like {only or ''} {seeds or ''}; it has: {names}")
-    if small:
-        chosen = [smoke(experiment) for experiment in chosen]
-    waiting = [experiment for experiment in chosen if load(experiment) is None]
-    if waiting:
-        print(cost(waiting, runtime), file=sys.stderr)
-    for experiment in chosen:
-        done = run_or_load(experiment, module.probe, runtime=runtime, data=data, scratch=scratch)
-        print(done.folder)
+    for name in STUDIES if study == "all" else [study]:
+        chosen = chosen_experiments(name, only, seeds)
+        if small:
+            chosen = [smoke(experiment) for experiment in chosen]
+        waiting = [experiment for experiment in chosen if load(experiment) is None]
+        if waiting:
+            print(cost(waiting, runtime), file=sys.stderr)
+        probe = study_module(name).probe
+        for each in chosen:
+            print(run_or_load(each, probe, runtime=runtime, data=data, scratch=scratch).folder)
 
 
 def notebooks(small: bool = False) -> None:

@@ -1,0 +1,223 @@
+"""The repository agrees with itself: versions, layers, style, and what may be committed."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
+LAYERS = (
+    {"bpe", "records", "schedule", "grammar", "optimizer"},
+    {"tokenizer", "checkpoint", "compare", "plotting", "model"},
+    {"tokens", "sample"},
+    {"evaluate"},
+    {"corpus", "train"},
+    {"experiment"},
+    {"studies", "notebook", "execute"},
+    {"__init__", "__main__"},
+)
+"""Each module of lmcore by name; it may import from the layers above it in this list."""
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def requirements():
+    """Return every requirement of the package and its extras but those on itself."""
+    extras = PROJECT["optional-dependencies"].values()
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]
+    return [one for one in map(Requirement, lines) if one.name != "lmcore"]
+
+
+def pins():
+    lines = [line for line in text("constraints.txt").splitlines() if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+
+
+def conda():
+    """Return environment.yml's requirements by name, and what it leaves to pip."""
+    listed = yaml.safe_load(text("environment.yml"))["dependencies"]
+    plain = [Requirement(entry) for entry in listed if isinstance(entry, str)]
+    [with_pip] = [entry["pip"] for entry in listed if isinstance(entry, dict)]
+    return {one.name: one.specifier for one in plain}, with_pip
+
+
+def tracked():
+    """Return the files that git tracks and that are there."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"git does not list this folder: {done.stderr.strip()}")
+    return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def is_text(path):
+    return b"\0" not in path.read_bytes()[:8192]
+
+
+# Versions
+
+
+def test_conda_and_pip_ask_for_the_same_python():
+    assert conda()[0]["python"] == SpecifierSet(PROJECT["requires-python"])
+
+
+def test_conda_and_make_ask_for_the_same_node(make):
+    assert conda()[0]["nodejs"] == SpecifierSet(f">={make.OLDEST_NODE}")
+
+
+def test_make_and_pip_ask_for_the_same_python(make):
+    oldest = ".".join(map(str, make.OLDEST_PYTHON))
+    assert SpecifierSet(f">={oldest}") == SpecifierSet(PROJECT["requires-python"])
+
+
+def test_conda_brings_python_and_node_and_leaves_the_rest_to_the_dev_extra():
+    plain, with_pip = conda()
+    assert (set(plain), with_pip) == ({"python", "nodejs", "pip"}, ["-e .[dev]"])
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=lambda one: one.name)
+def test_constraints_pin_each_requirement_within_its_range(requirement):
+    name = canonicalize_name(requirement.name)
+    assert name in pins(), f"{name} has no pin in constraints.txt"
+    assert pins()[name] in requirement.specifier
+
+
+@pytest.mark.parametrize("name", sorted(pins()))
+def test_pinned_versions_run_on_the_oldest_python(make, name):
+    try:
+        metadata = importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("not installed on this system")
+    oldest = ".".join(map(str, (*make.OLDEST_PYTHON, 0)))
+    assert oldest in SpecifierSet(metadata.get("Requires-Python") or "")
+
+
+def test_the_dev_extra_holds_every_other_extra():
+    dev = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
+    [extras] = [one.extras for one in dev if one.name == "lmcore"]
+    assert extras == set(PROJECT["optional-dependencies"]) - {"dev"}
+
+
+def test_constraints_name_public_versions_only():
+    assert [v for v in pins().values() if Version(v).local or str(Version(v)) != v] == []
+
+
+def test_citation_gives_the_package_version():
+    assert yaml.safe_load(text("CITATION.cff"))["version"] == PROJECT["version"]
+
+
+def test_citation_gives_the_package_licence():
+    assert yaml.safe_load(text("CITATION.cff"))["license"] == PROJECT["license"]
+
+
+def test_the_changelog_starts_with_the_package_version():
+    assert re.findall(r"^## \[(.+?)\]", text("CHANGELOG.md"), re.MULTILINE)[0] == PROJECT["version"]
+
+
+# Layers
+
+
+def name_of(path):
+    return path.relative_to(ROOT / "lmcore").parts[0].removesuffix(".py")
+
+
+def imports_of(path):
+    """Return the modules of lmcore that the module at path imports, by their place in LAYERS."""
+    out = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            out |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "lmcore":
+            known = {f"lmcore.{name_of(other)}" for other in MODULES}
+            names = {f"lmcore.{alias.name}" for alias in node.names}
+            out |= {name if name in known else "lmcore.__init__" for name in names}
+        elif isinstance(node, ast.ImportFrom):
+            out.add(f"{'.' * node.level}{node.module}")
+    return {name.split(".")[1] for name in out if name.startswith(("lmcore.", "."))}
+
+
+def layer(name):
+    found = [number for number, names in enumerate(LAYERS) if name in names]
+    assert found, f"lmcore.{name} has no place yet: give it one in LAYERS of tests/test_repo.py"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    own = layer(name_of(path))
+    assert [other for other in sorted(imports_of(path)) if layer(other) >= own] == []
+
+
+@pytest.mark.parametrize("name", ["records", "compare", "plotting"])
+def test_tables_and_plots_import_no_torch(name):
+    # A bare package stands in for lmcore/__init__.py, which imports the model for its readers.
+    code = (
+        "import importlib, sys, types;"
+        "package = types.ModuleType('lmcore'); package.__path__ = ['lmcore'];"
+        "sys.modules['lmcore'] = package;"
+        f"importlib.import_module('lmcore.{name}');"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_command_line_prints(path):
+    names = [n.id for n in ast.walk(ast.parse(path.read_bytes())) if isinstance(n, ast.Name)]
+    assert "print" not in names or path.name == "__main__.py"
+
+
+# Style and files
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff_has_nothing_to_say(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_makefile_has_a_line_for_each_command_of_make_py(make):
+    rules = re.findall(r"^(\w+): ; (.+)$", text("Makefile"), re.MULTILINE)
+    assert sorted(rules) == sorted((name, f"@$(PYTHON) make.py {name}") for name in make.COMMANDS)
+
+
+def test_make_alone_helps():
+    assert re.search(r"^(\w+):", text("Makefile"), re.MULTILINE).group(1) == "help"
+
+
+def test_workflows_pin_actions_by_commit_and_name_the_version():
+    uses = re.findall(
+        r"uses: (.+)", "\n".join(p.read_text() for p in ROOT.glob(".github/workflows/*.yml"))
+    )
+    assert [u for u in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", u)] == []
+
+
+def test_workflows_pin_an_action_at_one_version():
+    files = ROOT.glob(".github/workflows/*.yml")
+    uses = {use for p in files for use in re.findall(r"uses: (\S+)@(\S+)", p.read_text())}
+    assert len(uses) == len({action for action, _ in uses})
+
+
+def test_no_tracked_file_is_over_two_megabytes():
+    assert [str(path) for path in tracked() if path.stat().st_size > 2e6] == []
+
+
+def test_no_tracked_text_names_a_place_on_one_machine():
+    place = re.compile(rb"(?<![\w.:/~$}-])/(?:home|root|Users|work|mnt|opt)/\w|[A-Z]:\\Users")
+    found = {path.name: place.search(path.read_bytes()) for path in tracked() if is_text(path)}
+    assert {name: match.group() for name, match in found.items() if match} == {}
