@@ -40,8 +40,9 @@ def chosen_experiments(study: str, only: str | None, seeds: tuple[int, ...]) -> 
     everything = study_module(study).experiments()
     chosen = [e for e in everything if only in (None, e.name) and (not seeds or e.seed in seeds)]
     if not chosen or set(seeds) - {e.seed for e in everything}:
-        names = ", ".join(f"{e.name} with seed {e.seed}" for e in everything)
-        raise ValueError(f"{study} has no {only or 'experiment'} with {seeds}; it has: {names}")
+        asked = f"{only or 'experiment'} with seed {', '.join(map(str, seeds)) or 'of any kind'}"
+        names = ", ".join(f"{e.name} {e.seed}" for e in everything)
+        raise ValueError(f"{study} has no {asked}; it has: {names}")
     return chosen
 
 
