@@ -53,8 +53,8 @@ Quantity = Callable[[dict[str, Any]], float | None]
 
 
 def series(run: Run, value: Quantity) -> tuple[np.ndarray, np.ndarray]:
-    """Return (steps, values) of those records of run for which value is known, from step 1 on."""
-    pairs = [(record["step"], value(record)) for record in run.metrics if record["step"] >= 1]
+    """Return (steps, values) of those records of run for which value is known."""
+    pairs = [(record["step"], value(record)) for record in run.metrics]
     steps, values = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
     return np.array(steps), np.array(values)
 
@@ -85,17 +85,23 @@ def level(ax: Axes, value: float, label: str, *, above: bool = True, x: float = 
 
 
 def name_line(
-    ax: Axes, xy: tuple[float, float], text: str, color: str, offset: tuple[float, float] = (0, 6)
+    ax: Axes,
+    xy: tuple[float, float],
+    text: str,
+    color: str,
+    offset: tuple[float, float] = (0, 6),
+    ha: str = "left",
 ) -> None:
     """Write text in color beside the point xy, offset in points."""
-    ax.annotate(text, xy, xytext=offset, textcoords="offset points", color=color, fontsize=9)
+    ax.annotate(text, xy, xytext=offset, textcoords="offset points", color=color, fontsize=9, ha=ha)
 
 
-def step_axis(ax: Axes, last: int) -> None:
-    """Make the x axis steps on a log scale, and say so."""
-    ax.set_xscale("log")
-    ax.set_xlim(0.9, last * 1.1)
-    ax.set_xlabel("optimizer step (log scale)")
+def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
+    """Make the x axis optimizer steps up to last; a log axis says so and begins at step 1."""
+    if log:
+        ax.set_xscale("log", nonpositive="mask")
+    ax.set_xlim(0.9 if log else -0.01 * last, last * (1.1 if log else 1.01))
+    ax.set_xlabel("optimizer step (log scale)" if log else "optimizer step")
     ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
 
 
