@@ -12,7 +12,7 @@ import tyro
 from lmcore import studies
 from lmcore.compare import scores
 from lmcore.execute import execute
-from lmcore.experiment import Experiment, cost, load, run_or_load, smoke, workspace
+from lmcore.experiment import Experiment, load, run_all, smoke, workspace
 from lmcore.records import Run, write_text
 from lmcore.train import DivergedError, Runtime
 
@@ -70,12 +70,9 @@ def run(
         chosen = chosen_experiments(name, only, seeds)
         if small:
             chosen = [smoke(experiment) for experiment in chosen]
-        waiting = [experiment for experiment in chosen if load(experiment) is None]
-        if waiting:
-            print(cost(waiting, runtime), file=sys.stderr)
         probe = study_module(name).probe
-        for each in chosen:
-            print(run_or_load(each, probe, runtime=runtime, data=data, scratch=scratch).folder)
+        for done in run_all(chosen, probe, runtime=runtime, data=data, scratch=scratch):
+            print(done.folder)
 
 
 def notebooks(small: bool = False) -> None:

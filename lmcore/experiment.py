@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.metadata
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from lmcore.model import GPT, ModelConfig
 from lmcore.records import Run, RunWriter, config_hash, load_run
 from lmcore.train import Record, Runtime, TrainConfig, steps_in, train
 
-TOKENS_PER_TITLE = 12.2
+TOKENS_PER_TITLE = 12.8
 USUAL_EFFICIENCY = 0.7
 """The share of a large product's speed that training steps of this package reach on a CPU."""
 
@@ -153,6 +152,24 @@ def run_or_load(
     return load(experiment)
 
 
+def run_all(
+    experiments: list[Experiment],
+    probe: Probe,
+    *,
+    runtime: Runtime | None = None,
+    data: Path | None = None,
+    scratch: Path | None = None,
+) -> list[Run]:
+    """Return the run of each experiment, as `run_or_load` does; full-scale cost is said first."""
+    waiting = [e for e in experiments if e.scale == "full" and load(e) is None]
+    if waiting:
+        tqdm.write(cost(waiting, runtime or Runtime()), file=sys.stderr)
+    return [
+        run_or_load(each, probe, runtime=runtime, data=data, scratch=scratch)
+        for each in experiments
+    ]
+
+
 def cost(experiments: list[Experiment], runtime: Runtime) -> str:
     """Return one sentence on what experiments will take, from a product measured on this device.
 
@@ -230,9 +247,16 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()}, {len(names) or 1} cores"
 
 
-def peak_bytes(runtime: Runtime) -> int:
-    """Return the most memory this process has held: of the GPU if there is one, else resident."""
+def peak_bytes(runtime: Runtime) -> int | None:
+    """Return the most memory held so far: of the GPU if there is one, else by this process.
+
+    Windows does not tell, so there it is None.
+    """
     if runtime.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return None
+    import resource  # only where the system has it
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

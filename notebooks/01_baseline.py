@@ -48,11 +48,11 @@ compare.settings(experiments)
 # %% [markdown]
 # ## Runs
 #
-# A finished run is loaded, any other is trained, and a broken one goes on where it stopped. On
-# Colab, `scratch=notebook.drive()` keeps unfinished runs on your Drive.
+# A finished run is loaded; any other is trained, once its cost is said; a broken one goes on where
+# it stopped. On Colab, `scratch=notebook.drive()` keeps unfinished runs on your Drive.
 
 # %%
-runs = [experiment.run_or_load(each, baseline.probe) for each in experiments]
+runs = experiment.run_all(experiments, baseline.probe)
 headlines = [run for run in runs if run.config.name == "sgd"]
 known = [run for run in runs if run.config.name == "known-entropy"]
 
