@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm.auto import tqdm
 
-SCALES = ("full", "smoke")
+from lmcore.records import write_text
 
 
 def pair(source: Path) -> nbformat.NotebookNode:
@@ -65,10 +65,9 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
     target = source.with_suffix(".ipynb")
     if scale == "smoke":
         target = source.parents[1] / ".smoke/notebooks" / target.name
-        target.parent.mkdir(parents=True, exist_ok=True)
     text = nbformat.writes(notebook) + "\n"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
-        target.write_text(text, encoding="utf-8", newline="\n")
+        write_text(target, text)
     return target
 
 

@@ -124,7 +124,9 @@ def run_or_load(
     resolved = (runtime or Runtime()).resolve(n_tokens * experiment.model.flops_per_token)
     folder = (scratch or experiment.root / "runs") / experiment.path
     writer = RunWriter(folder, experiment)
+    writer.check_text(corpus.origin["text_sha256"])
     writer.note_session(environment(resolved))
+    writer.note_environment({"corpus": corpus.origin})
     records = train(
         model,
         experiment.train,
@@ -143,7 +145,6 @@ def run_or_load(
         }
     writer.note_environment(
         {
-            "corpus": corpus.origin,
             "training_s": writer.kept_records()[-1]["elapsed_s"],
             "peak_bytes": peak_bytes(resolved),
         }

@@ -169,6 +169,20 @@ class RunWriter:
         write_json(path, stored | {"config": dataclasses.asdict(config)})
         self._is_first = True
 
+    def check_text(self, sha256: str) -> None:
+        """Refuse to go on with a run that began on another text.
+
+        Raises:
+            ValueError: its text had another hash than sha256; the message names both.
+        """
+        path = self.folder / "environment.json"
+        began = read_json(path).get("corpus", {}) if path.exists() else {}
+        if began.get("text_sha256", sha256) != sha256:
+            raise ValueError(
+                f"{self.folder} began on the text {began['text_sha256'][:12]}, this one is "
+                f"{sha256[:12]}: give it the same titles, or delete it to start again"
+            )
+
     def note_session(self, facts: dict[str, Any]) -> None:
         """Add facts about a session that works on this run; a resumed run has several."""
         path = self.folder / "environment.json"
