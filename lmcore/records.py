@@ -59,15 +59,17 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def from_dict(kind: type[Config], stored: dict[str, Any]) -> Config:
+def from_dict(kind: type[Config], stored: Any) -> Config:
     """Return the dataclass kind with stored's values, lists turned back into tuples.
 
     A field that stored lacks takes its default, so a field added later must default to what was
     done before it existed.
 
     Raises:
-        ValueError: stored has a field that kind does not know.
+        ValueError: stored has a field that kind does not know, or no fields at all.
     """
+    if not isinstance(stored, dict):
+        raise ValueError(f"{kind.__name__} is made from named values, not from {stored!r}")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(stored) - set(hints))
     if unknown:
