@@ -61,7 +61,7 @@ class Runtime:
     compile: Literal["auto", "yes", "no"] = "auto"
     checkpoint_every_s: float = 300.0
 
-    def resolve(self, flops: float) -> "Runtime":
+    def resolve(self, flops: int | float) -> "Runtime":
         """Return the runtime with nothing left to settle, for a run of so many operations.
 
         Raises:
