@@ -1,6 +1,8 @@
 """Small inputs and references that several tests share."""
 
+import contextlib
 import hashlib
+import resource
 from itertools import pairwise
 
 import numpy as np
@@ -43,3 +45,14 @@ def join_pair(word, pair):
 def pre_tokens(text):
     """Return the pre-tokens of text, each as a list of single bytes."""
     return [[bytes([b]) for b in piece.encode()] for piece in regex.findall(GPT2, text)]
+
+
+@contextlib.contextmanager
+def small_disk(n_bytes):
+    """Let no file grow beyond n_bytes, as if the disk were full then."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
