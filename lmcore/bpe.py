@@ -138,7 +138,8 @@ def train_bpe(
             f"vocab_size {vocab_size} is too small: {len(ALPHABET)} bytes and "
             f"{len(specials)} special tokens need {len(ALPHABET) + len(specials)}"
         )
-    texts = [Path(text).read_text(encoding="utf-8")] if isinstance(text, str | Path) else text
+    # as bytes: a file opened as text has its line ends changed
+    texts = [Path(text).read_bytes().decode()] if isinstance(text, str | Path) else text
     pre_tokens = count_pre_tokens(texts, specials, pattern)
     if not pre_tokens:
         raise ValueError("there is no text to train a tokenizer on")

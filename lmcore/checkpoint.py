@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from lmcore.records import whole_file
@@ -24,11 +24,12 @@ class Progress:
     precision: str
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _checksum(progress: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(progress.encode())
     for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy())
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
@@ -49,10 +50,11 @@ def save_checkpoint(
     if next(model.parameters()).is_cuda:
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"progress": json.dumps(vars(progress)), "checksum": _checksum(tensors)}
+    told = json.dumps(vars(progress))
+    metadata = {"progress": told, "checksum": _checksum(told, tensors)}
     path = folder / f"step{progress.step:07d}.safetensors"
     with whole_file(path) as beside:
-        save_file(tensors, beside, metadata)
+        beside.write_bytes(save(tensors, metadata))
     for old in sorted(folder.glob("step*.safetensors"))[:-KEEP]:
         old.unlink()
     return path
@@ -69,7 +71,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             metadata, names = file.metadata(), list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
         progress = Progress(**json.loads(metadata["progress"]))
-        intact = metadata["checksum"] == _checksum(tensors)
+        intact = metadata["checksum"] == _checksum(metadata["progress"], tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}){_other_checkpoint(path)}") from None
     if not intact:

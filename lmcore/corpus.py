@@ -180,7 +180,9 @@ def prepare(
     text_hash = hashlib.sha256(text.encode()).hexdigest()
     key = hashlib.sha256((json.dumps(asdict(config)) + text_hash).encode()).hexdigest()[:16]
     folder = cache / f"{config.source}-{key}"
-    if not (folder / "corpus.json").exists():
+    token_files = [f"{name}.{kind}" for name in SPLITS for kind in ("npy", "json")]
+    made = ("tokenizer.json", *token_files, "corpus.json")
+    if not all((folder / file).exists() for file in made):
         known = [f" {title}" for name in SPLITS[:2] for title in splits[name]]
         tokenizer = Tokenizer.train(known, config.vocab_size, SPECIAL_TOKENS, progress=progress)
         tokenizer.save(folder)

@@ -82,7 +82,13 @@ def token_nats(
 
 
 def score(model: GPT, tokens: Tokens, end_id: int) -> Score:
-    """Return the house score: every token once, the first one as if it followed an <eos>."""
+    """Return the house score: every token once, the first one as if it followed an <eos>.
+
+    Raises:
+        ValueError: there is no token to score.
+    """
+    if not len(tokens.ids):
+        raise ValueError("there are no tokens to score")
     windows = scoring_windows(tokens.ids, model.config.context_length, 64, end_id)
     return _summed(*token_nats(model, windows), tokens.ids, tokens, end_id)
 

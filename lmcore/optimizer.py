@@ -30,9 +30,12 @@ class SGD(torch.optim.Optimizer):
 def clip_gradient(params: Iterable[nn.Parameter], max_norm: float) -> Tensor:
     """Scale the gradients in place to a global L2 norm of at most max_norm; return the norm before.
 
-    Parameters without a gradient do not count. As in torch, 1e-6 is added to the norm.
+    Parameters without a gradient do not count. As in torch, 1e-6 is added to the norm, and the
+    norm of no gradients is zero.
     """
     gradients = [p.grad for p in params if p.grad is not None]
+    if not gradients:
+        return torch.zeros(())
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:

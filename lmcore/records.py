@@ -20,18 +20,29 @@ Config = TypeVar("Config")
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Make an error of the disk say which file it kept from being written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"{path} cannot be written ({reason}); nothing else was lost") from error
+
+
+@contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a path to write to; it takes path's place when the block ends without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield beside
-        with open(beside, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            with open(beside, "rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -59,15 +70,17 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def from_dict(kind: type[Config], stored: dict[str, Any]) -> Config:
+def from_dict(kind: type[Config], stored: Any) -> Config:
     """Return the dataclass kind with stored's values, lists turned back into tuples.
 
     A field that stored lacks takes its default, so a field added later must default to what was
     done before it existed.
 
     Raises:
-        ValueError: stored has a field that kind does not know.
+        ValueError: stored has a field that kind does not know, or no fields at all.
     """
+    if not isinstance(stored, dict):
+        raise ValueError(f"{kind.__name__} is made from named values, not from {stored!r}")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(stored) - set(hints))
     if unknown:
@@ -144,7 +157,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise ValueError(f"{path} is missing")
     out = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             out.append(json.loads(line))
         except ValueError:
@@ -203,7 +216,8 @@ class RunWriter:
             line = "".join(json.dumps(old) + "\n" for old in earlier) + line
             write_text(self.folder / "metrics.jsonl", line)
         else:
-            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8", newline="\n") as file:
+            path = self.folder / "metrics.jsonl"
+            with naming(path), open(path, "a", encoding="utf-8", newline="\n") as file:
                 file.write(line)
 
     def kept_records(self) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ from lmcore.records import write_text
 class Tokenizer:
     """Encodes and decodes with a given vocabulary, merges and special tokens.
 
-    Ids may stand in any order. Special tokens missing from vocab get the next free ids.
+    Ids may stand in any order; of two for the same bytes the smaller is used. Special tokens
+    missing from vocab get the next free ids.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Tokenizer:
     ):
         self.vocab, self.merges, self.pattern = dict(vocab), list(merges), pattern
         self.special_tokens: dict[str, int] = {}
-        ids = {token: id for id, token in reversed(self.vocab.items())}
+        ids = {token: id for id, token in sorted(self.vocab.items(), reverse=True)}
         for special in special_tokens or ():
             id = ids.setdefault(special.encode(), max(self.vocab, default=-1) + 1)
             self.vocab[id] = special.encode()
@@ -75,13 +76,17 @@ class Tokenizer:
         return hashlib.sha256(self._json().encode()).hexdigest()[:16]
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of text; special tokens in it become their ids, the longest first."""
+        """Return the ids of text; special tokens in it become their ids, the longest first.
+
+        Raises:
+            ValueError: the text has a lone surrogate, which no bytes stand for.
+        """
         ids: list[int] = []
         for i, part in enumerate(split_on_specials(text, self.special_tokens)):
             if i % 2:
                 ids.append(self.special_tokens[part])
             elif part:
-                ids.extend(self._id_of_rank[self._engine.encode_ordinary(part)].tolist())
+                ids.extend(self._encode_plain(part).tolist())
         return ids
 
     def encode_documents(self, texts: Iterable[str], end: str) -> np.ndarray:
@@ -92,8 +97,16 @@ class Tokenizer:
         parts = []
         close = np.array([self.special_tokens[end]])
         for text in texts:
-            parts += [self._id_of_rank[self._engine.encode_ordinary(text)], close]
+            parts += [self._encode_plain(text), close]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def _encode_plain(self, text: str) -> np.ndarray:
+        try:
+            text.encode()  # tiktoken would read a lone surrogate as U+FFFD and say nothing
+        except UnicodeEncodeError as error:
+            found = text[error.start]
+            raise ValueError(f"{found!r} is a lone surrogate: no UTF-8 stands for it") from None
+        return self._id_of_rank[self._engine.encode_ordinary(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
@@ -129,7 +142,7 @@ class Tokenizer:
                 stored["special_tokens"],
                 stored["pattern"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
 
     def _json(self) -> str:

@@ -5,6 +5,7 @@ it, so that tokens are never read with another one.
 """
 
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,10 @@ from lmcore.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class TokenInfo:
-    """What a token file is made of; characters and bytes count each <eos> as the text it is."""
+    """What a token file is made of; characters and bytes count each <eos> as the text it is.
+
+    The checksum is the whole file's, header included: another byte order would give other ids.
+    """
 
     tokenizer: str
     n_tokens: int
@@ -44,17 +48,17 @@ def smallest_dtype(vocab_size: int) -> type[np.unsignedinteger]:
 
 def write_tokens(path: Path, ids: np.ndarray, text: str, tokenizer: Tokenizer) -> None:
     """Write ids, the tokens of text, to path (.npy) and what they are beside it (.json)."""
-    raw = text.encode()
-    ids = ids.astype(smallest_dtype(tokenizer.vocab_size))
+    file = io.BytesIO()
+    np.save(file, ids.astype(smallest_dtype(tokenizer.vocab_size)), allow_pickle=False)
     info = TokenInfo(
         tokenizer=tokenizer.fingerprint,
         n_tokens=len(ids),
         characters=len(text),
-        bytes=len(raw),
-        sha256=hashlib.sha256(ids.tobytes()).hexdigest(),
+        bytes=len(text.encode()),
+        sha256=hashlib.sha256(file.getvalue()).hexdigest(),
     )
-    with whole_file(path) as beside, open(beside, "wb") as file:
-        np.save(file, ids, allow_pickle=False)
+    with whole_file(path) as beside:
+        beside.write_bytes(file.getvalue())
     write_json(path.with_suffix(".json"), asdict(info))
 
 
@@ -64,19 +68,24 @@ def load_tokens(path: Path, tokenizer: Tokenizer) -> Tokens:
     Raises:
         ValueError: the file is damaged, or another tokenizer made it; the message names both.
     """
-    info = from_dict(TokenInfo, read_json(path.with_suffix(".json")))
+    record = path.with_suffix(".json")
+    stored = read_json(record)
+    try:
+        info = from_dict(TokenInfo, stored)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{record} is no record of tokens ({error})") from None
     if info.tokenizer != tokenizer.fingerprint:
         raise ValueError(
             f"{path} was made by tokenizer {info.tokenizer}, not by {tokenizer.fingerprint}: "
             "their ids mean different text"
         )
     try:
-        ids = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run again") from None
-    if hashlib.sha256(ids.tobytes()).hexdigest() != info.sha256:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: run again to make it") from None
+    if hashlib.sha256(raw).hexdigest() != info.sha256:
         raise ValueError(f"{path} is damaged (its checksum differs): delete it and run again")
-    return Tokens(ids, info)
+    return Tokens(np.load(io.BytesIO(raw), allow_pickle=False), info)
 
 
 def sequential_batch(

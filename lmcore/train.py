@@ -61,7 +61,7 @@ class Runtime:
     compile: Literal["auto", "yes", "no"] = "auto"
     checkpoint_every_s: float = 300.0
 
-    def resolve(self, flops: float) -> "Runtime":
+    def resolve(self, flops: int | float) -> "Runtime":
         """Return the runtime with nothing left to settle, for a run of so many operations.
 
         Raises:
@@ -130,6 +130,12 @@ class DivergedError(ArithmeticError):
     """The loss stopped being a number."""
 
 
+def require_finite(name: str, value: float, step: int, lr: float) -> None:
+    """Raise DivergedError if value is infinite or no number."""
+    if not math.isfinite(value):
+        raise DivergedError(f"the {name} is {value} at step {step} (lr {lr:.3g}): lower lr or clip")
+
+
 @contextlib.contextmanager
 def between_steps() -> Iterator[threading.Event]:
     """Give an event that Ctrl-C or a polite kill sets, so that a step is finished first."""
@@ -168,7 +174,7 @@ def train(
     an interrupted run goes on where the newest one was written, with the numbers it would have had.
 
     Raises:
-        DivergedError: the loss is not finite; the last checkpoint stays as it is.
+        DivergedError: a loss or gradient is not finite; the last checkpoint stays as it is.
         KeyboardInterrupt: as asked, after the step under way and a checkpoint.
     """
     keep_large_blocks()
@@ -222,13 +228,13 @@ def train(
             lr = config.lr * schedule.cosine(step - 1, steps)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            if not math.isfinite(loss.item()):
-                raise DivergedError(
-                    f"the loss is {loss.item()} at step {step} (lr {lr:.3g}): lower lr or clip"
-                )
+            require_finite("loss", loss.item(), step, lr)
+            require_finite("gradient's norm", norm.item(), step, lr)
             optimizer.step()
             elapsed_s += time.monotonic() - started
-            due = step == steps or step in config.evaluate_at
+            found = scores() if step == steps or step in config.evaluate_at else {}
+            for name, found_score in found.items():
+                require_finite(f"{name} loss", found_score.nats, step, lr)
             yield Record(
                 step=step,
                 tokens=step * tokens_per_step,
@@ -236,7 +242,7 @@ def train(
                 lr=lr,
                 loss=loss.item(),
                 gradient_norm=norm.item(),
-                **(scores() if due else {}),
+                **found,
             )
             late = time.monotonic() - saved > runtime.checkpoint_every_s
             if checkpoints and (late or step == steps or asked_to_stop.is_set()):

@@ -1,9 +1,52 @@
-"""Fixtures that several test files share."""
+"""What the whole suite shares: one thread, reproducible search for examples, one small run."""
 
 import importlib.util
+import os
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # read by the subprocesses that tests start
+
 import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from lmcore.corpus import CorpusConfig, prepare
+from lmcore.experiment import run_or_load, smoke
+from lmcore.studies import baseline
+from lmcore.train import Runtime
+
+torch.set_num_threads(1)
+settings.register_profile(
+    "suite",
+    derandomize=True,
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A small prepared corpus of generated titles."""
+    config = CorpusConfig(source="generated", n_titles=800, n_test_titles=80, vocab_size=320)
+    return prepare(config, tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory):
+    """The workspace of a finished smoke run of the baseline, and the run."""
+    workspace = tmp_path_factory.mktemp("workspace")
+    (workspace / "myst.yml").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workspace)
+        run = run_or_load(
+            smoke(baseline.BASELINE),
+            baseline.probe,
+            runtime=Runtime(device="cpu", precision="float32", compile="no"),
+            progress=False,
+        )
+    return workspace, run
 
 
 @pytest.fixture

@@ -1,0 +1,324 @@
+"""Files are whole or not there, configs come back equal, run folders say the truth."""
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made import small_disk
+
+from lmcore.experiment import Experiment
+from lmcore.records import (
+    RunWriter,
+    config_hash,
+    from_dict,
+    load_run,
+    read_json,
+    read_metrics,
+    whole_file,
+    write_json,
+    write_text,
+)
+from lmcore.studies import baseline
+from lmcore.train import TrainConfig
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    with whole_file(tmp_path / "a.txt") as beside:
+        beside.write_text("new")
+        assert (tmp_path / "a.txt").read_text() == "old"
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def fail_half_way(path, error):
+    with whole_file(path) as beside:
+        beside.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), KeyError()])
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path, error):
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(type(error)):
+        fail_half_way(tmp_path / "a.txt", error)
+    assert (names(tmp_path), (tmp_path / "a.txt").read_text()) == (["a.txt"], "old")
+
+
+def test_an_error_while_renaming_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    write_text(tmp_path / "a.txt", "old")
+
+    def refuse(*_):
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="no"):
+        write_text(tmp_path / "a.txt", "new")
+    assert (names(tmp_path), (tmp_path / "a.txt").read_text()) == (["a.txt"], "old")
+
+
+def test_on_a_full_disk_the_old_file_stays_and_the_error_names_it(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    with small_disk(1024), pytest.raises(OSError, match=r"a\.txt cannot be written"):
+        write_text(tmp_path / "a.txt", "x" * 5000)
+    assert (names(tmp_path), (tmp_path / "a.txt").read_text()) == (["a.txt"], "old")
+
+
+def test_on_a_full_disk_a_record_that_does_not_fit_names_the_metrics(tmp_path):
+    writer = RunWriter(tmp_path, Plan())
+    writer.add({"step": 0})
+    with small_disk(1024), pytest.raises(OSError, match=r"metrics\.jsonl cannot be written"):
+        writer.add({"step": 1, "text": "x" * 5000})
+    assert steps(writer) == [0]
+
+
+def test_text_is_written_with_the_same_line_ends_everywhere(tmp_path):
+    write_text(tmp_path / "a.txt", "é\nb\n")
+    assert (tmp_path / "a.txt").read_bytes() == "é\nb\n".encode()
+
+
+def test_a_folder_that_is_missing_is_made(tmp_path):
+    write_json(tmp_path / "a" / "b" / "c.json", [1])
+    assert read_json(tmp_path / "a" / "b" / "c.json") == [1]
+
+
+def test_a_number_that_json_lacks_is_an_error_and_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match="nan"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"", b'"\xff"'])
+def test_a_json_file_that_cannot_be_read_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json is (missing|damaged)"):
+        read_json(tmp_path / "a.json")
+
+
+sizes = st.integers(1, 10**6)
+train_values = st.fixed_dictionaries(
+    {
+        "batch_size": sizes,
+        "lr": st.floats(1e-9, 1e3),
+        "weight_decay": st.floats(0, 1),
+        "evaluate_at": st.lists(sizes, max_size=5).map(tuple),
+    }
+)
+names_and_seeds = st.fixed_dictionaries({"name": st.text(), "seed": st.integers()})
+
+
+def changed(outer, values):
+    """Return the baseline with values in place of its own."""
+    return dataclasses.replace(baseline.BASELINE, train=TrainConfig(**values), **outer)
+
+
+@given(outer=names_and_seeds, values=train_values)
+def test_a_config_comes_back_equal_from_its_dictionary(outer, values):
+    experiment = changed(outer, values)
+    assert from_dict(Experiment, asdict(experiment)) == experiment
+
+
+@given(outer=names_and_seeds, values=train_values)
+def test_a_config_comes_back_equal_with_an_equal_hash_from_json(outer, values):
+    experiment = changed(outer, values)
+    back = from_dict(Experiment, json.loads(json.dumps(asdict(experiment))))
+    assert (back, config_hash(back)) == (experiment, config_hash(experiment))
+
+
+def test_a_field_that_a_stored_config_lacks_takes_its_default():
+    assert from_dict(TrainConfig, {"lr": 0.5}) == TrainConfig(lr=0.5)
+
+
+def test_an_unknown_field_is_an_error_that_names_it():
+    with pytest.raises(ValueError, match="TrainConfig has no field momentum"):
+        from_dict(TrainConfig, {"lr": 0.5, "momentum": 0.9})
+
+
+@dataclass(frozen=True)
+class Before:
+    """A config as it was."""
+
+    lr: float = 1.0
+    epochs: int = 7
+
+
+@dataclass(frozen=True)
+class After:
+    """The same config with a field added later."""
+
+    lr: float = 1.0
+    epochs: int = 7
+    warmup: int = 0
+
+
+@given(lr=st.floats(0, 1), epochs=st.integers())
+def test_a_field_added_with_a_default_leaves_the_hash_as_it_was(lr, epochs):
+    assert config_hash(Before(lr, epochs)) == config_hash(After(lr, epochs))
+
+
+def test_the_hash_tells_an_added_field_that_was_set():
+    assert config_hash(After(warmup=1)) != config_hash(After())
+
+
+OTHERWISE = {
+    "study": "other",
+    "name": "other",
+    "seed": 7,
+    "corpus.source": "generated",
+    "corpus.n_titles": 99_999,
+    "corpus.n_test_titles": 9_999,
+    "corpus.validation_fraction": 0.2,
+    "corpus.seed": 7,
+    "model.context_length": 64,
+    "model.d_model": 256,
+    "model.n_layers": 5,
+    "model.n_heads": 4,
+    "model.d_ff": 1024,
+    "model.dropout": 0.2,
+    "train.batch_size": 32,
+    "train.epochs": 3,
+    "train.lr": 0.1,
+    "train.weight_decay": 0.1,
+    "train.clip": 0.5,
+    "train.evaluate_at": (1, 2),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_the_hash_changes_with(name):
+    *part, field = name.split(".")
+    value = {field: OTHERWISE[name]}
+    if part:
+        value = {part[0]: dataclasses.replace(getattr(baseline.BASELINE, part[0]), **value)}
+    other = dataclasses.replace(baseline.BASELINE, **value)
+    assert config_hash(other) != config_hash(baseline.BASELINE)
+
+
+def test_the_test_above_knows_every_field():
+    names = {f.name for f in dataclasses.fields(Experiment)} - {"corpus", "model", "train"}
+    for part in ("corpus", "model", "train"):
+        names |= {f"{part}.{f.name}" for f in dataclasses.fields(getattr(baseline.BASELINE, part))}
+    assert names - set(OTHERWISE) == {"corpus.vocab_size", "model.vocab_size"}
+
+
+@pytest.fixture
+def run_folder(smoke_run, tmp_path):
+    """A copy of the folder of a finished run."""
+    _, run = smoke_run
+    return shutil.copytree(run.folder, tmp_path / "run")
+
+
+FILES = ("config.json", "metrics.jsonl", "environment.json", "outcome.json")
+
+
+def test_a_run_folder_holds_its_four_files_and_nothing_else(run_folder):
+    assert set(names(run_folder)) == set(FILES)
+
+
+def test_a_config_edited_after_its_run_is_refused(run_folder):
+    path = run_folder / "config.json"
+    stored = read_json(path)
+    stored["config"]["train"]["lr"] *= 2
+    write_json(path, stored)
+    with pytest.raises(ValueError, match=r"config\.json was changed after its run"):
+        load_run(run_folder, Experiment)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_of_a_run_is_named(run_folder, name):
+    (run_folder / name).unlink()
+    with pytest.raises(ValueError, match=f"{name} is missing"):
+        load_run(run_folder, Experiment)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [b"\xff", b"{", b"nothing"])
+def test_a_damaged_file_of_a_run_is_named(run_folder, name, damage):
+    path = run_folder / name
+    path.write_bytes(path.read_bytes()[:-20] + damage)
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        load_run(run_folder, Experiment)
+
+
+@pytest.mark.parametrize("stored", [[], 3, {}, {"config": []}, {"config": {"lr": 1}}])
+def test_a_file_that_holds_no_config_is_named(run_folder, stored):
+    write_json(run_folder / "config.json", stored)
+    with pytest.raises(ValueError, match=r"config\.json is not a config"):
+        load_run(run_folder, Experiment)
+
+
+def test_damage_in_metrics_is_told_by_its_line(run_folder):
+    path = run_folder / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    lines[6] = lines[6][:-1]
+    write_text(path, "\n".join(lines))
+    with pytest.raises(ValueError, match="line 7"):
+        read_metrics(path)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A config for runs that never train."""
+
+    seed: int = 0
+
+
+def steps(writer):
+    return [record["step"] for record in writer.kept_records()]
+
+
+def test_a_run_taken_up_again_writes_the_records_after_its_checkpoint_anew(tmp_path):
+    first = RunWriter(tmp_path, Plan())
+    for step in range(6):
+        first.add({"step": step})
+    again = RunWriter(tmp_path, Plan())
+    for step in range(3, 5):
+        again.add({"step": step})
+    assert steps(again) == [0, 1, 2, 3, 4]
+
+
+@given(cut=st.integers(1, 14))
+def test_a_line_that_a_kill_cut_short_is_forgotten(tmp_path, cut):
+    write_text(tmp_path / "metrics.jsonl", "")
+    writer = RunWriter(tmp_path, Plan())
+    for step in (0, 1):
+        writer.add({"step": step, "x": 1})
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = RunWriter(tmp_path, Plan())
+    again.add({"step": 1, "x": 1})
+    assert steps(again) == [0, 1]
+
+
+def test_an_unfinished_run_of_another_config_is_refused(tmp_path):
+    RunWriter(tmp_path, Plan(seed=1))
+    with pytest.raises(ValueError, match=f"{tmp_path} holds an unfinished run of another config"):
+        RunWriter(tmp_path, Plan(seed=2))
+
+
+def test_facts_noted_later_replace_those_of_the_same_name(tmp_path):
+    writer = RunWriter(tmp_path, Plan())
+    writer.note_environment({"a": 1, "b": 1})
+    writer.note_environment({"b": 2})
+    assert read_json(tmp_path / "environment.json") == {"a": 1, "b": 2}
+
+
+def test_a_finished_run_moves_without_its_checkpoints(tmp_path):
+    writer = RunWriter(tmp_path / "scratch", Plan())
+    writer.note_environment({})
+    writer.add({"step": 0})
+    write_text(tmp_path / "scratch" / "checkpoints" / "step0.safetensors", "")
+    writer.finish({"best": 1}, tmp_path / "results" / "run")
+    assert load_run(tmp_path / "results" / "run", Plan).outcome == {"best": 1}
+    assert set(names(tmp_path / "results" / "run")) == set(FILES)
+    assert names(tmp_path / "results") == ["run"]

@@ -1,0 +1,331 @@
+"""Training: what it learns, that it repeats itself, that it can be stopped anywhere."""
+
+import json
+import math
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made import PLAIN, TINY, as_tokens
+
+from lmcore import grammar
+from lmcore.checkpoint import latest_checkpoint
+from lmcore.corpus import CorpusConfig, prepare, split_titles, titles_of
+from lmcore.experiment import run_or_load, smoke
+from lmcore.model import GPT, ModelConfig
+from lmcore.studies import baseline
+from lmcore.train import DivergedError, Runtime, TrainConfig, steps_in, train
+
+END = 1
+EVERY_STEP = replace(PLAIN, checkpoint_every_s=0.0)
+CONFIG = TrainConfig(batch_size=2, epochs=2, lr=0.5, evaluate_at=(1, 4))
+LIVELY = replace(TINY, dropout=0.2)
+
+
+def some_tokens(n, seed=0):
+    return as_tokens(np.random.default_rng(seed).integers(0, TINY.vocab_size, n).astype(np.uint16))
+
+
+TRAINING, VALIDATION = some_tokens(2 * 8 * 4 + 1), some_tokens(60, seed=1)
+
+
+def seeded(seed, config=LIVELY):
+    """Return a model from a seed, which also fixes the dropout to come."""
+    torch.manual_seed(seed)
+    return GPT(config)
+
+
+def records(config=CONFIG, model=None, runtime=PLAIN, folder=None, tokens=TRAINING):
+    """Return the generator of a small run."""
+    return train(model or seeded(0), config, tokens, VALIDATION, END, runtime, folder)
+
+
+def numbers(some_records):
+    """Return records without their time, which no seed fixes."""
+    return [replace(record, elapsed_s=0.0) for record in some_records]
+
+
+def test_one_batch_is_learned_by_heart():
+    one_batch = some_tokens(2 * 8 + 1)
+    config = TrainConfig(batch_size=2, epochs=250, lr=0.5, evaluate_at=())
+    *_, last = records(config, GPT(TINY), tokens=one_batch)
+    assert last.loss < 0.1
+
+
+def test_a_seed_fixes_every_number():
+    assert numbers(records(model=seeded(3))) == numbers(records(model=seeded(3)))
+
+
+def test_another_seed_gives_other_numbers():
+    assert numbers(records(model=seeded(3))) != numbers(records(model=seeded(4)))
+
+
+def test_the_first_record_comes_before_the_first_step():
+    model = seeded(0)
+    before = [p.clone() for p in model.parameters()]
+    first = next(records(model=model))
+    assert (first.step, first.tokens, first.loss) == (0, 0, None)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
+def test_the_first_score_is_near_the_log_of_the_vocabulary():
+    assert next(records()).validation.loss == pytest.approx(math.log(31), abs=0.05)
+
+
+def test_there_is_a_record_for_each_step_and_a_score_where_one_is_due():
+    found = list(records())
+    assert [record.step for record in found] == list(range(9))
+    assert [record.step for record in found if record.validation] == [0, 1, 4, 8]
+    assert [record.step for record in found if record.challenge] == [0, 1, 4, 8]
+
+
+def test_records_count_the_tokens_trained_on():
+    assert [record.tokens for record in records()] == [16 * step for step in range(9)]
+
+
+def test_steps_are_whole_batches_times_epochs():
+    assert steps_in(TrainConfig(batch_size=64, epochs=7), 1_102_455, 128) == 938
+
+
+def test_the_learning_rate_starts_at_its_height_and_falls_along_a_cosine():
+    expected = [0.5 * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]
+    assert [record.lr for record in records()][1:] == pytest.approx(expected)
+
+
+def test_the_same_validation_tokens_are_scored_each_time():
+    scores = [record.validation for record in records() if record.validation]
+    assert {(score.n_tokens, score.n_end, score.coverage) for score in scores} == {
+        (60, int((VALIDATION.ids == END).sum()), 1.0)
+    }
+
+
+def test_one_step_of_the_baseline_kind_gives_the_numbers_it_gave_before():
+    torch.manual_seed(0)
+    config = ModelConfig(
+        vocab_size=31, context_length=8, d_model=16, n_layers=2, n_heads=2, d_ff=32
+    )
+    _, first, *_ = records(model=GPT(config))
+    assert first.loss == pytest.approx(GOLDEN_LOSS, rel=1e-5)
+    assert first.gradient_norm == pytest.approx(GOLDEN_NORM, rel=1e-4)
+
+
+GOLDEN_LOSS, GOLDEN_NORM = 3.4422083, 2.1235533
+
+
+def test_a_step_follows_the_clipped_gradient_as_torch_computes_it():
+    ours, theirs = seeded(0, TINY), seeded(0, TINY)
+    x, y = (torch.from_numpy(TRAINING.ids[i : i + 16].astype(np.int64)).view(2, 8) for i in (0, 1))
+    torch.nn.functional.cross_entropy(theirs(x).flatten(0, 1), y.flatten()).backward()
+    torch.nn.utils.clip_grad_norm_(theirs.parameters(), CONFIG.clip)
+    torch.optim.SGD(theirs.parameters(), lr=CONFIG.lr).step()
+    run = records(model=ours)
+    next(run), next(run)
+    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6, msg=name)
+
+
+def weights(model):
+    return [p.tolist() for p in model.parameters()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """The numbers of a run that nothing stops, and its weights in the end."""
+    model = seeded(0)
+    return numbers(records(model=model)), weights(model)
+
+
+@pytest.mark.parametrize("stopped_after", range(2, 9))
+def test_a_run_stopped_after_any_step_goes_on_to_the_same_numbers(
+    tmp_path, uninterrupted, stopped_after
+):
+    first = records(model=seeded(0), runtime=EVERY_STEP, folder=tmp_path)
+    begun = numbers(next(first) for _ in range(stopped_after + 1))
+    first.close()
+    model = seeded(99)
+    rest = numbers(records(model=model, runtime=EVERY_STEP, folder=tmp_path))
+    assert (begun[: rest[0].step] + rest, weights(model)) == uninterrupted
+
+
+def test_an_error_of_whoever_iterates_loses_no_more_than_the_step_under_way(tmp_path):
+    def fail_at_step_five():
+        for record in records(runtime=EVERY_STEP, folder=tmp_path):
+            if record.step == 5:
+                raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fail_at_step_five()
+    assert next(records(runtime=EVERY_STEP, folder=tmp_path)).step == 5
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    list(records(folder=tmp_path))
+    assert list(records(folder=tmp_path)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_polite_stop_finishes_the_step_and_saves_it(tmp_path, number):
+    def stop_in_step_three():
+        for record in records(folder=tmp_path):
+            if record.step == 3:
+                signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_in_step_three()
+    assert latest_checkpoint(tmp_path).name == "step0000003.safetensors"
+
+
+def test_the_signals_mean_what_they_meant_before(tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    list(records())
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_another_precision_cannot_take_a_run_up(tmp_path):
+    list(zip(range(3), records(runtime=EVERY_STEP, folder=tmp_path), strict=False))
+    with pytest.raises(ValueError, match=r"float32, not bfloat16: .*--\S*precision float32"):
+        next(records(runtime=replace(PLAIN, precision="bfloat16"), folder=tmp_path))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_rate():
+    model = GPT(TINY)
+    torch.nn.init.constant_(model.token_embedding.weight, math.nan)
+    run = records(replace(CONFIG, evaluate_at=()), model)
+    with pytest.raises(DivergedError, match=r"at step 1 \(lr 0\.5\)"):
+        list(run)
+
+
+def test_divergence_leaves_the_earlier_checkpoint_as_it_was(tmp_path):
+    model, calls = seeded(0), []
+    config = replace(CONFIG, evaluate_at=())
+
+    def fail_at_step_four(_module, _inputs, out):
+        calls.append(model.training)
+        return out * math.nan if sum(calls) == 4 else out
+
+    model.norm.register_forward_hook(fail_at_step_four)
+    with pytest.raises(DivergedError, match="at step 4"):
+        list(records(config, model, EVERY_STEP, tmp_path))
+    rest = numbers(records(config, seeded(99), PLAIN, tmp_path))
+    assert rest == numbers(records(config))[4:]
+
+
+@pytest.mark.parametrize("lr", [1e10, 1e20, 1e30, 1e38])
+@pytest.mark.parametrize("steps", [1, 2, 8])
+def test_a_learning_rate_beyond_reason_is_told_by_step_and_rate(lr, steps):
+    config = replace(CONFIG, epochs=1, lr=lr, clip=1e10, evaluate_at=())
+    with pytest.raises(DivergedError, match=r"at step \d \(lr \d"):
+        list(records(config, tokens=some_tokens(2 * 8 * steps + 1)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"batch_size": 0}, "0"), ({"epochs": -1}, "-1"), ({"lr": 0.0}, "0.0"), ({"clip": 0.0}, "0")],
+)
+def test_a_config_that_cannot_be_is_an_error_with_its_value(wrong, says):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be above 0, not {says}"):
+        TrainConfig(**wrong)
+
+
+def test_a_device_that_nobody_knows_is_an_error_that_says_which_there_are():
+    with pytest.raises(ValueError, match="unknown device 'tpu': take cpu, cuda or auto"):
+        Runtime(device="tpu").resolve(1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there_is_an_error_and_never_a_silent_cpu(device):
+    with pytest.raises(ValueError, match="torch sees no GPU"):
+        Runtime(device=device).resolve(1)
+
+
+def test_nothing_stays_automatic_once_a_runtime_is_resolved():
+    resolved = Runtime().resolve(1e9)
+    assert "auto" not in (resolved.device, resolved.precision, resolved.compile)
+
+
+def test_what_was_asked_for_is_not_changed():
+    asked = Runtime(device="cpu", precision="float32", compile="yes")
+    assert asked.resolve(1) == asked
+
+
+def test_the_processor_decides_the_automatic_precision():
+    with open("/proc/cpuinfo") as file:
+        flags = file.read()
+    expected = "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
+    assert Runtime(device="cpu").resolve(1).precision == expected
+
+
+def test_a_short_run_is_not_compiled():
+    assert Runtime(device="cpu").resolve(1e9).compile == "no"
+
+
+def test_bfloat16_and_float32_learn_the_same_to_a_hundredth_of_a_nat(smoke_run, tmp_path):
+    workspace, run = smoke_run
+    experiment = smoke(baseline.BASELINE)
+    corpus = prepare(experiment.corpus, workspace / ".smoke/corpus")
+    torch.manual_seed(experiment.seed)
+    model = GPT(experiment.model)
+    config = replace(experiment.train, evaluate_at=())
+    runtime = replace(PLAIN, precision="bfloat16")
+    *_, last = train(model, config, corpus.train, corpus.validation, corpus.end_id, runtime)
+    in_float32 = run.metrics[-1]["validation"]
+    assert last.validation.loss == pytest.approx(
+        in_float32["nats"] / in_float32["n_tokens"], abs=0.01
+    )
+
+
+def test_a_model_of_generated_titles_comes_near_their_entropy_and_never_below_it(tmp_path):
+    config = CorpusConfig(source="generated", n_titles=16_000, n_test_titles=1, vocab_size=512)
+    corpus = prepare(config, tmp_path)
+    titles = split_titles(titles_of(config, None)[0], config)["validation"]
+    torch.manual_seed(0)
+    model = GPT(
+        ModelConfig(vocab_size=512, d_model=64, n_layers=2, n_heads=2, d_ff=256, dropout=0.0)
+    )
+    plan = TrainConfig(batch_size=4, epochs=3, lr=4.0, clip=0.25, evaluate_at=())
+    *_, last = train(model, plan, corpus.train, corpus.validation, corpus.end_id, PLAIN)
+    floor = grammar.surprise(titles)
+    assert floor < last.validation.nats < 1.10 * floor
+
+
+START = [
+    sys.executable, "-m", "lmcore", "run", "baseline", "--small", "--seeds", "1337",
+    "--runtime.device", "cpu", "--runtime.precision", "float32", "--runtime.compile", "no",
+    "--runtime.checkpoint-every-s", "0.05",
+]  # fmt: skip
+
+
+def kill_after(n_records, number, workspace):
+    """Start a smoke run from the command line, stop it by a signal, return the exit status."""
+    metrics = workspace / ".smoke/runs/baseline/sgd/seed1337/metrics.jsonl"
+    process = subprocess.Popen(START, cwd=workspace, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= n_records:
+            time.sleep(random.random() * 0.05)
+            process.send_signal(number)
+            break
+        time.sleep(0.005)
+    return process.wait()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_numbers(
+    smoke_run, tmp_path, monkeypatch, number, status
+):
+    source, whole = smoke_run
+    (tmp_path / "myst.yml").touch()
+    shutil.copytree(source / ".smoke/corpus", tmp_path / ".smoke/corpus")
+    assert kill_after(random.randint(1, 60), number, tmp_path) == status
+    monkeypatch.chdir(tmp_path)
+    resumed = run_or_load(smoke(baseline.BASELINE), baseline.probe, runtime=PLAIN, progress=False)
+    timeless = [[json.dumps(r | {"elapsed_s": 0}) for r in run.metrics] for run in (resumed, whole)]
+    assert timeless[0] == timeless[1]
+    assert resumed.outcome == whole.outcome
