@@ -6,8 +6,9 @@
 # and their spread where several seeds have run, are in the table below.
 #
 # From the committed results this notebook takes seconds. A full run is 27 million parameters on
-# 8 million tokens: a minute or two on a large GPU, about 80 minutes on two CPU cores. At smoke
-# scale (`SCALE = "smoke"`) everything is made from nothing in under a minute.
+# 8 million tokens: about an hour and a half on two busy CPU cores (the table has the time), not yet
+# timed on a GPU. At smoke scale (`SCALE = "smoke"`) everything is made from nothing in under a
+# minute.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/01_baseline.ipynb)
 
