@@ -286,14 +286,14 @@ def test_a_model_of_generated_titles_comes_near_their_entropy_and_never_below_it
     config = CorpusConfig(source="generated", n_titles=16_000, n_test_titles=1, vocab_size=512)
     corpus = prepare(config, tmp_path)
     titles = split_titles(titles_of(config, None)[0], config)["validation"]
-    torch.manual_seed(0)
-    model = GPT(
-        ModelConfig(vocab_size=512, d_model=64, n_layers=2, n_heads=2, d_ff=256, dropout=0.0)
+    shape = ModelConfig(
+        vocab_size=512, context_length=64, d_model=64, n_layers=2, n_heads=2, d_ff=256, dropout=0.0
     )
-    plan = TrainConfig(batch_size=4, epochs=3, lr=4.0, clip=0.25, evaluate_at=())
+    model = seeded(0, shape)
+    plan = TrainConfig(batch_size=4, epochs=4, lr=2.0, clip=0.5, evaluate_at=())
     *_, last = train(model, plan, corpus.train, corpus.validation, corpus.end_id, PLAIN)
     floor = grammar.surprise(titles)
-    assert floor < last.validation.nats < 1.10 * floor
+    assert floor < last.validation.nats < 1.03 * floor
 
 
 START = [

@@ -1,0 +1,209 @@
+"""What a user sees: a mistake is one line that names the thing, never a traceback."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from made import small_disk
+
+from lmcore.__main__ import main
+from lmcore.records import read_json, write_json
+
+SMALL = ("run", "baseline", "--small", "--seeds", "1337")
+PLAIN = (
+    "--runtime.device", "cpu", "--runtime.precision", "float32", "--runtime.compile", "no",
+)  # fmt: skip
+FULL = ("run", "baseline", "--seeds", "1337")
+RUN = ".smoke/runs/baseline/sgd/seed1337"
+RESULT = ".smoke/results/baseline/sgd/seed1337"
+
+
+@pytest.fixture
+def lmcore(tmp_path, monkeypatch, capsys):
+    """Call the command line in an empty workspace; return its status, output and errors."""
+    (tmp_path / "myst.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LMCORE_DATA", raising=False)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lmcore", *map(str, arguments)])
+        status = main()
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def begun(smoke_run, tmp_path):
+    """A workspace with a prepared corpus and a smoke run that is trained but not yet moved."""
+    shutil.copytree(smoke_run[0] / ".smoke", tmp_path / ".smoke")
+    shutil.rmtree(tmp_path / ".smoke/results")
+    return tmp_path
+
+
+@pytest.fixture
+def finished(smoke_run, tmp_path):
+    """A workspace with a finished smoke run."""
+    shutil.copytree(smoke_run[0] / ".smoke", tmp_path / ".smoke")
+    return tmp_path
+
+
+def is_one_line(said, *names):
+    """Return whether errors end in one line for the user, which has all names.
+
+    Before it stand only the cost of what was asked for and bars of progress.
+    """
+    *before, last = said.replace("\r", "\n").strip().splitlines()
+    return (
+        last.startswith("lmcore: ")
+        and all(str(name) in last for name in names)
+        and not any(line.startswith(("lmcore: ", "Traceback")) for line in before)
+    )
+
+
+def test_studies_are_listed_with_their_questions(lmcore):
+    status, out, _ = lmcore("studies")
+    assert (status, out.split()[0], out.strip()[-1]) == (0, "baseline", "?")
+
+
+def test_an_unknown_study_is_told_with_those_there_are(lmcore):
+    status, _, said = lmcore("run", "nonsense")
+    assert status == 2
+    assert is_one_line(said, "nonsense", "baseline")
+
+
+def test_an_unknown_seed_is_told_with_those_there_are(lmcore):
+    status, _, said = lmcore("run", "baseline", "--seeds", "5")
+    assert status == 2
+    assert is_one_line(said, "no seed 5", "1337")
+
+
+def test_an_unknown_device_is_told(lmcore):
+    status, _, said = lmcore(*SMALL, "--runtime.device", "tpu")
+    assert status == 2
+    assert is_one_line(said, "tpu", "cpu")
+
+
+def test_missing_titles_are_told(lmcore, tmp_path):
+    status, _, said = lmcore(*FULL, *PLAIN, "--data", tmp_path / "nothing.txt")
+    assert status == 2
+    assert is_one_line(said, "nothing.txt")
+
+
+def test_a_folder_without_titles_is_told(lmcore, tmp_path):
+    status, _, said = lmcore(*FULL, *PLAIN, "--data", tmp_path)
+    assert status == 2
+    assert is_one_line(said, "headlines.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"caf\xe9", "UTF-8"), (b"", "empty"), (b"one\ntwo\n", "too few")]
+)
+def test_titles_that_cannot_be_used_are_told(lmcore, tmp_path, content, says):
+    (tmp_path / "titles.txt").write_bytes(content)
+    status, _, said = lmcore(*FULL, *PLAIN, "--data", tmp_path / "titles.txt")
+    assert status == 2
+    assert is_one_line(said, says)
+
+
+@pytest.mark.parametrize("name", ["train.npy", "train.json", "tokenizer.json"])
+def test_a_corrupt_file_of_the_corpus_is_told(lmcore, begun, name):
+    path = next((begun / ".smoke/corpus").rglob(name))
+    path.write_bytes(path.read_bytes()[:-9])
+    status, _, said = lmcore(*SMALL, *PLAIN)
+    assert status == 2
+    assert is_one_line(said, path, "damaged")
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "outcome.json"])
+def test_a_corrupt_file_of_a_finished_run_is_told(lmcore, finished, name):
+    path = finished / RESULT / name
+    path.write_bytes(path.read_bytes()[:-9])
+    status, _, said = lmcore(*SMALL, *PLAIN)
+    assert status == 2
+    assert is_one_line(said, path, "damaged")
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_a_corrupt_file_of_an_unfinished_run_is_told(lmcore, begun, name):
+    path = begun / RUN / name
+    path.write_bytes(path.read_bytes()[:-9])
+    status, _, said = lmcore(*SMALL, *PLAIN)
+    assert status == 2
+    assert is_one_line(said, path, "damaged")
+
+
+def test_a_corrupt_checkpoint_is_told_with_the_way_on(lmcore, begun):
+    path = max((begun / RUN / "checkpoints").iterdir())
+    path.write_bytes(path.read_bytes()[:-9])
+    status, _, said = lmcore(*SMALL, *PLAIN)
+    assert status == 2
+    assert is_one_line(said, path, "delete it")
+
+
+def test_a_changed_config_of_a_finished_run_is_told(lmcore, finished):
+    stored = read_json(finished / RESULT / "config.json")
+    stored["config"]["train"]["lr"] = 99.0
+    write_json(finished / RESULT / "config.json", stored)
+    status, _, said = lmcore(*SMALL, *PLAIN)
+    assert status == 2
+    assert is_one_line(said, "config.json", "changed after its run")
+
+
+def test_a_finished_run_is_named_and_not_made_again(lmcore, finished):
+    status, out, said = lmcore(*SMALL, *PLAIN)
+    assert (status, out.strip(), said) == (0, str(finished / RESULT), "")
+
+
+def test_a_scratch_that_cannot_be_written_is_told(lmcore, begun):
+    (begun / "scratch").write_text("a file in the place of a folder")
+    status, _, said = lmcore(*SMALL, *PLAIN, "--scratch", begun / "scratch")
+    assert status == 2
+    assert is_one_line(said, begun / "scratch")
+
+
+def test_a_full_disk_is_told_and_the_corpus_is_not_left_half_written(lmcore, tmp_path):
+    with small_disk(20_000):
+        status, _, said = lmcore(*SMALL, *PLAIN)
+    assert status == 2
+    assert is_one_line(said, "cannot be written", tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("corpus.json"))
+
+
+def test_a_full_disk_at_a_checkpoint_is_told_and_a_later_call_goes_on(lmcore, begun, smoke_run):
+    shutil.rmtree(begun / RUN)
+    every_step = ("--runtime.checkpoint-every-s", "0")
+    with small_disk(100_000):
+        status, _, said = lmcore(*SMALL, *PLAIN, *every_step)
+    assert status == 2
+    assert is_one_line(said, "step0000001.safetensors cannot be written")
+    assert not list((begun / RUN).rglob("*.part"))
+
+
+def test_help_names_the_commands():
+    done = subprocess.run(
+        [sys.executable, "-m", "lmcore", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(word in done.stdout for word in ("run", "studies"))
+
+
+def test_control_c_is_one_line_and_says_that_the_same_command_goes_on(smoke_run, tmp_path):
+    (tmp_path / "myst.yml").touch()
+    shutil.copytree(smoke_run[0] / ".smoke/corpus", tmp_path / ".smoke/corpus")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lmcore", *SMALL, *PLAIN],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not (tmp_path / RUN / "metrics.jsonl").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert is_one_line(said, "stopped", "goes on")

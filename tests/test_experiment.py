@@ -1,0 +1,171 @@
+"""Named experiments, their small versions, and runs that are made at most once."""
+
+import dataclasses
+import importlib
+import pkgutil
+import shutil
+
+import pytest
+import torch
+from made import PLAIN
+
+from lmcore import studies
+from lmcore.corpus import prepare
+from lmcore.experiment import Experiment, cost, load, results_folder, run_or_load, smoke, told
+from lmcore.model import GPT, ModelConfig
+from lmcore.records import RunWriter, read_json, write_json
+from lmcore.studies import baseline
+from lmcore.train import Record, train
+
+NAMED = [
+    experiment
+    for module in pkgutil.iter_modules(studies.__path__)
+    for experiment in importlib.import_module(f"lmcore.studies.{module.name}").experiments()
+]
+SMALL = smoke(baseline.BASELINE)
+
+
+def never(*_):
+    raise AssertionError("a finished run is not probed again")
+
+
+@pytest.fixture
+def workspace(smoke_run, tmp_path, monkeypatch):
+    """A copy of a workspace with one finished smoke run, as the working directory."""
+    source, _ = smoke_run
+    shutil.copytree(source, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("experiment", NAMED, ids=lambda e: str(e.path))
+def test_every_named_experiment_takes_one_step(smoke_run, experiment):
+    workspace, _ = smoke_run
+    small = smoke(experiment)
+    corpus = prepare(small.corpus, workspace / ".smoke/corpus")
+    torch.manual_seed(small.seed)
+    run = train(
+        GPT(small.model), small.train, corpus.train, corpus.validation, corpus.end_id, PLAIN
+    )
+    next(run)
+    assert next(run).loss > 0
+
+
+def test_no_two_named_experiments_share_a_folder():
+    assert len({experiment.path for experiment in NAMED}) == len(NAMED)
+
+
+def test_the_baseline_has_the_published_shape_and_schedule():
+    sizes = (baseline.BASELINE.model.n_parameters, baseline.BASELINE.corpus.vocab_size)
+    assert sizes == (27_172_864, 16_000)
+
+
+def test_a_small_version_differs_from_another_where_the_experiments_differ():
+    assert len({smoke(experiment) for experiment in NAMED}) == len(NAMED)
+
+
+def test_corpus_and_model_of_different_vocabularies_are_an_error_with_both():
+    with pytest.raises(ValueError, match=r"vocabulary of 16000.* one of 99"):
+        dataclasses.replace(baseline.BASELINE, model=ModelConfig(vocab_size=99))
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(workspace, smoke_run):
+    _, run = smoke_run
+    before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
+    loaded = run_or_load(SMALL, never, runtime=PLAIN, progress=False)
+    assert loaded.metrics == run.metrics
+    assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*")} == before
+
+
+def test_where_there_is_no_run_none_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load(SMALL) is None
+
+
+def test_results_of_another_config_are_refused(workspace):
+    other = dataclasses.replace(SMALL, train=dataclasses.replace(SMALL.train, lr=0.5))
+    with pytest.raises(ValueError, match="seed1337 holds a run of another config"):
+        run_or_load(other, never, runtime=PLAIN, progress=False)
+
+
+def test_an_unfinished_run_of_another_config_is_refused(workspace):
+    shutil.rmtree(workspace / ".smoke/results")
+    other = dataclasses.replace(SMALL, train=dataclasses.replace(SMALL.train, lr=0.5))
+    with pytest.raises(ValueError, match="holds an unfinished run of another config"):
+        run_or_load(other, never, runtime=PLAIN, progress=False)
+
+
+def test_a_run_moved_away_is_finished_again_from_its_last_checkpoint(workspace, smoke_run):
+    _, run = smoke_run
+    shutil.rmtree(workspace / ".smoke/results")
+    again = run_or_load(SMALL, baseline.probe, runtime=PLAIN, progress=False)
+    assert (again.metrics, again.outcome) == (run.metrics, run.outcome)
+
+
+def test_a_small_run_stays_away_from_the_results(smoke_run):
+    workspace, run = smoke_run
+    assert run.folder == workspace / ".smoke/results/baseline/sgd/seed1337"
+    assert {path.name for path in workspace.iterdir()} == {"myst.yml", ".smoke"}
+
+
+def test_only_a_full_run_belongs_to_the_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert results_folder(baseline.BASELINE) == tmp_path / "results"
+    assert results_folder(SMALL) == tmp_path / ".smoke/results"
+
+
+def test_the_workspace_is_found_from_a_folder_inside_it(tmp_path, monkeypatch):
+    (tmp_path / "myst.yml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert results_folder(baseline.BASELINE) == tmp_path / "results"
+
+
+def test_a_runs_environment_says_what_a_reader_must_know(smoke_run):
+    _, run = smoke_run
+    told = ("commit", "python", "torch", "device", "precision", "started", "peak_bytes", "corpus")
+    assert set(told) <= set(run.environment)
+    assert run.environment["precision"] == "float32"
+
+
+def test_the_outcome_scores_every_test_token_once(smoke_run):
+    _, run = smoke_run
+    test = run.outcome["test"]
+    assert test["n_tokens"] == test["of_tokens"] == run.environment["corpus"]["test_tokens"]
+
+
+def test_the_smoke_run_learns_something(smoke_run):
+    _, run = smoke_run
+    first, last = (run.metrics[i]["validation"]["nats"] for i in (0, -1))
+    assert last < 0.6 * first
+
+
+def test_a_probe_is_kept_with_the_scores(smoke_run):
+    _, run = smoke_run
+    assert len(run.outcome["probe"]["next_token"]["top"]) == 10
+
+
+def test_a_record_is_kept_without_what_is_missing():
+    assert told(Record(step=0, tokens=0, elapsed_s=1.23456)) == {
+        "step": 0,
+        "tokens": 0,
+        "elapsed_s": 1.23,
+    }
+
+
+def test_an_unfinished_folder_with_a_damaged_config_is_named(tmp_path):
+    write_json(tmp_path / "config.json", {"hash": "other"})
+    with pytest.raises(ValueError, match=f"{tmp_path} holds an unfinished run of another config"):
+        RunWriter(tmp_path, SMALL)
+
+
+def test_the_written_config_is_the_experiment(smoke_run):
+    _, run = smoke_run
+    stored = read_json(run.folder / "config.json")["config"]
+    assert stored["train"]["lr"] == SMALL.train.lr
+    assert isinstance(run.config, Experiment)
+
+
+def test_the_cost_says_runs_and_minutes_and_precision():
+    said = cost([SMALL, SMALL], PLAIN)
+    assert all(word in said for word in ("2 runs", "minutes", "cpu", "float32"))
