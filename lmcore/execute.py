@@ -61,7 +61,8 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if _kept(output)]
+            is_shown = "remove-cell" not in cell.metadata.get("tags", [])
+            cell.outputs = [output for output in cell.outputs if is_shown and _kept(output)]
     target = source.with_suffix(".ipynb")
     if scale == "smoke":
         target = source.parents[1] / ".smoke/notebooks" / target.name

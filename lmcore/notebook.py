@@ -18,7 +18,7 @@ from lmcore.train import Runtime
 def start() -> str:
     """Set up figures as vectors in the house style; return what this machine is, in a line."""
     plotting.use_style()
-    inline.set_matplotlib_formats("svg", metadata={"Date": None})
+    inline.set_matplotlib_formats("svg", metadata=plotting.METADATA)
     runtime = Runtime().resolve(flops=0)
     name = torch.cuda.get_device_name() if runtime.device == "cuda" else processor()
     return f"{name} · {runtime.precision} · torch {torch.__version__}"

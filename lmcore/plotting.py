@@ -18,6 +18,8 @@ from lmcore.records import Run, config_hash, write_json
 OURS, PUBLISHED, REFERENCE, OTHER = "#0072b2", "#d55e00", "#5f6368", "#009e73"
 """Okabe and Ito's palette: our runs, published figures, references, a second quantity of ours."""
 WIDTH = 6.4
+METADATA = {"Date": None, "Creator": "lmcore"}
+"""Neither date nor version, which would change a file whose picture is the same."""
 
 STYLE = {
     "axes.spines.top": False,
@@ -123,7 +125,7 @@ def save(fig: Figure, label: str, runs: Sequence[Run] = ()) -> Figure:
         raise ValueError(f"{label} needs runs of one scale, not of {len(roots)} results folders")
     folder = roots.pop().parent / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    fig.savefig(folder / f"{label}.svg", metadata={"Date": None})
+    fig.savefig(folder / f"{label}.svg", metadata=METADATA)
     manifest = folder / "manifest.json"
     known = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
     known[label] = {
