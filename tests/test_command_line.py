@@ -12,11 +12,11 @@ from made import small_disk
 from lmcore.__main__ import main
 from lmcore.records import read_json, write_json
 
-SMALL = ("run", "baseline", "--small", "--seeds", "1337")
+SMALL = ("run", "baseline", "--small", "--only", "sgd", "--seeds", "1337")
 PLAIN = (
     "--runtime.device", "cpu", "--runtime.precision", "float32", "--runtime.compile", "no",
 )  # fmt: skip
-FULL = ("run", "baseline", "--seeds", "1337")
+FULL = ("run", "baseline", "--only", "sgd", "--seeds", "1337")
 RUN = ".smoke/runs/baseline/sgd/seed1337"
 RESULT = ".smoke/results/baseline/sgd/seed1337"
 
@@ -79,7 +79,7 @@ def test_an_unknown_study_is_told_with_those_there_are(lmcore):
 def test_an_unknown_seed_is_told_with_those_there_are(lmcore):
     status, _, said = lmcore("run", "baseline", "--seeds", "5")
     assert status == 2
-    assert is_one_line(said, "no seed 5", "1337")
+    assert is_one_line(said, "seed 5", "1337")
 
 
 def test_an_unknown_device_is_told(lmcore):
@@ -112,7 +112,7 @@ def test_titles_that_cannot_be_used_are_told(lmcore, tmp_path, content, says):
 
 @pytest.mark.parametrize("name", ["train.npy", "train.json", "tokenizer.json"])
 def test_a_corrupt_file_of_the_corpus_is_told(lmcore, begun, name):
-    path = next((begun / ".smoke/corpus").rglob(name))
+    path = next((begun / ".smoke/.cache/corpus").rglob(name))
     path.write_bytes(path.read_bytes()[:-9])
     status, _, said = lmcore(*SMALL, *PLAIN)
     assert status == 2
@@ -194,7 +194,7 @@ def test_help_names_the_commands():
 
 def test_control_c_is_one_line_and_says_that_the_same_command_goes_on(smoke_run, tmp_path):
     (tmp_path / "myst.yml").touch()
-    shutil.copytree(smoke_run[0] / ".smoke/corpus", tmp_path / ".smoke/corpus")
+    shutil.copytree(smoke_run[0] / ".smoke/.cache/corpus", tmp_path / ".smoke/.cache/corpus")
     process = subprocess.Popen(
         [sys.executable, "-m", "lmcore", *SMALL, *PLAIN],
         cwd=tmp_path,

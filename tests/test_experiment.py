@@ -11,7 +11,7 @@ from made import PLAIN
 
 from lmcore import studies
 from lmcore.corpus import prepare
-from lmcore.experiment import Experiment, cost, load, results_folder, run_or_load, smoke, told
+from lmcore.experiment import Experiment, cost, load, run_or_load, smoke, told
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import RunWriter, read_json, write_json
 from lmcore.studies import baseline
@@ -42,7 +42,7 @@ def workspace(smoke_run, tmp_path, monkeypatch):
 def test_every_named_experiment_takes_one_step(smoke_run, experiment):
     workspace, _ = smoke_run
     small = smoke(experiment)
-    corpus = prepare(small.corpus, workspace / ".smoke/corpus")
+    corpus = prepare(small.corpus, workspace / ".smoke/.cache/corpus")
     torch.manual_seed(small.seed)
     run = train(
         GPT(small.model), small.train, corpus.train, corpus.validation, corpus.end_id, PLAIN
@@ -110,22 +110,41 @@ def test_a_small_run_stays_away_from_the_results(smoke_run):
 
 def test_only_a_full_run_belongs_to_the_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert results_folder(baseline.BASELINE) == tmp_path / "results"
-    assert results_folder(SMALL) == tmp_path / ".smoke/results"
+    assert [e.root.relative_to(tmp_path).as_posix() for e in (baseline.BASELINE, SMALL)] == [
+        ".",
+        ".smoke",
+    ]
 
 
 def test_the_workspace_is_found_from_a_folder_inside_it(tmp_path, monkeypatch):
     (tmp_path / "myst.yml").touch()
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-    assert results_folder(baseline.BASELINE) == tmp_path / "results"
+    assert baseline.BASELINE.root == tmp_path
 
 
-def test_a_runs_environment_says_what_a_reader_must_know(smoke_run):
+def test_a_run_s_environment_says_what_a_reader_must_know(smoke_run):
     _, run = smoke_run
-    told = ("commit", "python", "torch", "device", "precision", "started", "peak_bytes", "corpus")
-    assert set(told) <= set(run.environment)
-    assert run.environment["precision"] == "float32"
+    (session,) = run.environment["sessions"]
+    assert {"commit", "dirty", "python", "torch", "device", "started"} <= set(session)
+    assert session["precision"] == "float32"
+    assert {"training_s", "peak_bytes", "corpus"} <= set(run.environment)
+
+
+def test_a_run_taken_up_again_names_both_of_its_sessions(workspace):
+    shutil.rmtree(workspace / ".smoke/results")
+    again = run_or_load(SMALL, baseline.probe, runtime=PLAIN, progress=False)
+    assert len(again.environment["sessions"]) == 2
+
+
+def test_a_run_does_not_go_on_with_another_text(workspace):
+    shutil.rmtree(workspace / ".smoke/results")
+    path = workspace / ".smoke/runs" / SMALL.path / "environment.json"
+    environment = read_json(path)
+    environment["corpus"]["text_sha256"] = "0" * 64
+    write_json(path, environment)
+    with pytest.raises(ValueError, match="began on the text 000000000000, this one is"):
+        run_or_load(SMALL, never, runtime=PLAIN, progress=False)
 
 
 def test_the_outcome_scores_every_test_token_once(smoke_run):

@@ -270,7 +270,7 @@ def test_a_short_run_is_not_compiled():
 def test_bfloat16_and_float32_learn_the_same_to_a_hundredth_of_a_nat(smoke_run, tmp_path):
     workspace, run = smoke_run
     experiment = smoke(baseline.BASELINE)
-    corpus = prepare(experiment.corpus, workspace / ".smoke/corpus")
+    corpus = prepare(experiment.corpus, workspace / ".smoke/.cache/corpus")
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
     config = replace(experiment.train, evaluate_at=())
@@ -322,7 +322,7 @@ def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_numbers(
 ):
     source, whole = smoke_run
     (tmp_path / "myst.yml").touch()
-    shutil.copytree(source / ".smoke/corpus", tmp_path / ".smoke/corpus")
+    shutil.copytree(source / ".smoke/.cache/corpus", tmp_path / ".smoke/.cache/corpus")
     assert kill_after(random.randint(1, 60), number, tmp_path) == status
     monkeypatch.chdir(tmp_path)
     resumed = run_or_load(smoke(baseline.BASELINE), baseline.probe, runtime=PLAIN, progress=False)
