@@ -67,7 +67,7 @@ def smoke(experiment: Experiment) -> Experiment:
         experiment.model, vocab_size=512, context_length=32, d_model=64, n_layers=2, n_heads=2,
         d_ff=256,
     )  # fmt: skip
-    small = replace(experiment.train, batch_size=16, epochs=2, lr=2.0, evaluate_at=(1, 5, 20, 50))
+    small = replace(experiment.train, batch_size=16, epochs=2, lr=0.12, evaluate_at=(1, 5, 20, 50))
     return replace(experiment, corpus=corpus, model=model, train=small, scale="smoke")
 
 
