@@ -297,7 +297,8 @@ def test_a_model_of_generated_titles_comes_near_their_entropy_and_never_below_it
 
 
 START = [
-    sys.executable, "-m", "lmcore", "run", "baseline", "--small", "--only", "sgd", "--seeds", "1337",
+    sys.executable, "-m", "lmcore", "run", "baseline", "--small",
+    "--only", "sgd", "--seeds", "1337",
     "--runtime.device", "cpu", "--runtime.precision", "float32", "--runtime.compile", "no",
     "--runtime.checkpoint-every-s", "0.05",
 ]  # fmt: skip
