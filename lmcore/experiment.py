@@ -139,10 +139,8 @@ def run_or_load(
     for record in with_bar(records, steps, str(experiment.path), progress):
         writer.add(told(record))
     with resolved.autocast():
-        outcome = {
-            "test": dataclasses.asdict(score(model, corpus.test, corpus.end_id)),
-            "probe": probe(model, corpus),
-        }
+        test = score(model, corpus.test, corpus.end_id)
+    outcome = {"test": dataclasses.asdict(test), "probe": probe(model, corpus)}
     writer.note_environment(
         {
             "training_s": writer.kept_records()[-1]["elapsed_s"],
