@@ -81,6 +81,12 @@ fig = baseline.plot_validation(headlines)
 plotting.save(fig, "fig-baseline-loss", headlines)
 
 # %%
+#| label: fig-baseline-path
+#| caption: Validation loss against the learning rates summed over steps.
+fig = baseline.plot_path(headlines)
+plotting.save(fig, "fig-baseline-path", headlines)
+
+# %%
 #| label: fig-baseline-training
 #| caption: Training loss and gradient norm against optimizer steps.
 fig = baseline.plot_training(headlines)

@@ -211,6 +211,25 @@ def plot_validation(runs: Sequence[Run]) -> Figure:
     return fig
 
 
+def plot_path(runs: Sequence[Run]) -> Figure:
+    """Return validation loss against the sum of all learning rates so far.
+
+    Where the gradient is not clipped, this is the length of the way in units of the gradient, so a
+    loss that only a schedule holds up keeps falling here.
+    """
+    fig, ax = plt.subplots()
+    for run in runs:
+        gone = np.cumsum([record.get("lr", 0.0) for record in run.metrics])
+        steps, loss = plotting.series(run, rate("validation"))
+        ax.plot(gone[steps], loss, color=plotting.OURS, marker="o", ms=3.5)
+    for step, x, y in list(zip(steps, gone[steps], loss, strict=True))[3:-2]:
+        plotting.name_line(ax, (x, y), f"step {step}", plotting.REFERENCE, (3, 6))
+    plotting.level(ax, unigram_level(runs[0]), "counting tokens, ignoring context", x=0.01)
+    ax.set_xlabel("learning rates summed over steps")
+    ax.set_ylabel("validation loss, nats per character")
+    return fig
+
+
 def plot_training(runs: Sequence[Run]) -> Figure:
     """Return training loss and gradient norm of each step's batch."""
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 5.2), sharex=True)
