@@ -174,6 +174,7 @@ OTHERWISE = {
     "study": "other",
     "name": "other",
     "seed": 7,
+    "scale": "smoke",
     "corpus.source": "generated",
     "corpus.n_titles": 99_999,
     "corpus.n_test_titles": 9_999,
