@@ -2,8 +2,8 @@
 # # What does a small GPT learn from 90,000 headlines with plain SGD?
 #
 # Less than how often each token occurs: after seven epochs it scores worse than counting tokens and
-# ignoring what stands before them, and `<eos>` is what it predicts nearly everywhere. The scores,
-# and their spread where several seeds have run, are in the table below.
+# ignoring what stands before them, and `<eos>` is what it predicts nearly everywhere. This rests on
+# one seed of the headline run so far; the scores are in the table below.
 #
 # From the committed results this notebook takes seconds. A full run is 27 million parameters on
 # 8 million tokens: about an hour and a half on two busy CPU cores (the table has the time), not yet
