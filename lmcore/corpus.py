@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from lmcore import grammar
-from lmcore.records import write_json
+from lmcore.records import check_choices, write_json
 from lmcore.tokenizer import Tokenizer
 from lmcore.tokens import Tokens, load_tokens, write_tokens
 
@@ -37,8 +37,7 @@ class CorpusConfig:
     vocab_size: int = 16_000
 
     def __post_init__(self):
-        if self.source not in ("headlines", "generated"):
-            raise ValueError(f"source must be headlines or generated, not {self.source!r}")
+        check_choices(self)
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction {self.validation_fraction} is outside (0, 1)")
         if min(self.n_train_titles, self.n_titles - self.n_train_titles, self.n_test_titles) < 1:

@@ -62,7 +62,7 @@ def token_nats(
     """
     was_training = model.training
     model.eval()
-    weight = model.token_embedding.weight
+    weight = model.head_weight
     windows = list(windows)
     targets = torch.cat([y.flatten() for _, y in windows]).to(weight.device)
     # Filled in place: results kept from between the large blocks would split the allocator's heap.

@@ -1,252 +1,497 @@
-"""A pre-norm decoder in GPT-2's shape, read from bottom to top: blocks first, the model last.
+"""One decoder with options, read from bottom to top: parts first, the model last.
 
-Linear weights are stored [out, in]; all initialisation stands in `GPT.initialise`.
+GPT-2's and Llama's shapes are two configurations of it. Linear weights are stored [out, in]; all
+initialisation stands in `GPT.initialise`.
 """
 
-import functools
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from lmcore import accounting
+from lmcore.dropout import drop
+from lmcore.records import check_choices
+from lmcore.rope import RopeStretch, rope_table, rotate
+
+Activation = Literal["gelu", "gelu_tanh", "silu", "relu2", "swiglu"]
+Rotation = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a decoder; vocab_size comes from the tokenizer."""
+    """The shape of a decoder; vocab_size comes from the tokenizer.
+
+    Without n_kv_heads each query head has keys and values of its own, and without head_size the
+    heads share d_model. Llama's shape has a d_ff of `gated_width`.
+    """
 
     vocab_size: int
     context_length: int = 128
     d_model: int = 512
     n_layers: int = 6
     n_heads: int = 8
+    n_kv_heads: int | None = None
+    head_size: int | None = None
     d_ff: int = 2048
+    activation: Activation = "gelu"
+    positions: Literal["learned", "rope", "sinusoidal", "none"] = "learned"
+    rope_base: float = 10_000.0
+    rope_stretch: RopeStretch | None = None
+    norm: Literal["layer", "rms", "none"] = "layer"
+    norm_at: Literal["pre", "post"] = "pre"
+    norm_eps: float = 1e-5
+    qk_norm: bool = False
+    parallel: bool = False
+    layer_scale: float | None = None
+    bias: bool = True
+    tied: bool = True
     dropout: float = 0.1
+    initialisation: Literal["flat", "gpt2", "truncated", "zero_residual"] = "flat"
 
     def __post_init__(self):
-        sizes = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff")
-        for name in sizes:
+        for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.d_model % self.n_heads:
+        check_choices(self)
+        if self.head_size is None and self.d_model % self.n_heads:
             raise ValueError(f"d_model {self.d_model} does not split into {self.n_heads} heads")
+        if self.d_head < 1 or self.n_kv < 1 or self.n_heads % self.n_kv:
+            raise ValueError(
+                f"{self.n_heads} heads of {self.d_head} features cannot share "
+                f"{self.n_kv} heads of keys and values"
+            )
+        if self.positions == "rope" and self.d_head % 2:
+            raise ValueError(f"RoPE turns pairs of features: d_head {self.d_head} is odd")
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise ValueError(f"sine and cosine need an even d_model, not {self.d_model}")
+        if self.rope_base <= 0 or self.norm_eps <= 0:
+            raise ValueError(f"rope_base {self.rope_base}, norm_eps {self.norm_eps}: above 0 only")
+        if self.parallel and self.norm_at == "post":
+            raise ValueError("parallel attention and MLP share the norm before them: norm_at pre")
+        if self.tied and self.initialisation == "truncated":
+            raise ValueError(
+                "truncated initialisation draws embeddings with standard deviation 1, too wide for "
+                "a tied head: set tied=False or initialisation='gpt2'"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
 
     @property
     def d_head(self) -> int:
         """Features of one attention head."""
-        return self.d_model // self.n_heads
+        return self.d_model // self.n_heads if self.head_size is None else self.head_size
+
+    @property
+    def n_kv(self) -> int:
+        """Heads of keys and values."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def d_up(self) -> int:
+        """Features that the MLP's first map makes: a gate doubles them."""
+        return 2 * self.d_ff if self.activation == "swiglu" else self.d_ff
 
     @property
     def n_parameters(self) -> int:
         """Trained numbers, the embedding shared with the head counted once."""
-        attention = 4 * self.d_model * (self.d_model + 1)
-        mlp = 2 * self.d_model * self.d_ff + self.d_ff + self.d_model
-        norms = 2 * self.d_model
-        embeddings = (self.vocab_size + self.context_length) * self.d_model
-        return embeddings + self.n_layers * (attention + mlp + 2 * norms) + norms
+        return accounting.n_parameters(self)
 
     @property
     def flops_per_token(self) -> int:
-        """Multiplications and additions of one training step for a token, at full context.
-
-        Forward plus backward is three times forward; matrix products only, attention in full.
-        """
-        matrices = self.n_layers * (4 * self.d_model**2 + 2 * self.d_model * self.d_ff)
-        matrices += self.vocab_size * self.d_model
-        attention = 2 * self.n_layers * self.context_length * self.d_model
-        return 3 * 2 * (matrices + attention)
+        """Operations of one training step for a token at full context; see `accounting`."""
+        return accounting.flops_per_token(self)
 
 
-@torch.library.custom_op("lmcore::kept", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
-def kept(x: Tensor, dropout: float, fresh: Tensor) -> Tensor:
-    """Return a mask of x's shape, False with probability dropout (to 1 part in 65,536).
+def gated_width(d_model: int) -> int:
+    """Return the d_ff at which SwiGLU has about the parameters of a plain MLP of 4 d_model.
 
-    On a CPU one 64-bit draw serves four elements, seven times as fast as torch's own dropout.
-    Compilation makes one of calls with equal arguments; a new empty tensor equals no other.
+    It is 8/3 d_model, to the nearest multiple of 64 (Shazeer 2020, 2002.05202).
     """
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    below = round(dropout * 2**16) - 2**15
-    return (draws.view(torch.int16)[: x.numel()] >= below).view(x.shape)
+    return max(64, round(d_model * 8 / 3 / 64) * 64)
 
 
-@kept.register_fake
-def _(x: Tensor, dropout: float, fresh: Tensor) -> Tensor:
-    return torch.empty(x.shape, dtype=torch.bool, device=x.device)
+def rms_norm(
+    x: Float[Tensor, "*batch features"], weight: Float[Tensor, "features"], eps: float
+) -> Float[Tensor, "*batch features"]:
+    """Return x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019, 1910.07467).
+
+    It is computed in float32 and returned in x's dtype.
+    """
+    x32 = x.float()
+    scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps)
+    return (x32 * scale * weight).to(x.dtype)
 
 
-def drop(x: Float[Tensor, "*shape"], dropout: float) -> Float[Tensor, "*shape"]:
-    """Return x with elements set to zero with probability dropout and the others scaled up."""
-    if dropout == 0:
-        return x
-    if x.device.type != "cpu":
-        return F.dropout(x, dropout)
-    return x * kept(x, dropout, torch.empty(0)) * (1 / (1 - dropout))
+def activate(x: Float[Tensor, "*batch up"], activation: Activation) -> Float[Tensor, "*batch d_ff"]:
+    """Return the MLP's hidden features; of swiglu's input the first half gates the second.
+
+    GELU is exact (Hendrycks & Gimpel 2016, 1606.08415) or GPT-2's approximation by tanh, ReLU²
+    is from So et al. 2021 (2109.08668), SwiGLU from Shazeer 2020 (2002.05202).
+    """
+    if activation == "swiglu":
+        gate, value = x.chunk(2, dim=-1)
+        return F.silu(gate) * value
+    if activation == "relu2":
+        return F.relu(x).square()
+    if activation == "silu":
+        return F.silu(x)
+    return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
+
+
+def causal_mask(q_len: int, k_len: int, device: torch.device) -> Bool[Tensor, "q_len k_len"]:
+    """Return which keys each query may see; the last query sees every key."""
+    return torch.ones(q_len, k_len, dtype=torch.bool, device=device).tril(k_len - q_len)
 
 
 def attend(
     q: Float[Tensor, "*batch q_len d_head"],
     k: Float[Tensor, "*batch k_len d_head"],
     v: Float[Tensor, "*batch k_len d_value"],
+    mask: Bool[Tensor, "..."] | None = None,
+    *,
+    causal: bool = False,
     dropout: float = 0.0,
 ) -> Float[Tensor, "*batch q_len d_value"]:
-    """Return causal softmax(q kᵀ / sqrt(d_head)) v; the last query sees every key.
+    """Return softmax(q kᵀ / sqrt(d_head)) v over the keys for which mask is True.
 
-    Written out instead of fused: on a CPU the fused kernel has no dropout, and compiled this is
-    the faster one at the studies' context lengths. The softmax is taken in float32.
+    The mask broadcasts over leading dimensions, and each query must be let see some key; causal
+    is `causal_mask`. Where gradients are wanted on a CPU it is written out: there the fused kernel
+    has no dropout and a slow backward pass, and compiled this is the faster one at the studies'
+    context lengths. The softmax is taken in float32.
     """
     q_len, k_len = q.shape[-2], k.shape[-2]
-    scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
-    hidden = torch.ones(q_len, k_len, dtype=torch.bool, device=q.device).triu(k_len - q_len + 1)
-    weights = scores.float().masked_fill(hidden, -torch.inf).softmax(-1).to(v.dtype)
-    return drop(weights, dropout) @ v
+    is_fused = q.device.type != "cpu" or not torch.is_grad_enabled()
+    if causal and not (is_fused and q_len == k_len):
+        mask, causal = causal_mask(q_len, k_len, q.device), False
+    if is_fused:
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
+    scores = ((q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)).float()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return drop(scores.softmax(-1).to(v.dtype), dropout) @ v
+
+
+class RMSNorm(nn.Module):
+    """`rms_norm` with its weight."""
+
+    def __init__(self, features: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(features))
+
+    def forward(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch features"]:
+        return rms_norm(x, self.weight, self.eps)
+
+
+class Cache:
+    """Keys and values of tokens already read, in memory taken once for capacity tokens a row.
+
+    Rows may differ in length: a row's next tokens are written after its own last one, over
+    whatever padding stood there, and no query sees a key at a later position than its own.
+    """
+
+    def __init__(self, config: ModelConfig, batch: int, capacity: int):
+        self.shape = (config.n_layers, 2, batch, config.n_kv, capacity, config.d_head)
+        self.lengths = [0] * batch
+        self.kept: Tensor | None = None
+
+    def places(self, seq: int, device: torch.device) -> Int[Tensor, "batch seq"]:
+        """Return the positions of each row's next seq tokens.
+
+        Raises:
+            ValueError: they go beyond the capacity.
+        """
+        if max(self.lengths) + seq > self.shape[4]:
+            raise ValueError(
+                f"{max(self.lengths) + seq} tokens do not fit a cache made for {self.shape[4]}"
+            )
+        return torch.tensor(self.lengths, device=device)[:, None] + torch.arange(seq, device=device)
+
+    def extend(self, layer: int, k: Tensor, v: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep a layer's new keys and values; return all of them up to the longest row's last."""
+        if self.kept is None:
+            self.kept = k.new_zeros(self.shape)
+        seq, least, most = k.shape[2], min(self.lengths), max(self.lengths)
+        for kept, new in zip(self.kept[layer], (k, v), strict=True):
+            if least == most:
+                kept[:, :, most : most + seq] = new
+            else:
+                rows = torch.arange(len(k), device=k.device)[:, None]
+                kept[rows, :, places] = new.transpose(1, 2)
+        return self.kept[layer, 0, :, :, : most + seq], self.kept[layer, 1, :, :, : most + seq]
+
+    def advance(self, seq: int) -> None:
+        """Count seq more tokens as read in each row."""
+        self.lengths = [length + seq for length in self.lengths]
+
+
+@dataclass(frozen=True)
+class View:
+    """What tokens may see and from where, the same for all layers; without a mask, the past."""
+
+    mask: Bool[Tensor, "..."] | None = None
+    rotation: Rotation | None = None
+    cache: Cache | None = None
+    places: Int[Tensor, "batch seq"] | None = None
+
+
+PAST = View()
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention; head h uses rows h·d_head … of each of q, k and v."""
+    """Multi-head self-attention; head h uses rows h·d_head … of each of q, k and v.
+
+    The three weights lie in one, in this order. With fewer heads of keys and values, each serves
+    as many neighbouring query heads (Ainslie et al. 2023, 2305.13245). qk_norm is an RMSNorm of
+    each head's queries and keys before they are turned (Dehghani et al. 2023, 2302.05442, there a
+    LayerNorm).
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.n_heads, self.dropout = config.n_heads, config.dropout
-        self.qkv = nn.Linear(config.d_model, 3 * config.d_model)
-        self.out = nn.Linear(config.d_model, config.d_model)
+        self.heads = (config.n_heads, config.n_kv, config.n_kv)
+        self.d_head, self.dropout = config.d_head, config.dropout
+        self.qkv = nn.Linear(config.d_model, sum(self.heads) * self.d_head, bias=config.bias)
+        self.out = nn.Linear(config.n_heads * self.d_head, config.d_model, bias=config.bias)
+        self.q_norm = RMSNorm(self.d_head, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(self.d_head, config.norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
-        batch, seq, d_model = x.shape
-        heads = self.qkv(x).view(batch, seq, 3, self.n_heads, d_model // self.n_heads)
-        q, k, v = heads.permute(2, 0, 3, 1, 4)
-        y = attend(q, k, v, self.dropout if self.training else 0.0)
-        y = self.out(y.transpose(1, 2).reshape(batch, seq, d_model))
-        return drop(y, self.dropout if self.training else 0.0)
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], view: View = PAST, layer: int = 0
+    ) -> Float[Tensor, "batch seq d_model"]:
+        dropout = self.dropout if self.training else 0.0
+        heads = self.qkv(x).unflatten(-1, (sum(self.heads), self.d_head)).transpose(1, 2)
+        q, k, v = heads.split(self.heads, dim=1)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if view.rotation:
+            q, k = rotate(q, *view.rotation), rotate(k, *view.rotation)
+        if view.cache:
+            k, v = view.cache.extend(layer, k, v, view.places)
+        shape, n_kv = q.shape, k.shape[1]
+        if q.shape[2] == 1:  # heads that share keys are laid out as queries: no key is copied
+            q = q.reshape(len(q), n_kv, -1, self.d_head)
+        elif n_kv < q.shape[1]:
+            k, v = (each.repeat_interleave(q.shape[1] // n_kv, 1) for each in (k, v))
+        causal = view.mask is None and shape[2] > 1
+        y = attend(q, k, v, view.mask, causal=causal, dropout=dropout).reshape(shape)
+        return drop(self.out(y.transpose(1, 2).flatten(2)), dropout)
 
 
 class MLP(nn.Module):
-    """Two linear maps around an exact GELU."""
+    """Two linear maps around an activation; under SwiGLU the first makes gate and value at once."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.dropout = config.dropout
-        self.up = nn.Linear(config.d_model, config.d_ff)
-        self.down = nn.Linear(config.d_ff, config.d_model)
+        self.activation, self.dropout = config.activation, config.dropout
+        self.up = nn.Linear(config.d_model, config.d_up, bias=config.bias)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return drop(self.down(F.gelu(self.up(x))), self.dropout if self.training else 0.0)
+        y = self.down(activate(self.up(x), self.activation))
+        return drop(y, self.dropout if self.training else 0.0)
+
+
+class LayerScale(nn.Module):
+    """Each feature times a learned number, small at first (Touvron et al. 2021, 2103.17239)."""
+
+    def __init__(self, features: int, start: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((features,), start))
+
+    def forward(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch features"]:
+        return x * self.weight
+
+
+def norm_of(config: ModelConfig) -> nn.Module:
+    """Return a new norm over d_model of config's kind."""
+    if config.norm == "layer":
+        return nn.LayerNorm(config.d_model, eps=config.norm_eps, bias=config.bias)
+    return RMSNorm(config.d_model, config.norm_eps) if config.norm == "rms" else nn.Identity()
 
 
 class Block(nn.Module):
-    """One layer: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """One layer: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Post-norm takes norm(x + attention(x)) instead (Vaswani et al. 2017, 1706.03762), and parallel
+    x + attention(norm(x)) + mlp(norm(x)) with one norm (Wang & Komatsuzaki 2021, GPT-J).
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.d_model)
+        scale, d_model = config.layer_scale, config.d_model
+        self.is_parallel, self.is_post = config.parallel, config.norm_at == "post"
+        self.attention_norm = norm_of(config)
         self.attention = Attention(config)
-        self.mlp_norm = nn.LayerNorm(config.d_model)
+        self.mlp_norm = nn.Identity() if config.parallel else norm_of(config)
         self.mlp = MLP(config)
+        self.attention_scale = nn.Identity() if scale is None else LayerScale(d_model, scale)
+        self.mlp_scale = nn.Identity() if scale is None else LayerScale(d_model, scale)
 
-    def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.mlp(self.mlp_norm(x))
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], view: View = PAST, layer: int = 0
+    ) -> Float[Tensor, "batch seq d_model"]:
+        if self.is_post:
+            x = self.attention_norm(x + self.attention_scale(self.attention(x, view, layer)))
+            return self.mlp_norm(x + self.mlp_scale(self.mlp(x)))
+        normed = self.attention_norm(x)
+        attended = x + self.attention_scale(self.attention(normed, view, layer))
+        to_mlp = normed if self.is_parallel else self.mlp_norm(attended)
+        return attended + self.mlp_scale(self.mlp(to_mlp))
 
 
 class GPT(nn.Module):
-    """A decoder-only language model (Radford et al. 2019) whose head is its token embedding.
+    """A decoder-only language model (Radford et al. 2019) in the shape that its config gives.
 
-    It differs from GPT-2 in three ways: exact GELU, positions that start at zero, and residual
-    projections that are not scaled down at the start.
+    Post-norm has no norm after the last block. The default differs from GPT-2 in three ways:
+    exact GELU, positions that start at zero, and residual projections that are not scaled down.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.position_embedding = nn.Embedding(config.context_length, config.d_model)
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.context_length, config.d_model)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.norm = nn.LayerNorm(config.d_model)
+        self.norm = norm_of(config) if config.norm_at == "pre" else nn.Identity()
+        if not config.tied:
+            self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.initialise()
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw matrices from N(0, 0.02); biases and positions are zero, norms are one."""
+        """Draw all weights anew, as config.initialisation says; biases are zero, norms one.
+
+        flat: N(0, 0.02), learned positions zero. gpt2: N(0, 0.02), and what each block adds to the
+        stream is scaled by 1/sqrt(2 n_layers) (Radford et al. 2019). truncated: normal, cut at 3
+        standard deviations, 1 for embeddings and sqrt(2/(in + out)) for each linear map (Glorot &
+        Bengio 2010). zero_residual: gpt2, but blocks add nothing at first (Zhang et al. 2019,
+        1901.09321).
+        """
+        kind = self.config.initialisation
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-            if isinstance(module, nn.Linear):
+                if kind == "truncated":
+                    self._draw_truncated(module)
+                else:
+                    nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        nn.init.zeros_(self.position_embedding.weight)
+        scale = {"gpt2": (2 * self.config.n_layers) ** -0.5, "zero_residual": 0.0}.get(kind, 1.0)
+        for block in self.blocks:
+            block.attention.out.weight.mul_(scale)
+            block.mlp.down.weight.mul_(scale)
+        if kind == "flat" and self.config.positions == "learned":
+            nn.init.zeros_(self.position_embedding.weight)
 
-    def hidden(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
+    def _draw_truncated(self, module: nn.Linear | nn.Embedding) -> None:
+        for weight in self._taken_apart(module):
+            std = 1.0 if isinstance(module, nn.Embedding) else math.sqrt(2 / sum(weight.shape))
+            nn.init.trunc_normal_(weight, std=std, a=-3 * std, b=3 * std)
+
+    def _taken_apart(self, module: nn.Module) -> tuple[Tensor, ...]:
+        """Return a module's matrices: those that are multiplied in one product, one by one."""
+        for block in self.blocks:
+            if module is block.attention.qkv:
+                return module.weight.split(
+                    [n * block.attention.d_head for n in block.attention.heads]
+                )
+            if module is block.mlp.up and self.config.activation == "swiglu":
+                return module.weight.chunk(2)
+        return (module.weight,)
+
+    @property
+    def head_weight(self) -> Float[Tensor, "vocab d_model"]:
+        """The weight that turns features into logits: the token embedding's where it is tied."""
+        return self.token_embedding.weight if self.config.tied else self.head.weight
+
+    def hidden(
+        self,
+        ids: Int[Tensor, "batch seq"],
+        documents: Int[Tensor, "batch seq"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "batch seq d_model"]:
         """Return the normalised features that the head turns into logits.
 
+        With documents, the number of each token's document, attention stays within a document and
+        positions start anew in each, so that it is read as if it stood alone. With a cache, ids
+        follow what it has kept.
+
         Raises:
-            ValueError: the sequence is longer than the context.
+            ValueError: the sequence is longer than the context, or an id is out of range.
         """
-        seq = ids.shape[1]
-        if seq > self.config.context_length:
-            raise ValueError(
-                f"{seq} tokens do not fit the model's context of {self.config.context_length}"
-            )
-        x = self.token_embedding(ids) + self.position_embedding.weight[:seq]
+        view, positions = self.view(ids, documents, cache)
+        x = self.token_embedding(ids)
+        if self.config.positions == "learned":
+            x = x + self.position_embedding(positions)
+        if self.config.positions == "sinusoidal":
+            cos, sin = rope_table(positions, self.config.d_model, 10_000.0)
+            x = x + torch.stack((sin, cos), dim=-1).flatten(-2).to(x.dtype)
         x = drop(x, self.config.dropout if self.training else 0.0)
-        for block in self.blocks:
-            x = block(x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, view, layer)
+        if cache:
+            cache.advance(ids.shape[1])
         return self.norm(x)
 
-    def forward(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
-        """Return unnormalised logits for the token after each position."""
-        return F.linear(self.hidden(ids), self.token_embedding.weight)
+    def view(
+        self, ids: Tensor, documents: Tensor | None, cache: Cache | None
+    ) -> tuple[View, Int[Tensor, "... seq"]]:
+        """Return what each of ids may see, and their positions."""
+        seq, device = ids.shape[1], ids.device
+        end = seq + (max(cache.lengths) if cache else 0)
+        if end > self.config.context_length:
+            raise ValueError(
+                f"{end} tokens do not fit the model's context of {self.config.context_length}"
+            )
+        if device.type == "cpu" and not torch.compiler.is_compiling():
+            self.require_known(ids)
+        mask, places = None, None
+        positions = torch.arange(seq, device=device)
+        if cache:
+            positions = places = cache.places(seq, device)
+            if seq > 1 or min(cache.lengths) < max(cache.lengths):
+                mask = (torch.arange(end, device=device) <= places[..., None])[:, None]
+        elif documents is not None:
+            positions = positions - starts(documents)
+            same = documents[:, :, None] == documents[:, None, :]
+            mask = (same & causal_mask(seq, seq, device))[:, None]
+        rotation = self.rotation(positions) if self.config.positions == "rope" else None
+        return View(mask, rotation, cache, places), positions
+
+    def require_known(self, ids: Tensor) -> None:
+        """Raise ValueError if an id is not in the vocabulary; a GPU would be slowed by asking."""
+        least, most = (int(bound) for bound in ids.aminmax())
+        if least < 0 or most >= self.config.vocab_size:
+            wrong = least if least < 0 else most
+            raise ValueError(
+                f"id {wrong} is outside the vocabulary of {self.config.vocab_size}: "
+                "was it made by another tokenizer?"
+            )
+
+    def rotation(self, positions: Int[Tensor, "*batch seq"]) -> Rotation:
+        """Return RoPE's table at positions, to be broadcast over heads."""
+        c = self.config
+        cos, sin = rope_table(positions, c.d_head, c.rope_base, c.rope_stretch)
+        return (cos, sin) if positions.ndim == 1 else (cos[:, None], sin[:, None])
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch seq"],
+        documents: Int[Tensor, "batch seq"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "batch seq vocab"]:
+        """Return unnormalised logits for the token after each position; see `hidden`."""
+        return F.linear(self.hidden(ids, documents, cache), self.head_weight)
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
-    """Both gradients are made in the forward pass, a few rows of logits at a time."""
-
-    @staticmethod
-    def forward(ctx, x, weight, targets, rows, compiled):
-        n = len(targets)
-        cast = weight.to(x.dtype)
-        step = _compiled_slope() if compiled else _slope
-        loss = torch.zeros((), device=x.device)
-        d_x, d_weight = torch.empty_like(x), torch.zeros_like(weight)
-        for start in range(0, n, rows):
-            part = slice(start, start + rows)
-            nats, slope = step(x[part] @ cast.T, targets[part], n)
-            loss += nats
-            torch.mm(slope, cast, out=d_x[part])
-            d_weight += slope.T @ x[part]
-        ctx.save_for_backward(d_x, d_weight)
-        return loss
-
-    @staticmethod
-    def backward(ctx, d_loss):
-        d_x, d_weight = ctx.saved_tensors
-        return d_x * d_loss, d_weight * d_loss, None, None, None
-
-
-def _slope(logits: Tensor, targets: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return these rows' share of the mean loss, and its gradient by the logits."""
-    logits32 = logits.float()
-    log_z = logits32.logsumexp(-1, keepdim=True)
-    nats = (log_z - logits32.gather(-1, targets[:, None])).sum() / n
-    hit = torch.arange(logits.shape[-1], device=logits.device) == targets[:, None]
-    return nats, (((logits32 - log_z).exp() - hit.float()) / n).to(logits.dtype)
-
-
-@functools.cache
-def _compiled_slope():
-    return torch.compile(_slope, dynamic=False)
-
-
-def linear_cross_entropy(
-    x: Float[Tensor, "rows d_model"],
-    weight: Float[Tensor, "vocab d_model"],
-    targets: Int[Tensor, "rows"],
-    rows: int = 1024,
-    compiled: bool = False,
-) -> Float[Tensor, ""]:
-    """Return the mean cross-entropy in nats of the logits x weightᵀ, which are never all held.
-
-    The softmax is taken in float32, the products in x's dtype; memory follows rows.
-    """
-    return _LinearCrossEntropy.apply(x, weight, targets, rows, compiled)
+def starts(documents: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
+    """Return for each position where the run of equal numbers that it stands in began."""
+    index = torch.arange(documents.shape[1], device=documents.device)
+    is_first = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
+    return torch.where(is_first, index, 0).cummax(1).values

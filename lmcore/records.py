@@ -96,6 +96,14 @@ def _typed(hint: Any, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def check_choices(config: Any) -> None:
+    """Raise ValueError if a field of config that has named choices holds something else."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        choices, value = typing.get_args(hint), getattr(config, name)
+        if typing.get_origin(hint) is typing.Literal and value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
 def config_hash(config: Any) -> str:
     """Return a hash of the fields of a config that differ from their defaults.
 

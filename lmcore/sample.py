@@ -13,7 +13,7 @@ def next_probabilities(model: GPT, ids: list[int]) -> Float[Tensor, "vocab"]:
     was_training = model.training
     model.eval()
     window = ids[-model.config.context_length :]
-    device = model.token_embedding.weight.device
+    device = model.head_weight.device
     logits = model(torch.tensor([window], device=device))[0, -1]
     model.train(was_training)
     return logits.float().softmax(-1).cpu()

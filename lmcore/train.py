@@ -23,7 +23,8 @@ import torch
 from lmcore import schedule
 from lmcore.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from lmcore.evaluate import Score, challenge_score, score
-from lmcore.model import GPT, linear_cross_entropy
+from lmcore.loss import linear_cross_entropy
+from lmcore.model import GPT
 from lmcore.optimizer import SGD, clip_gradient
 from lmcore.tokens import Tokens, batches_per_epoch, sequential_batch
 
@@ -209,7 +210,7 @@ def train(
             if runtime.precision == "bfloat16":
                 features = features.bfloat16()
             targets = y.to(runtime.device).flatten()
-            weight = model.token_embedding.weight
+            weight = model.head_weight
             return linear_cross_entropy(features, weight, targets, compiled=compiled)
 
     if compiled:  # before the clock starts, and without a trace in the run's random numbers

@@ -7,7 +7,8 @@ import json
 
 import torch
 
-from lmcore.model import drop, linear_cross_entropy
+from lmcore.dropout import drop
+from lmcore.loss import linear_cross_entropy
 
 
 def dropped_twice(x):

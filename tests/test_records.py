@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from made import small_disk
 from lmcore.experiment import Experiment
 from lmcore.records import (
     RunWriter,
+    check_choices,
     config_hash,
     from_dict,
     load_run,
@@ -24,6 +26,7 @@ from lmcore.records import (
     write_json,
     write_text,
 )
+from lmcore.rope import RopeStretch
 from lmcore.studies import baseline
 from lmcore.train import TrainConfig
 
@@ -185,6 +188,23 @@ OTHERWISE = {
     "model.n_layers": 5,
     "model.n_heads": 4,
     "model.d_ff": 1024,
+    "model.n_kv_heads": 2,
+    "model.head_size": 32,
+    "model.activation": "swiglu",
+    "model.positions": "rope",
+    "model.rope_base": 500_000.0,
+    "model.rope_stretch": RopeStretch(
+        factor=8.0, low_turns=1.0, high_turns=4.0, original_context=128
+    ),
+    "model.norm": "rms",
+    "model.norm_at": "post",
+    "model.norm_eps": 1e-6,
+    "model.qk_norm": True,
+    "model.parallel": True,
+    "model.layer_scale": 0.1,
+    "model.bias": False,
+    "model.tied": False,
+    "model.initialisation": "gpt2",
     "model.dropout": 0.2,
     "train.batch_size": 32,
     "train.epochs": 3,
@@ -323,3 +343,18 @@ def test_a_finished_run_moves_without_its_checkpoints(tmp_path):
     assert load_run(tmp_path / "results" / "run", Plan).outcome == {"best": 1}
     assert set(names(tmp_path / "results" / "run")) == set(FILES)
     assert names(tmp_path / "results") == ["run"]
+
+
+@dataclass(frozen=True)
+class Painted:
+    colour: Literal["red", "blue"] = "red"
+    size: int = 1
+
+
+def test_a_value_that_is_no_choice_is_an_error_with_all_choices():
+    with pytest.raises(ValueError, match="colour must be one of red, blue, not 'green'"):
+        check_choices(Painted("green"))
+
+
+def test_a_value_that_is_a_choice_passes():
+    check_choices(Painted("blue"))

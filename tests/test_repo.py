@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
-    {"bpe", "records", "schedule", "grammar", "optimizer"},
+    {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss", "accounting"},
     {"tokenizer", "checkpoint", "compare", "plotting", "model"},
     {"tokens", "sample"},
     {"evaluate"},
