@@ -2,10 +2,12 @@
 
 from lmcore.bpe import train_bpe
 from lmcore.model import GPT, ModelConfig
+from lmcore.optimizer import AdamW
 from lmcore.sample import generate
 from lmcore.tokenizer import Tokenizer
 from lmcore.train import Runtime, TrainConfig, train
 
 __all__ = [
-    "GPT", "ModelConfig", "Runtime", "Tokenizer", "TrainConfig", "generate", "train", "train_bpe",
+    "GPT", "AdamW", "ModelConfig", "Runtime", "Tokenizer", "TrainConfig", "generate", "train",
+    "train_bpe",
 ]  # fmt: skip

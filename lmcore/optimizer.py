@@ -1,4 +1,7 @@
-"""Plain stochastic gradient descent and the clipping of its gradient."""
+"""SGD, AdamW and Muon, which of a model's parameters each of them steps, and gradient clipping.
+
+In all three the decay is decoupled: it shrinks a weight by lr · weight_decay of itself.
+"""
 
 from collections.abc import Iterable
 
@@ -7,14 +10,22 @@ from torch import Tensor, nn
 
 
 class SGD(torch.optim.Optimizer):
-    """Steps against the gradient: p ← p - lr · (grad + weight_decay · p)."""
+    """Steps along the velocity: v ← momentum · v + grad, p ← p - lr · (v + weight_decay · p).
+
+    With no momentum v is the gradient and nothing is kept. With momentum we differ from torch in
+    the decay, which it sends through v; ours stays outside, decoupled as in SGDW (Loshchilov &
+    Hutter 2019, 1711.05101).
+    """
 
     def __init__(
-        self, params: Iterable[nn.Parameter] | Iterable[dict], lr: float, weight_decay: float = 0.0
+        self,
+        params: Iterable[nn.Parameter] | Iterable[dict],
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
     ):
-        if lr < 0 or weight_decay < 0:
-            raise ValueError(f"lr {lr} and weight_decay {weight_decay} may not be negative")
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        _require_sensible(self.param_groups)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -23,7 +34,211 @@ class SGD(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(p.grad, alpha=-group["lr"])
+                    p.add_(self._velocity(p, group["momentum"]), alpha=-group["lr"])
+
+    def _velocity(self, p: nn.Parameter, momentum: float) -> Tensor:
+        if momentum == 0:
+            return p.grad
+        state = self.state[p]
+        if not state:
+            state["velocity"] = torch.zeros_like(p)
+        return state["velocity"].mul_(momentum).add_(p.grad)
+
+
+class AdamW(torch.optim.AdamW):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, 1711.05101, algorithm 2).
+
+    At step t, counted from 1 for each parameter p with gradient g, and with (β₁, β₂) = betas:
+
+        p ← p - lr · weight_decay · p
+        m ← β₁ m + (1 - β₁) g
+        v ← β₂ v + (1 - β₂) g²
+        p ← p - lr · m̂ / (√v̂ + eps)    where m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
+
+    In the paper the schedule alone scales the decay; here, as in torch, all of lr does. The steps
+    are taken by torch's fused kernel: one pass over memory, where these lines as tensor operations
+    would take one for each operation.
+
+    Raises:
+        ValueError: a number makes no sense, a parameter is not contiguous, or in a step, a gradient
+            is sparse.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter] | Iterable[dict],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay, fused=True)
+        _require_sensible(self.param_groups)
+        for p in _parameters(self.param_groups):
+            if not p.is_contiguous():
+                raise ValueError(
+                    f"a parameter of shape {tuple(p.shape)} is not contiguous in memory, "
+                    "and AdamW's kernel would mix up its numbers: store it .contiguous()"
+                )
+        self.register_step_pre_hook(_lay_out_gradients)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from state_dict, whose groups may have been through JSON."""
+        super().load_state_dict(state_dict)
+        _restore_tuples(self.param_groups)
+
+
+def _lay_out_gradients(optimizer: AdamW, args: tuple, kwargs: dict) -> None:
+    for p in _parameters(optimizer.param_groups):
+        gradient = p.grad
+        if gradient is None:
+            continue
+        if gradient.is_sparse:
+            raise ValueError(
+                f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: "
+                "AdamW takes dense ones, as an nn.Embedding(sparse=False) has"
+            )
+        # The kernel reads plain memory: strides other than p's give wrong numbers, in silence.
+        if gradient.stride() != p.stride():
+            p.grad = torch.empty_like(p).copy_(gradient)
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps hidden matrices along their orthogonalised momentum (Jordan et al. 2024), by torch.
+
+    The rest (embeddings, head, norms, biases) is stepped by AdamW. A matrix's update is scaled by
+    0.2 √max(rows, columns), so that its root mean square is about AdamW's and one lr and one
+    weight_decay serve both, those that suit AdamW alone (Liu et al. 2025, 2502.16982). The momentum
+    is Nesterov's, and the orthogonalisation is computed in bfloat16.
+
+    Raises:
+        ValueError: this torch has no Muon, or a hidden parameter is no matrix.
+    """
+
+    def __init__(
+        self,
+        hidden: Iterable[nn.Parameter] | Iterable[dict],
+        rest: Iterable[nn.Parameter] | Iterable[dict],
+        lr: float = 1e-3,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"Muon needs torch 2.9 or later, and this is {torch.__version__}")
+        matrices = torch.optim.Muon(
+            hidden, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw"
+        )
+        others = AdamW(rest, lr, betas, eps, weight_decay)
+        super().__init__(matrices.param_groups + others.param_groups, {})
+        _require_sensible(self.param_groups)
+        self.matrices, self.others = matrices, others
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take one step with the gradients as they stand."""
+        n = len(self.matrices.param_groups)
+        parts = ((self.matrices, self.param_groups[:n]), (self.others, self.param_groups[n:]))
+        for part, groups in parts:  # groups and state are new objects once a state was loaded
+            part.param_groups, part.state = groups, self.state
+            part.step()
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from state_dict, whose groups may have been through JSON."""
+        super().load_state_dict(state_dict)
+        _restore_tuples(self.param_groups)
+
+
+def _parameters(groups: list[dict]) -> Iterable[nn.Parameter]:
+    return (p for group in groups for p in group["params"])
+
+
+def _require_sensible(groups: list[dict]) -> None:
+    for group in groups:
+        for name in ("lr", "weight_decay"):
+            if not group[name] >= 0:
+                raise ValueError(f"{name} must be 0 or more, not {group[name]}")
+        for share in (group.get("momentum", 0.0), *group.get("betas", ())):
+            if not 0 <= share < 1:
+                raise ValueError(f"momentum and betas must be in [0, 1), not {share}")
+        if not group.get("eps", 1.0) > 0:
+            raise ValueError(f"eps must be above 0, not {group['eps']}")
+
+
+def _restore_tuples(groups: list[dict]) -> None:
+    for group in groups:
+        for name in {"betas", "ns_coefficients"} & group.keys():
+            group[name] = tuple(group[name])
+
+
+def parameter_groups(model: nn.Module, weight_decay: float, decay_embeddings: bool) -> list[dict]:
+    """Return model's trainable parameters in groups by their role, each in exactly one.
+
+    `hidden` are the matrices in `model.blocks`, `embedding` the weights of every nn.Embedding, a
+    head that shares one included, `head` that of an own `model.head`. `vector` is what has fewer
+    than two dimensions (norms, biases, gains) and never decays. A role that nothing has is absent.
+
+    Raises:
+        ValueError: a parameter has none of these roles.
+    """
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+
+    def role(name: str, p: nn.Parameter) -> str:
+        if id(p) in embeddings:
+            return "embedding"
+        if p.ndim < 2:
+            return "vector"
+        if p.ndim == 2 and name.startswith("blocks."):
+            return "hidden"
+        if name == "head.weight":
+            return "head"
+        raise ValueError(
+            f"{name} of shape {tuple(p.shape)} is neither a vector, an embedding, a matrix in "
+            "blocks nor the head: give it a role in lmcore.optimizer.parameter_groups"
+        )
+
+    decays = {"hidden": True, "embedding": decay_embeddings, "head": True, "vector": False}
+    members: dict[str, list[nn.Parameter]] = {name: [] for name in decays}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            members[role(name, p)].append(p)
+    return [
+        {"name": name, "params": params, "weight_decay": weight_decay if decays[name] else 0.0}
+        for name, params in members.items()
+        if params
+    ]
+
+
+def build_optimizer(
+    kind: str,
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    decay_embeddings: bool,
+    momentum: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> torch.optim.Optimizer:
+    """Return the optimizer `sgd`, `adamw` or `muon` over the parameter_groups of model.
+
+    SGD reads no betas and eps, AdamW no momentum. Each group keeps lr as its `peak_lr`, which a
+    schedule's multiplier scales to the lr of a step.
+    """
+    groups = parameter_groups(model, weight_decay, decay_embeddings)
+    for group in groups:
+        group["peak_lr"] = lr
+    match kind:
+        case "sgd":
+            return SGD(groups, lr, weight_decay, momentum)
+        case "adamw":
+            return AdamW(groups, lr, betas, eps, weight_decay)
+        case "muon":
+            hidden = [group for group in groups if group["name"] == "hidden"]
+            rest = [group for group in groups if group["name"] != "hidden"]
+            return Muon(hidden, rest, lr, momentum, betas, eps, weight_decay)
+    raise ValueError(f"unknown optimizer {kind!r}: take sgd, adamw or muon")
 
 
 @torch.no_grad()

@@ -1,30 +1,56 @@
-"""Our SGD and clipping against torch's own."""
+"""Our optimizers against torch's own and the papers' formulas; who is stepped; clipping."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lmcore.optimizer import SGD, clip_gradient
+from lmcore.checkpoint import Progress, load_checkpoint, save_checkpoint
+from lmcore.model import GPT, ModelConfig
+from lmcore.optimizer import SGD, AdamW, Muon, build_optimizer, clip_gradient, parameter_groups
+
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch is below 2.9")
+KINDS = ["sgd", "adamw", pytest.param("muon", marks=needs_muon)]
+
+
+def surface():
+    """Return where to start in float64 and a matrix that pulls back to the origin."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(7, generator=generator, dtype=torch.float64)
+    return start, torch.randn(7, 7, generator=generator, dtype=torch.float64)
+
+
+def falling(step):
+    return 1e-2 / (1 + step / 100)
 
 
 def walk(optimizer_kind, steps=1_000, **options):
-    """Return where steps on a curved float64 surface lead, the learning rate falling."""
-    generator = torch.Generator().manual_seed(0)
-    p = nn.Parameter(torch.randn(7, generator=generator, dtype=torch.float64))
-    pull = torch.randn(7, 7, generator=generator, dtype=torch.float64)
+    """Return where steps on the curved surface lead, the learning rate falling."""
+    start, pull = surface()
+    p = nn.Parameter(start)
     optimizer = optimizer_kind([p], lr=1e-2, **options)
     for step in range(steps):
         optimizer.zero_grad()
         ((pull @ p).square().sum() + p.sin().sum()).backward()
-        optimizer.param_groups[0]["lr"] = 1e-2 / (1 + step / 100)
+        optimizer.param_groups[0]["lr"] = falling(step)
         optimizer.step()
     return p.detach()
 
 
+def gradient_at(p, pull):
+    """Return the gradient of the surface that walk descends, by hand in NumPy."""
+    return 2 * pull.T @ (pull @ p) + np.cos(p)
+
+
+# SGD
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_a_thousand_steps_equal_torchs_in_float64(weight_decay):
+def test_a_thousand_sgd_steps_equal_torchs_in_float64(weight_decay):
     ours, theirs = (walk(kind, weight_decay=weight_decay) for kind in (SGD, torch.optim.SGD))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
@@ -50,10 +76,382 @@ def test_groups_keep_their_own_numbers():
     assert (fast.item(), slow.item()) == pytest.approx((-1.0, -0.1))
 
 
-@pytest.mark.parametrize("numbers", [{"lr": -1.0}, {"lr": 1.0, "weight_decay": -0.5}])
-def test_negative_numbers_are_an_error_that_says_them(numbers):
-    with pytest.raises(ValueError, match=str(next(n for n in numbers.values() if n < 0))):
-        SGD([nn.Parameter(torch.ones(1))], **numbers)
+@pytest.mark.parametrize("momentum", [0.5, 0.9, 0.99])
+def test_a_thousand_steps_with_momentum_equal_torchs_in_float64(momentum):
+    ours, theirs = (walk(kind, momentum=momentum) for kind in (SGD, torch.optim.SGD))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_with_momentum_the_decay_stays_out_of_the_velocity():
+    start, pull = (value.numpy() for value in surface())
+    p, v = start.copy(), np.zeros(7)
+    for step in range(1_000):
+        v = 0.9 * v + gradient_at(p, pull)
+        p = p - falling(step) * (v + 0.1 * p)
+    ours = walk(SGD, momentum=0.9, weight_decay=0.1)
+    torch.testing.assert_close(ours, torch.from_numpy(p), rtol=0, atol=1e-12)
+
+
+def test_without_momentum_nothing_is_kept():
+    p = nn.Parameter(torch.ones(3))
+    p.grad = torch.ones(3)
+    optimizer = SGD([p], lr=0.1)
+    optimizer.step()
+    assert optimizer.state_dict()["state"] == {}
+
+
+def test_without_momentum_the_decay_comes_first_to_the_bit():
+    start, _ = surface()
+    p, q = nn.Parameter(start.float()), start.float()
+    p.grad = start.roll(1).float()
+    SGD([p], lr=6e-3, weight_decay=0.1).step()
+    assert torch.equal(p, q.mul(1 - 6e-3 * 0.1).add(p.grad, alpha=-6e-3))
+
+
+# AdamW
+
+
+ADAM = {"betas": (0.9, 0.95), "eps": 1e-2, "weight_decay": 0.1}
+"""Numbers that all count. At the walk's end the gradient vanishes, and an eps of 1e-6 would let the
+last bit of a sum decide the way on, by 1e-4."""
+
+
+@pytest.mark.parametrize("options", [{}, ADAM, {"betas": (0.0, 0.5)}], ids=str)
+def test_a_thousand_adamw_steps_equal_torchs_in_float64(options):
+    ours, theirs = (walk(kind, **options) for kind in (AdamW, torch.optim.AdamW))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_a_thousand_adamw_steps_equal_the_formulas_of_its_docstring():
+    p, pull = (value.numpy() for value in surface())
+    (b1, b2), m, v = ADAM["betas"], np.zeros(7), np.zeros(7)
+    for step in range(1_000):
+        g, lr, t = gradient_at(p, pull), falling(step), step + 1
+        p = p - lr * ADAM["weight_decay"] * p
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        p = p - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + ADAM["eps"])
+    torch.testing.assert_close(walk(AdamW, **ADAM), torch.from_numpy(p), rtol=0, atol=1e-12)
+
+
+def patchy(optimizer_kind, steps=200):
+    """Return three parameters of two groups after steps in which some have no gradient."""
+    generator = torch.Generator().manual_seed(1)
+    parameters = [nn.Parameter(torch.ones(shape, dtype=torch.float64)) for shape in (5, (3, 4), ())]
+    groups = [{"params": parameters[:2], "lr": 0.1}, {"params": parameters[2:], "weight_decay": 0}]
+    optimizer = optimizer_kind(groups, lr=0.01, **ADAM)
+    for step in range(steps):
+        for i, p in enumerate(parameters):
+            gradient = torch.randn(p.shape, generator=generator, dtype=torch.float64)
+            p.grad = gradient if step % (i + 2) else None
+        optimizer.step()
+    return [p.detach() for p in parameters]
+
+
+def test_groups_and_missing_gradients_are_treated_as_by_torchs_adamw():
+    for p, q in zip(patchy(AdamW), patchy(torch.optim.AdamW), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-12)
+
+
+@given(scale=st.floats(1e-3, 1e6))
+def test_the_first_adamw_step_is_lr_long_whatever_the_gradients_scale(scale):
+    p = nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    p.grad = scale * torch.tensor([1.0, -2.0, 3.0, -4.0], dtype=torch.float64)
+    AdamW([p], lr=0.5, eps=1e-12).step()
+    torch.testing.assert_close(p.detach().abs(), torch.full((4,), 0.5, dtype=torch.float64))
+
+
+def test_without_a_gradient_to_follow_adamw_only_shrinks_by_lr_times_decay():
+    p = nn.Parameter(torch.tensor([2.0]))
+    p.grad = torch.zeros(1)
+    AdamW([p], lr=0.5, weight_decay=0.1).step()
+    assert p.item() == pytest.approx(2.0 * (1 - 0.5 * 0.1))
+
+
+def test_a_gradient_that_lies_otherwise_in_memory_is_read_right():
+    parameters = [nn.Parameter(torch.zeros(3, 4)) for _ in range(2)]
+    gradient = torch.arange(12.0).view(4, 3).T - 5
+    parameters[0].grad, parameters[1].grad = gradient, gradient.contiguous()
+    AdamW(parameters, eps=1.0).step()
+    assert torch.equal(*parameters)
+
+
+def test_a_parameter_that_is_not_contiguous_is_an_error_that_says_what_to_do():
+    with pytest.raises(ValueError, match=r"shape \(3, 4\) is not contiguous.*store it"):
+        AdamW([nn.Parameter(torch.zeros(4, 3).T)])
+
+
+def test_a_sparse_gradient_is_an_error_that_says_what_to_do():
+    embedding = nn.Embedding(4, 3, sparse=True)
+    with torch.sparse.check_sparse_tensor_invariants():
+        embedding(torch.tensor([1])).sum().backward()
+        with pytest.raises(ValueError, match=r"shape \(4, 3\) is sparse.*sparse=False"):
+            AdamW(embedding.parameters()).step()
+
+
+# Muon
+
+
+def walk_of_two(make):
+    """Return a matrix and a vector after three steps of the optimizers that make gives them."""
+    generator = torch.Generator().manual_seed(2)
+    matrix, vector = (nn.Parameter(torch.ones(shape)) for shape in ((16, 8), (8,)))
+    optimizers = make(matrix, vector)
+    for _ in range(3):
+        for p in (matrix, vector):
+            p.grad = torch.randn(p.shape, generator=generator)
+        for optimizer in optimizers:
+            optimizer.step()
+    return matrix.detach(), vector.detach()
+
+
+@needs_muon
+def test_muon_is_torchs_for_the_matrix_and_our_adamw_for_the_rest():
+    shared = {"lr": 0.1, "weight_decay": 0.1}
+    together = walk_of_two(lambda m, v: [Muon([m], [v], **shared)])
+    apart = walk_of_two(
+        lambda m, v: [
+            torch.optim.Muon([m], **shared, adjust_lr_fn="match_rms_adamw"),
+            AdamW([v], **shared),
+        ]
+    )
+    assert all(map(torch.equal, together, apart))
+
+
+@needs_muon
+@pytest.mark.parametrize("shape", [(16, 8), (8, 16), (12, 12)])
+def test_a_step_of_muon_turns_and_stretches_all_directions_alike(shape):
+    p, vector = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(1))
+    p.grad = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    Muon([p], [vector], lr=1.0).step()
+    stretched = torch.linalg.svdvals(p.detach()) / (0.2 * max(shape) ** 0.5)
+    assert 0.6 < stretched.min() <= stretched.max() < 1.3  # Newton-Schulz aims at 1 in five steps
+
+
+@needs_muon
+def test_a_step_of_muon_is_about_as_long_as_one_of_adamw():
+    p, vector = nn.Parameter(torch.zeros(64, 32)), nn.Parameter(torch.zeros(1))
+    p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(3))
+    Muon([p], [vector], lr=1.0).step()
+    assert p.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.2)  # Liu et al., section 2.2
+
+
+@needs_muon
+def test_muon_heeds_an_lr_that_is_set_after_a_state_was_loaded():
+    matrix, vector = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4))
+    optimizer = Muon([matrix], [vector])
+    optimizer.load_state_dict(optimizer.state_dict())
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    matrix.grad, vector.grad = torch.ones(4, 4), torch.ones(4)
+    optimizer.step()
+    assert torch.equal(matrix, torch.ones(4, 4))
+    assert torch.equal(vector, torch.ones(4))
+
+
+def test_a_torch_without_muon_is_an_error_that_says_which_is_needed(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(ValueError, match=r"needs torch 2\.9 or later, and this is \d"):
+        Muon([nn.Parameter(torch.ones(2, 2))], [nn.Parameter(torch.ones(2))])
+
+
+# Bad numbers
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        (SGD, {"lr": -1.0}),
+        (SGD, {"lr": 1.0, "weight_decay": -0.5}),
+        (SGD, {"lr": 1.0, "momentum": 1.0}),
+        (SGD, {"lr": 1.0, "momentum": -0.5}),
+        (AdamW, {"lr": -1.0}),
+        (AdamW, {"betas": (1.0, 0.999)}),
+        (AdamW, {"betas": (0.9, -0.5)}),
+        (AdamW, {"eps": 0.0}),
+        (AdamW, {"eps": -1.0}),
+        (AdamW, {"weight_decay": -0.5}),
+        (AdamW, {"lr": float("nan")}),
+    ],
+)
+def test_a_bad_number_is_an_error_that_says_it(kind, numbers):
+    bad = next(reversed(numbers.values()))
+    bad = next((beta for beta in bad if not 0 <= beta < 1), None) if type(bad) is tuple else bad
+    with pytest.raises(ValueError, match=str(bad)):
+        kind([nn.Parameter(torch.ones(1))], **numbers)
+
+
+@needs_muon
+@pytest.mark.parametrize("numbers", [{"lr": -1.0}, {"momentum": 1.5}, {"betas": (0.9, 2.0)}])
+def test_a_bad_number_for_muon_is_an_error_that_says_it(numbers):
+    with pytest.raises(ValueError, match=r"-1\.0|1\.5|2\.0"):
+        Muon([nn.Parameter(torch.ones(2, 2))], [nn.Parameter(torch.ones(1))], **numbers)
+
+
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_a_bad_number_of_one_group_is_an_error_too(kind):
+    with pytest.raises(ValueError, match=r"weight_decay must be 0 or more, not -0\.5"):
+        kind([{"params": [nn.Parameter(torch.ones(1))], "weight_decay": -0.5}], lr=1.0)
+
+
+# Who is stepped
+
+
+def tiny(seed=0):
+    torch.manual_seed(seed)
+    return GPT(
+        ModelConfig(
+            vocab_size=11, context_length=4, d_model=8, n_heads=2, d_ff=16, dropout=0.0, n_layers=2
+        )
+    )
+
+
+class Untied(nn.Module):
+    """The outline of a decoder whose head is its own, and has a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.token_embedding = nn.Embedding(5, 3)
+        self.blocks = nn.ModuleList([nn.Linear(3, 3)])
+        self.head = nn.Linear(3, 5)
+
+
+def members(groups, model):
+    """Return the names of model's parameters in each group."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {group["name"]: {names[id(p)] for p in group["params"]} for group in groups}
+
+
+def test_every_trainable_parameter_is_in_exactly_one_group():
+    model = tiny()
+    listed = [id(p) for group in parameter_groups(model, 0.1, True) for p in group["params"]]
+    assert sorted(listed) == sorted(id(p) for p in model.parameters())
+
+
+def test_matrices_of_the_blocks_are_hidden():
+    model = tiny()
+    expected = {n for n, p in model.blocks.named_parameters(prefix="blocks") if p.ndim == 2}
+    assert members(parameter_groups(model, 0.1, True), model)["hidden"] == expected
+
+
+def test_a_head_of_its_own_is_neither_hidden_nor_an_embedding():
+    model = Untied()
+    assert members(parameter_groups(model, 0.1, True), model) == {
+        "hidden": {"blocks.0.weight"},
+        "embedding": {"token_embedding.weight"},
+        "head": {"head.weight"},
+        "vector": {"blocks.0.bias", "head.bias"},
+    }
+
+
+def test_a_tied_head_is_an_embedding_once():
+    model = Untied()
+    model.head.weight = model.token_embedding.weight
+    groups = members(parameter_groups(model, 0.1, True), model)
+    assert (groups["embedding"], "head" in groups) == ({"token_embedding.weight"}, False)
+
+
+@pytest.mark.parametrize("decay_embeddings", [True, False])
+def test_matrices_decay_and_vectors_do_not_and_embeddings_as_told(decay_embeddings):
+    decays = {
+        g["name"]: g["weight_decay"] for g in parameter_groups(Untied(), 0.1, decay_embeddings)
+    }
+    embedding = 0.1 if decay_embeddings else 0.0
+    assert decays == {"hidden": 0.1, "embedding": embedding, "head": 0.1, "vector": 0.0}
+
+
+def test_a_frozen_parameter_is_in_no_group():
+    model = Untied()
+    model.head.requires_grad_(False)
+    assert "head.bias" not in members(parameter_groups(model, 0.1, True), model)["vector"]
+
+
+def test_a_parameter_without_a_role_is_an_error_that_names_it():
+    model = Untied()
+    model.blocks.append(nn.Conv1d(3, 3, 2))
+    with pytest.raises(ValueError, match=r"blocks\.1\.weight of shape \(3, 3, 2\) is neither"):
+        parameter_groups(model, 0.1, True)
+
+
+# From numbers to an optimizer, into a checkpoint and back
+
+
+def build(kind, model, **changes):
+    numbers = {"lr": 0.01, "weight_decay": 0.1, "decay_embeddings": False, "momentum": 0.9}
+    numbers |= {"betas": (0.9, 0.95), "eps": 1e-8}
+    return build_optimizer(kind, model, **numbers | changes)
+
+
+def descend(model, optimizer, steps):
+    for step in range(steps):
+        optimizer.zero_grad()
+        model(torch.tensor([[step % 11, 3, 1, 4]])).square().mean().backward()
+        optimizer.step()
+
+
+def bits(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).view(torch.int32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_trainable_parameter_is_moved(kind):
+    model = tiny()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    descend(model, build(kind, model), steps=2)
+    assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_group_starts_at_its_peak_lr(kind):
+    groups = build(kind, tiny(), lr=0.25).param_groups
+    assert {(group["lr"], group["peak_lr"]) for group in groups} == {(0.25, 0.25)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_reach_the_groups_that_read_them(kind):
+    read = {"sgd": {"momentum"}, "adamw": {"betas", "eps"}, "muon": {"momentum", "betas"}}[kind]
+    groups = build(kind, tiny(), momentum=0.7, betas=(0.5, 0.6), eps=0.25).param_groups
+    told = {"momentum": 0.7, "betas": (0.5, 0.6), "eps": 0.25}
+    assert all(told[name] in [group.get(name) for group in groups] for name in read)
+
+
+def test_an_unknown_optimizer_is_an_error_that_names_those_there_are():
+    with pytest.raises(ValueError, match="unknown optimizer 'lion': take sgd, adamw or muon"):
+        build("lion", tiny())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_is_tensors_under_whole_numbers(kind):
+    model = tiny()
+    optimizer = build(kind, model)
+    descend(model, optimizer, steps=1)
+    state = optimizer.state_dict()["state"]
+    assert sorted(state) == list(range(len(list(model.parameters()))))
+    assert all(isinstance(v, torch.Tensor) for kept in state.values() for v in kept.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_groups_come_back_equal_from_json(kind):
+    saved = build(kind, tiny(), lr=0.5).state_dict()
+    through_json = {"state": {}, "param_groups": json.loads(json.dumps(saved["param_groups"]))}
+    fresh = build(kind, tiny(), lr=0.1, betas=(0.8, 0.9))
+    fresh.load_state_dict(through_json)
+    assert fresh.state_dict()["param_groups"] == saved["param_groups"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_goes_on_from_a_checkpoint_to_the_bit(kind, tmp_path):
+    model, again = tiny(), tiny(seed=1)
+    optimizer, resumed = build(kind, model), build(kind, again)
+    descend(model, optimizer, steps=3)
+    progress = Progress(step=3, elapsed_s=0.0, precision="float32")
+    load_checkpoint(save_checkpoint(tmp_path, model, optimizer, progress), again, resumed)
+    descend(model, optimizer, steps=3)
+    descend(again, resumed, steps=3)
+    assert torch.equal(bits(model), bits(again))
+
+
+# Clipping
 
 
 def with_gradients(seed, scale):
