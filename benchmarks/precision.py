@@ -14,10 +14,11 @@ import torch
 
 from lmcore.corpus import prepare
 from lmcore.evaluate import score
-from lmcore.experiment import Experiment, workspace
+from lmcore.experiment import Experiment, source_of, workspace
 from lmcore.model import GPT
+from lmcore.runtime import Runtime
 from lmcore.studies import baseline
-from lmcore.train import Runtime, train
+from lmcore.train import train
 
 
 def final_loss(
@@ -28,9 +29,7 @@ def final_loss(
     runtime = Runtime(precision=precision, compile="no").resolve(0)
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
-    records = train(
-        model, experiment.train, corpus.train, corpus.validation, corpus.end_id, runtime
-    )
+    records = train(model, experiment.train, source_of(experiment, corpus), runtime)
     *_, last = itertools.islice(records, None if steps is None else steps + 1)
     return last.loss, score(model, corpus.validation, corpus.end_id).nats_per_character
 

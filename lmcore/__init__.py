@@ -3,9 +3,10 @@
 from lmcore.bpe import train_bpe
 from lmcore.model import GPT, ModelConfig
 from lmcore.optimizer import AdamW
+from lmcore.runtime import Runtime
 from lmcore.sample import generate
 from lmcore.tokenizer import Tokenizer
-from lmcore.train import Runtime, TrainConfig, train
+from lmcore.train import TrainConfig, train
 
 __all__ = [
     "GPT", "AdamW", "ModelConfig", "Runtime", "Tokenizer", "TrainConfig", "generate", "train",

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import tyro
 
-from lmcore import studies
+from lmcore import parallel, studies
 from lmcore.compare import scores
 from lmcore.execute import execute
 from lmcore.experiment import Experiment, load, run_all, smoke, workspace
 from lmcore.records import Run, write_text
-from lmcore.train import DivergedError, Runtime
+from lmcore.runtime import Runtime
+from lmcore.train import DivergedError
 
 STUDIES = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
 Study = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
@@ -71,8 +72,10 @@ def run(
         if small:
             chosen = [smoke(experiment) for experiment in chosen]
         probe = study_module(name).probe
-        for done in run_all(chosen, probe, runtime=runtime, data=data, scratch=scratch):
-            print(done.folder)
+        with parallel.group():
+            runs = run_all(chosen, probe, runtime=runtime, data=data, scratch=scratch)
+            if parallel.rank() == 0:
+                print(*(done.folder for done in runs), sep="\n")
 
 
 def notebooks(small: bool = False) -> None:
@@ -117,7 +120,7 @@ def main() -> int:
             prog="lmcore",
             description=__doc__,
         )
-    except (ValueError, DivergedError) as error:
+    except (ValueError, DivergedError, MemoryError) as error:
         print(f"lmcore: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,15 +18,23 @@ KEEP = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run has come; elapsed_s counts training alone."""
+    """How far a run has come; elapsed_s counts training alone.
+
+    Early stopping goes on from best_step, best_nats and misses; ended says why a run is over
+    before its planned length.
+    """
 
     step: int
     elapsed_s: float
     precision: str
+    best_step: int = 0
+    best_nats: float | None = None
+    misses: int = 0
+    ended: str | None = None
 
 
-def _checksum(progress: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(progress.encode())
+def _checksum(told: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(told.encode())
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -33,9 +42,57 @@ def _checksum(progress: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _write(path: Path, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    progress = json.dumps(told)
+    metadata = {"progress": progress, "checksum": _checksum(progress, tensors)}
+    with whole_file(path) as beside:
+        beside.write_bytes(save(tensors, metadata))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, names = file.metadata(), list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
+        told = json.loads(metadata["progress"])
+        intact = metadata["checksum"] == _checksum(metadata["progress"], tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}){_other_checkpoint(path)}") from None
+    if not intact:
+        raise ValueError(f"{path} is damaged (its checksum differs){_other_checkpoint(path)}")
+    return told, tensors
+
+
+def _model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {f"model.{name}": value for name, value in model.state_dict().items()}
+
+
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     return {f"optimizer.{i}.{k}": v for i, kept in state.items() for k, v in kept.items()}
+
+
+def _restore_model(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    if own != {name: value.shape for name, value in weights.items()}:
+        raise ValueError(f"{path} holds a model of another shape than the one to be restored")
+    model.load_state_dict(weights)
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write model's weights alone to path, checksummed."""
+    _write(path, {}, _model_tensors(model))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put the weights at path into model.
+
+    Raises:
+        ValueError: the file is damaged, or belongs to a model of another shape.
+    """
+    _restore_model(path, model, _read(path)[1])
 
 
 def save_checkpoint(
@@ -45,16 +102,12 @@ def save_checkpoint(
 
     The newest KEEP checkpoints stay, older ones are deleted once the new one is whole.
     """
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= _optimizer_tensors(optimizer) | {"random.cpu": torch.get_rng_state()}
+    tensors = _model_tensors(model) | _optimizer_tensors(optimizer)
+    tensors["random.cpu"] = torch.get_rng_state()
     if next(model.parameters()).is_cuda:
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    told = json.dumps(vars(progress))
-    metadata = {"progress": told, "checksum": _checksum(told, tensors)}
     path = folder / f"step{progress.step:07d}.safetensors"
-    with whole_file(path) as beside:
-        beside.write_bytes(save(tensors, metadata))
+    _write(path, vars(progress), tensors)
     for old in sorted(folder.glob("step*.safetensors"))[:-KEEP]:
         old.unlink()
     return path
@@ -66,21 +119,12 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     Raises:
         ValueError: the file is damaged, or belongs to a model of another shape.
     """
+    told, tensors = _read(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata, names = file.metadata(), list(file.keys())
-            tensors = {name: file.get_tensor(name) for name in names}
-        progress = Progress(**json.loads(metadata["progress"]))
-        intact = metadata["checksum"] == _checksum(metadata["progress"], tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        progress = Progress(**told)
+    except TypeError as error:
         raise ValueError(f"{path} is damaged ({error}){_other_checkpoint(path)}") from None
-    if not intact:
-        raise ValueError(f"{path} is damaged (its checksum differs){_other_checkpoint(path)}")
-    weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-    own = {name: value.shape for name, value in model.state_dict().items()}
-    if own != {name: value.shape for name, value in weights.items()}:
-        raise ValueError(f"{path} holds a model of another shape than the one to be restored")
-    model.load_state_dict(weights)
+    _restore_model(path, model, tensors)
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

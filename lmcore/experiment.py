@@ -14,11 +14,14 @@ from typing import Any, Literal
 import torch
 from tqdm.auto import tqdm
 
+from lmcore import parallel
 from lmcore.corpus import Corpus, CorpusConfig, prepare
 from lmcore.evaluate import score
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import Run, RunWriter, config_hash, load_run
-from lmcore.train import Record, Runtime, TrainConfig, steps_in, train
+from lmcore.runtime import Runtime
+from lmcore.source import TextSource
+from lmcore.train import Record, TrainConfig, train
 
 TOKENS_PER_TITLE = 12.8
 USUAL_EFFICIENCY = 0.7
@@ -67,7 +70,10 @@ def smoke(experiment: Experiment) -> Experiment:
         experiment.model, vocab_size=512, context_length=32, d_model=64, n_layers=2, n_heads=2,
         d_ff=256,
     )  # fmt: skip
-    small = replace(experiment.train, batch_size=16, epochs=2, lr=0.12, evaluate_at=(1, 5, 20, 50))
+    small = replace(
+        experiment.train, batch_size=16, epochs=2, steps=None, n_tokens=None, lr=0.12,
+        evaluate_at=(1, 5, 20, 50),
+    )  # fmt: skip
     return replace(experiment, corpus=corpus, model=model, train=small, scale="smoke")
 
 
@@ -116,27 +122,25 @@ def run_or_load(
     finished = load(experiment)
     if finished:
         return finished
-    corpus = prepare(experiment.corpus, experiment.root / ".cache/corpus", data, progress)
+    with parallel.first_goes_first():
+        corpus = prepare(experiment.corpus, experiment.root / ".cache/corpus", data, progress)
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
-    steps = steps_in(experiment.train, len(corpus.train.ids), experiment.model.context_length)
-    n_tokens = steps * experiment.train.batch_size * experiment.model.context_length
-    resolved = (runtime or Runtime()).resolve(n_tokens * experiment.model.flops_per_token)
+    source = source_of(experiment, corpus)
+    flops = steps_of(experiment, source) * flops_per_step(experiment)
+    resolved = (runtime or Runtime()).resolve(flops)
     folder = (scratch or experiment.root / "runs") / experiment.path
+    records = train(model, experiment.train, source, resolved, folder / "checkpoints")
+    if parallel.rank() > 0:
+        for _ in records:
+            pass
+        with parallel.first_goes_first():
+            return load(experiment)
     writer = RunWriter(folder, experiment)
     writer.check_text(corpus.origin["text_sha256"])
     writer.note_session(environment(resolved))
     writer.note_environment({"corpus": corpus.origin})
-    records = train(
-        model,
-        experiment.train,
-        corpus.train,
-        corpus.validation,
-        corpus.end_id,
-        resolved,
-        checkpoints=folder / "checkpoints",
-    )
-    for record in with_bar(records, steps, str(experiment.path), progress):
+    for record in with_bar(records, experiment, source, resolved, progress):
         writer.add(told(record))
     with resolved.autocast():
         test = score(model, corpus.test, corpus.end_id)
@@ -147,8 +151,32 @@ def run_or_load(
             "peak_bytes": peak_bytes(resolved),
         }
     )
-    writer.finish(outcome, experiment.root / "results" / experiment.path)
+    with parallel.first_goes_first():
+        writer.finish(outcome, experiment.root / "results" / experiment.path)
     return load(experiment)
+
+
+def source_of(experiment: Experiment, corpus: Corpus) -> TextSource:
+    """Return what experiment learns from and is judged by, out of corpus."""
+    return TextSource(
+        train=corpus.train,
+        validation=corpus.validation,
+        end_id=corpus.end_id,
+        batch_size=experiment.train.batch_size,
+        context_length=experiment.model.context_length,
+    )
+
+
+def steps_of(experiment: Experiment, source: TextSource) -> int:
+    """Return the number of steps that experiment plans to take on source."""
+    tokens_per_step = experiment.train.batch_size * experiment.model.context_length
+    return experiment.train.planned_steps(source.batches_per_epoch, tokens_per_step)
+
+
+def flops_per_step(experiment: Experiment) -> int:
+    """Return the operations of one of experiment's steps."""
+    tokens_per_step = experiment.train.batch_size * experiment.model.context_length
+    return tokens_per_step * experiment.model.flops_per_token
 
 
 def run_all(
@@ -174,18 +202,9 @@ def cost(experiments: list[Experiment], runtime: Runtime) -> str:
 
     Titles stand for their usual length of tokens, since the text may not be fetched yet.
     """
-    flops = sum(
-        e.train.epochs * e.corpus.n_train_titles * TOKENS_PER_TITLE * e.model.flops_per_token
-        for e in experiments
-    )
+    flops = sum(usual_steps(e) * flops_per_step(e) for e in experiments)
     resolved = runtime.resolve(flops / len(experiments))
-    dtype = torch.bfloat16 if resolved.precision == "bfloat16" else torch.float32
-    a = torch.randn(2048, 2048, device=resolved.device, dtype=dtype)
-    trace = (a @ a).trace().item()
-    started = time.perf_counter()
-    for _ in range(3):
-        trace += (a @ a).trace().item()  # reading the number back waits for the device
-    speed = 3 * 2 * 2048**3 / (time.perf_counter() - started)
+    speed = resolved.product_speed()
     minutes = flops / speed / USUAL_EFFICIENCY / 60
     return (
         f"{len(experiments)} runs, {flops:.2g} floating-point operations: about {minutes:,.1f} "
@@ -194,13 +213,39 @@ def cost(experiments: list[Experiment], runtime: Runtime) -> str:
     )
 
 
-def with_bar(records: Iterator[Record], steps: int, name: str, shown: bool) -> Iterator[Record]:
-    """Pass records on, with a bar of steps that tells loss, score and speed."""
+def usual_steps(experiment: Experiment) -> int:
+    """Return about how many steps experiment takes on titles of the usual length."""
+    tokens_per_step = experiment.train.batch_size * experiment.model.context_length
+    epoch = int(experiment.corpus.n_train_titles * TOKENS_PER_TITLE / tokens_per_step)
+    return experiment.train.planned_steps(max(1, epoch), tokens_per_step)
+
+
+def with_bar(
+    records: Iterator[Record],
+    experiment: Experiment,
+    source: TextSource,
+    runtime: Runtime,
+    shown: bool,
+) -> Iterator[Record]:
+    """Pass records on, with a bar of steps, time left, score, speed and its share of the ceiling.
+
+    The share, known as MFU, is of the speed of large matrix products here (see `accounting`).
+    """
+    steps, name = steps_of(experiment, source), experiment.path.as_posix()
+    ceiling = runtime.product_speed() if shown else 0.0
+    said: dict[str, str] = {}
+    first: Record | None = None
     with tqdm(total=steps, desc=name, unit="step", disable=not shown, leave=False) as bar:
         for record in records:
-            if record.validation:
-                rate = record.validation.nats_per_character
-                bar.set_postfix_str(f"validation {rate:.3f} nats/character")
+            first = first or record
+            if "validation" in record.scores:
+                rate = record.scores["validation"].nats_per_character
+                said["validation"] = f"{rate:.3f} nats/character"
+            if record.elapsed_s > first.elapsed_s and shown:
+                per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
+                said["tokens/s"] = f"{per_s:,.0f}"
+                said["MFU"] = f"{per_s * experiment.model.flops_per_token / ceiling:.0%}"
+            bar.set_postfix(said, refresh=False)
             bar.update(record.step - bar.n)
             yield record
 
@@ -208,7 +253,8 @@ def with_bar(records: Iterator[Record], steps: int, name: str, shown: bool) -> I
 def told(record: Record) -> dict[str, Any]:
     """Return a record as it is kept: rounded where digits are noise, without what is missing."""
     kept = {name: value for name, value in asdict(record).items() if value is not None}
-    return kept | {"elapsed_s": round(record.elapsed_s, 2)}
+    scores = kept.pop("scores")
+    return kept | {"elapsed_s": round(record.elapsed_s, 2)} | scores
 
 
 def environment(runtime: Runtime) -> dict[str, Any]:
@@ -222,6 +268,7 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         **{name: importlib.metadata.version(name) for name in packages},
         "device": torch.cuda.get_device_name() if cuda else processor(),
         "threads": torch.get_num_threads(),
+        "processes": parallel.world(),
         "precision": runtime.precision,
         "compile": runtime.compile,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -12,7 +12,7 @@ from lmcore import plotting
 from lmcore.compare import Table
 from lmcore.experiment import processor, workspace
 from lmcore.records import Run
-from lmcore.train import Runtime
+from lmcore.runtime import Runtime
 
 
 def start() -> str:

@@ -1,121 +1,138 @@
 """The training loop: a generator of records. Whoever iterates prints, plots or saves.
 
-What is learned stands in `TrainConfig`; how it is computed, in `Runtime`, changes no result
-beyond rounding.
+What is learned stands in `TrainConfig`, what it is learned from in a `Source`, and how it is
+computed in `Runtime`.
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import math
-import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
-from lmcore import schedule
-from lmcore.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
-from lmcore.evaluate import Score, challenge_score, score
+from lmcore import parallel, schedule
+from lmcore.accounting import memory
+from lmcore.checkpoint import (
+    Progress,
+    latest_checkpoint,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from lmcore.evaluate import Score
 from lmcore.loss import linear_cross_entropy
 from lmcore.model import GPT
-from lmcore.optimizer import SGD, clip_gradient
-from lmcore.tokens import Tokens, batches_per_epoch, sequential_batch
+from lmcore.optimizer import build_optimizer, clip_gradient
+from lmcore.records import check_choices
+from lmcore.runtime import Runtime, keep_large_blocks
+from lmcore.source import Batch, Source
 
-WORTH_COMPILING = 1e14
-"""Floating-point operations in a run above which compilation, about a minute, is soon repaid."""
+STEPS_BEFORE_READING = 32
+"""On a GPU numbers are read back after so many steps: reading waits until the GPU is done."""
+
+READ_BY = {
+    "momentum": ("optimizer", ("sgd", "muon")),
+    "betas": ("optimizer", ("adamw", "muon")),
+    "eps": ("optimizer", ("adamw", "muon")),
+    "floor": ("schedule", ("cosine", "linear", "wsd", "wsd-linear")),
+    "decay_fraction": ("schedule", ("wsd", "wsd-linear")),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What is learned from what: batches, steps and the optimizer's numbers.
+    """What is learned from what: batches, steps, the optimizer's numbers and their schedule.
 
-    The validation text is scored before the first step, after the steps in evaluate_at, and after
-    the last one.
+    The length is one of epochs, steps and n_tokens; a run ends before it after max_s seconds of
+    training, or when patience evaluations in a row brought no better validation score, and then
+    goes back to its best weights. The validation text is scored before the first step, after those
+    in evaluate_at, after every evaluate_every of them, and after the last one.
     """
 
     batch_size: int = 64
-    epochs: int = 7
+    epochs: int | None = 7
+    steps: int | None = None
+    n_tokens: int | None = None
+    max_s: float | None = None
+    patience: int | None = None
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: float = 6e-3
+    schedule: Literal["constant", "cosine", "linear", "wsd", "wsd-linear"] = "cosine"
+    warmup: int = 0
+    floor: float = 0.0
+    decay_fraction: float = 0.2
+    momentum: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
     weight_decay: float = 0.0
-    clip: float = 1.0
+    decay_embeddings: bool = False
+    clip: float | None = 1.0
     evaluate_at: tuple[int, ...] = (1, 44, 132, 264, 440, 616, 792)
+    evaluate_every: int | None = None
 
     def __post_init__(self):
-        for name in ("batch_size", "epochs", "lr", "clip"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        check_choices(self)
+        for name in (
+            "batch_size", "epochs", "steps", "n_tokens", "max_s", "patience", "lr", "clip",
+            "evaluate_every",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
+        lengths = {name: getattr(self, name) for name in ("epochs", "steps", "n_tokens")}
+        if sum(value is not None for value in lengths.values()) != 1:
+            told = ", ".join(f"{name} {value}" for name, value in lengths.items())
+            raise ValueError(f"a run's length is one of three, and the others are None: not {told}")
+        if self.optimizer == "muon" and self.momentum == 0:
+            raise ValueError("muon without momentum orthogonalises noise: set momentum, often 0.95")
+        for name, (choice, kinds) in READ_BY.items():
+            if getattr(self, choice) not in kinds and getattr(self, name) != _default(name):
+                raise ValueError(
+                    f"{name} {getattr(self, name)} has no effect with "
+                    f"{choice} {getattr(self, choice)!r}: leave it out"
+                )
 
-
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """How to compute. `auto` is settled by `resolve` from what the machine really has."""
-
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: Literal["auto", "yes", "no"] = "auto"
-    checkpoint_every_s: float = 300.0
-
-    def resolve(self, flops: int | float) -> "Runtime":
-        """Return the runtime with nothing left to settle, for a run of so many operations.
+    def planned_steps(self, batches_per_epoch: int, tokens_per_step: int) -> int:
+        """Return the number of optimizer steps that fill the run's length.
 
         Raises:
-            ValueError: the device is unknown or not there.
+            ValueError: it is less than one.
         """
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.split(":")[0] not in ("cpu", "cuda"):
-            raise ValueError(f"unknown device {device!r}: take cpu, cuda or auto")
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError("device cuda was asked for, but torch sees no GPU here")
-        precision = self.precision
-        if precision == "auto":
-            precision = "bfloat16" if has_bfloat16(device) else "float32"
-        compile_ = self.compile
-        if compile_ == "auto":
-            can = device != "cpu" or shutil.which("g++") is not None
-            compile_ = "yes" if can and flops > WORTH_COMPILING else "no"
-        return dataclasses.replace(self, device=device, precision=precision, compile=compile_)
+        if self.epochs is not None:
+            return self.epochs * batches_per_epoch
+        if self.steps is not None:
+            return self.steps
+        if self.n_tokens < tokens_per_step:
+            raise ValueError(f"n_tokens {self.n_tokens} do not fill a batch of {tokens_per_step}")
+        return self.n_tokens // tokens_per_step
 
-    def autocast(self) -> torch.autocast:
-        """Return the context in which products are taken in this precision."""
-        kind = self.device.split(":")[0]
-        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
+    def lr_at(self, step: int, steps: int) -> float:
+        """Return the learning rate's multiplier at a step counted from 1."""
+        return schedule.multiplier(
+            self.schedule, step - 1, steps, self.warmup, self.floor, self.decay_fraction
+        )
 
 
-def has_bfloat16(device: str) -> bool:
-    """Return whether device multiplies bfloat16 in hardware; emulation is slower than float32."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_capability(device)[0] >= 8
-    with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text()
-        return "avx512_bf16" in flags or "amx_bf16" in flags
-    return False
-
-
-def keep_large_blocks() -> None:
-    """Tell glibc to keep freed memory for reuse; training frees and takes the same blocks always.
-
-    Without it each step pays for giving gigabytes back to the system and getting them again.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            libc = ctypes.CDLL("libc.so.6")
-            trim_threshold, mmap_threshold, largest = -1, -3, 2**31 - 1
-            libc.mallopt(trim_threshold, largest)
-            libc.mallopt(mmap_threshold, largest)
+def _default(name: str) -> object:
+    return next(f.default for f in dataclasses.fields(TrainConfig) if f.name == name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is known after a step: the loss of its batch before it, and scores where due."""
+    """What is known after a step: the loss of its batch before it, and scores where due.
+
+    The last record of a run that ended before its planned length says why.
+    """
 
     step: int
     tokens: int
@@ -123,18 +140,12 @@ class Record:
     lr: float | None = None
     loss: float | None = None
     gradient_norm: float | None = None
-    validation: Score | None = None
-    challenge: Score | None = None
+    scores: dict[str, Score] = field(default_factory=dict)
+    ended: str | None = None
 
 
 class DivergedError(ArithmeticError):
     """The loss stopped being a number."""
-
-
-def require_finite(name: str, value: float, step: int, lr: float) -> None:
-    """Raise DivergedError if value is infinite or no number."""
-    if not math.isfinite(value):
-        raise DivergedError(f"the {name} is {value} at step {step} (lr {lr:.3g}): lower lr or clip")
 
 
 @contextlib.contextmanager
@@ -155,100 +166,302 @@ def between_steps() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def steps_in(config: TrainConfig, n_tokens: int, context_length: int) -> int:
-    """Return the number of optimizer steps that config's epochs over n_tokens take."""
-    return config.epochs * batches_per_epoch(n_tokens, config.batch_size, context_length)
+class BatchLoss(nn.Module):
+    """A batch's mean cross-entropy in nats, as a module so that processes can share the work."""
+
+    def __init__(self, model: GPT, runtime: Runtime):
+        super().__init__()
+        self.model, self.runtime = model, runtime
+        self.is_compiled = runtime.compile == "yes"
+        self.hidden = (
+            torch.compile(model.hidden, dynamic=False) if self.is_compiled else model.hidden
+        )
+
+    def forward(
+        self,
+        x: Int[Tensor, "batch seq"],
+        y: Int[Tensor, "batch seq"],
+        documents: Int[Tensor, "batch seq"] | None = None,
+    ) -> Float[Tensor, ""]:
+        with self.runtime.autocast():
+            features = self.hidden(x, documents).flatten(0, 1).to(self.runtime.dtype)
+            weight, compiled = self.model.head_weight, self.is_compiled
+            return linear_cross_entropy(features, weight, y.flatten(), compiled=compiled)
+
+
+class Stepper:
+    """One optimizer step at a time: a batch in parts, over all processes, then the update."""
+
+    def __init__(self, model: GPT, config: TrainConfig, runtime: Runtime, steps: int):
+        self.model, self.config, self.runtime, self.steps = model, config, runtime, steps
+        self.optimizer = build_optimizer(
+            config.optimizer,
+            model,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            decay_embeddings=config.decay_embeddings,
+            momentum=config.momentum,
+            betas=config.betas,
+            eps=config.eps,
+        )
+        config.lr_at(1, steps)  # contradictions of the schedule show before the first step
+        self.parts = runtime.accumulate
+        if config.batch_size % (self.parts * parallel.world()):
+            raise ValueError(
+                f"a batch of {config.batch_size} does not split evenly into {self.parts} parts "
+                f"for each of {parallel.world()} processes"
+            )
+        self.batch_loss: nn.Module = BatchLoss(model, runtime)
+
+    def start(self, batch: Batch, done: int) -> None:
+        """Share the work with the other processes, if any, and compile, after done steps."""
+        if parallel.world() > 1:
+            self.batch_loss = nn.parallel.DistributedDataParallel(self.batch_loss)
+        if parallel.rank() > 0:  # dropout of its own
+            torch.manual_seed(torch.initial_seed() + 1_000_003 * parallel.rank() + done)
+        if self.runtime.compile == "yes":  # before the clock starts, and with no random number
+            with torch.random.fork_rng():
+                self.gradient(batch)
+
+    def gradient(self, batch: Batch) -> Float[Tensor, ""]:
+        """Leave the batch's gradient in the parameters; return its loss.
+
+        Raises:
+            MemoryError: a part does not fit in memory; the message says what would.
+        """
+        self.optimizer.zero_grad()
+        own = batch.part(parallel.rank(), parallel.world())
+        total = torch.zeros((), device=self.runtime.device)
+        for number in range(self.parts):
+            part = own.part(number, self.parts).to(self.runtime.device)
+            with self._quiet() if number < self.parts - 1 else contextlib.nullcontext():
+                try:
+                    loss = self.batch_loss(*part) / self.parts
+                    loss.backward()
+                except RuntimeError as error:
+                    raise self._explained(error, part) from error
+            total += loss.detach()
+        return parallel.mean(total)
+
+    def _quiet(self) -> contextlib.AbstractContextManager:
+        return self.batch_loss.no_sync() if parallel.world() > 1 else contextlib.nullcontext()
+
+    def _explained(self, error: RuntimeError, part: Batch) -> Exception:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            return error
+        rows, seq = part.x.shape
+        moments = {"sgd": int(self.config.momentum > 0), "adamw": 2, "muon": 2}
+        needed = memory(
+            self.model.config,
+            rows * seq,
+            moments=moments[self.config.optimizer],
+            activation_bytes=self.runtime.dtype.itemsize,
+        )
+        return MemoryError(
+            f"out of memory with {rows} x {seq} tokens at once, which take about "
+            f"{needed.total / 1e9:.1f} GB, {needed.activations / rows / 1e9:.2f} GB of them for "
+            f"each row: take a smaller batch, or read it in more parts with "
+            f"--runtime.accumulate {2 * self.parts}"
+        )
+
+    def update(self, step: int) -> tuple[Float[Tensor, ""], float]:
+        """Step along the gradient, clipped; return its norm before, and the learning rate."""
+        clip = math.inf if self.config.clip is None else self.config.clip
+        norm = clip_gradient(self.model.parameters(), clip)
+        share = self.config.lr_at(step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * share
+        self.optimizer.step()
+        return norm, self.config.lr * share
+
+
+@dataclass
+class Best:
+    """The best validation score so far, and its weights where early stopping may want them."""
+
+    path: Path | None
+    step: int = 0
+    nats: float = math.inf
+    misses: int = 0
+    weights: dict[str, Tensor] | None = None
+
+    def see(self, step: int, nats: float, model: GPT) -> None:
+        """Take note of the score after a step."""
+        if nats >= self.nats:
+            self.misses += 1
+            return
+        self.step, self.nats, self.misses = step, nats, 0
+        if self.path is None:
+            self.weights = {name: value.clone() for name, value in model.state_dict().items()}
+        elif parallel.rank() == 0:
+            save_weights(self.path, model)
+
+    def restore(self, model: GPT) -> None:
+        """Put the best weights back into model."""
+        if self.weights is None:
+            load_weights(self.path, model)
+        else:
+            model.load_state_dict(self.weights)
+
+
+class Pending:
+    """Steps whose numbers are still on the device, and the clock of training alone."""
+
+    def __init__(self, tokens_per_step: int, elapsed_s: float):
+        self.tokens_per_step, self.elapsed_s = tokens_per_step, elapsed_s
+        self.steps: list[tuple[int, Tensor, Tensor, float]] = []
+        self.started = time.monotonic()
+
+    def read(self) -> list[Record]:
+        """Return the records of the steps since the last reading, once the device is done."""
+        read = [(step, loss.item(), norm.item(), lr) for step, loss, norm, lr in self.steps]
+        took = time.monotonic() - self.started
+        records = [
+            Record(
+                step=step,
+                tokens=step * self.tokens_per_step,
+                elapsed_s=self.elapsed_s + took * number / len(read),
+                lr=lr,
+                loss=loss,
+                gradient_norm=norm,
+            )
+            for number, (step, loss, norm, lr) in enumerate(read, 1)
+        ]
+        self.elapsed_s, self.steps = self.elapsed_s + took, []
+        return records
+
+
+def finite(record: Record) -> Iterator[Record]:
+    """Yield record; if a number in it is none, without its numbers and with what is wrong.
+
+    Raises:
+        DivergedError: a number in it is none.
+    """
+    values = {"loss": record.loss, "gradient's norm": record.gradient_norm}
+    values |= {f"{name} loss": found.nats for name, found in record.scores.items()}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            said = f"the {name} is {value} at step {record.step} (lr {record.lr:.3g})"
+            yield dataclasses.replace(
+                record, loss=None, gradient_norm=None, scores={}, ended=f"diverged: {said}"
+            )
+            raise DivergedError(f"{said}: lower lr or clip")
+    yield record
 
 
 def train(
     model: GPT,
     config: TrainConfig,
-    tokens: Tokens,
-    validation: Tokens,
-    end_id: int,
+    source: Source,
     runtime: Runtime,
     checkpoints: Path | None = None,
 ) -> Iterator[Record]:
     """Train model in place and yield a record before the first step and after each one.
 
-    Runtime must be resolved, and end_id is what closes a document. With a folder for checkpoints
-    an interrupted run goes on where the newest one was written, with the numbers it would have had.
+    Runtime must be resolved. With a folder for checkpoints an interrupted run goes on where the
+    newest one was written, with the numbers it would have had.
 
     Raises:
-        DivergedError: a loss or gradient is not finite; the last checkpoint stays as it is.
+        DivergedError: a loss or gradient is not finite, after a record that says so; the last
+            checkpoint stays as it is.
+        MemoryError: a batch does not fit.
         KeyboardInterrupt: as asked, after the step under way and a checkpoint.
     """
     keep_large_blocks()
     model.to(runtime.device).train()
-    optimizer = SGD(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    compiled = runtime.compile == "yes"
-    hidden = torch.compile(model.hidden, dynamic=False) if compiled else model.hidden
-    context = model.config.context_length
-    tokens_per_step = config.batch_size * context
-    steps = steps_in(config, len(tokens.ids), context)
-    progress = Progress(step=0, elapsed_s=0.0, precision=runtime.precision)
+    tokens_per_step = config.batch_size * model.config.context_length
+    steps = config.planned_steps(source.batches_per_epoch, tokens_per_step)
+    stepper = Stepper(model, config, runtime, steps)
+    progress = taken_up(checkpoints, model, stepper.optimizer, runtime)
+    best = Best(checkpoints / "best.safetensors" if checkpoints else None)
+    best.step, best.misses = progress.best_step, progress.misses
+    best.nats = math.inf if progress.best_nats is None else progress.best_nats
+    is_over = bool(progress.ended) or progress.step >= steps
+    if not is_over:
+        stepper.start(source.batch(0), progress.step)
+        pending = Pending(tokens_per_step, progress.elapsed_s)
+        yield from _steps(stepper, source, pending, best, progress.step, checkpoints)
+    if config.patience:
+        best.restore(model)
+
+
+def taken_up(
+    checkpoints: Path | None, model: GPT, optimizer: torch.optim.Optimizer, runtime: Runtime
+) -> Progress:
+    """Return how far the run has come whose newest checkpoint now stands in model and optimizer.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or was computed in another precision.
+    """
     newest = latest_checkpoint(checkpoints) if checkpoints else None
-    if newest:
-        progress = load_checkpoint(newest, model, optimizer)
-        if progress.precision != runtime.precision:
-            raise ValueError(
-                f"{newest} was trained in {progress.precision}, not {runtime.precision}: "
-                f"ask for --precision {progress.precision} to go on with it"
-            )
+    if newest is None:
+        return Progress(step=0, elapsed_s=0.0, precision=runtime.precision)
+    progress = load_checkpoint(newest, model, optimizer)
+    if progress.precision != runtime.precision:
+        raise ValueError(
+            f"{newest} was trained in {progress.precision}, not {runtime.precision}: "
+            f"ask for --runtime.precision {progress.precision} to go on with it"
+        )
+    return progress
 
-    def scores() -> dict[str, Score]:
+
+def _steps(
+    stepper: Stepper,
+    source: Source,
+    pending: Pending,
+    best: Best,
+    done: int,
+    checkpoints: Path | None,
+) -> Iterator[Record]:
+    model, config, runtime, steps = stepper.model, stepper.config, stepper.runtime, stepper.steps
+    reading = STEPS_BEFORE_READING if runtime.device.startswith("cuda") else 1
+
+    def scores(step: int) -> dict[str, Score]:
         with runtime.autocast():
-            return {
-                "validation": score(model, validation, end_id),
-                "challenge": challenge_score(model, validation, end_id, config.batch_size),
-            }
+            found = source.scores(model)
+        if config.patience:
+            best.see(step, found["validation"].nats, model)
+        return found
 
-    def batch_loss(step: int) -> torch.Tensor:
-        x, y = sequential_batch(tokens.ids, step - 1, config.batch_size, context)
-        with runtime.autocast():
-            features = hidden(x.to(runtime.device)).flatten(0, 1)
-            if runtime.precision == "bfloat16":
-                features = features.bfloat16()
-            targets = y.to(runtime.device).flatten()
-            weight = model.head_weight
-            return linear_cross_entropy(features, weight, targets, compiled=compiled)
-
-    if compiled:  # before the clock starts, and without a trace in the run's random numbers
-        with torch.random.fork_rng():
-            batch_loss(1).backward()
-    elapsed_s, saved = progress.elapsed_s, time.monotonic()
     with between_steps() as asked_to_stop:
-        if progress.step == 0:
-            yield Record(step=0, tokens=0, elapsed_s=0.0, **scores())
-        for step in range(progress.step + 1, steps + 1):
-            started = time.monotonic()
-            optimizer.zero_grad()
-            loss = batch_loss(step)
-            loss.backward()
-            norm = clip_gradient(model.parameters(), config.clip)
-            lr = config.lr * schedule.cosine(step - 1, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            require_finite("loss", loss.item(), step, lr)
-            require_finite("gradient's norm", norm.item(), step, lr)
-            optimizer.step()
-            elapsed_s += time.monotonic() - started
-            found = scores() if step == steps or step in config.evaluate_at else {}
-            for name, found_score in found.items():
-                require_finite(f"{name} loss", found_score.nats, step, lr)
-            yield Record(
-                step=step,
-                tokens=step * tokens_per_step,
-                elapsed_s=elapsed_s,
-                lr=lr,
-                loss=loss.item(),
-                gradient_norm=norm.item(),
-                **found,
-            )
-            late = time.monotonic() - saved > runtime.checkpoint_every_s
-            if checkpoints and (late or step == steps or asked_to_stop.is_set()):
-                progress = Progress(step=step, elapsed_s=elapsed_s, precision=runtime.precision)
-                save_checkpoint(checkpoints, model, optimizer, progress)
+        if done == 0:
+            yield Record(step=0, tokens=0, elapsed_s=0.0, scores=scores(0))
+        saved = pending.started = time.monotonic()
+        for step in range(done + 1, steps + 1):
+            loss = stepper.gradient(source.batch(step - 1))
+            norm, lr = stepper.update(step)
+            pending.steps.append((step, loss, norm, lr))
+            is_last = step == steps
+            is_due = step in config.evaluate_at or step % (config.evaluate_every or steps) == 0
+            if not (is_last or is_due or len(pending.steps) == reading):
+                continue
+            *earlier, record = pending.read()
+            for each in earlier:
+                yield from finite(each)
+            ended = None
+            if parallel.anywhere(pending.elapsed_s > (config.max_s or math.inf)):
+                ended = f"after the {config.max_s:g} seconds it was given"
+            found = scores(step) if is_last or is_due or ended else {}
+            if config.patience and best.misses >= config.patience:
+                ended = f"no better validation loss since step {best.step}"
+            yield from finite(dataclasses.replace(record, scores=found, ended=ended))
+            stop = parallel.anywhere(asked_to_stop.is_set())
+            late = parallel.anywhere(time.monotonic() - saved > runtime.checkpoint_every_s)
+            if checkpoints and (stop or late or is_last or ended):
+                progress = Progress(
+                    step=step,
+                    elapsed_s=pending.elapsed_s,
+                    precision=runtime.precision,
+                    best_step=best.step,
+                    best_nats=best.nats if math.isfinite(best.nats) else None,
+                    misses=best.misses,
+                    ended=ended,
+                )
+                if parallel.rank() == 0:
+                    save_checkpoint(checkpoints, model, stepper.optimizer, progress)
                 saved = time.monotonic()
-            if asked_to_stop.is_set():
+            if stop:
                 raise KeyboardInterrupt
+            if ended:
+                return
+            pending.started = time.monotonic()

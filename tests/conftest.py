@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 
 from lmcore.corpus import CorpusConfig, prepare
 from lmcore.experiment import run_or_load, smoke
+from lmcore.runtime import Runtime
 from lmcore.studies import baseline
-from lmcore.train import Runtime
 
 torch.set_num_threads(1)
 settings.register_profile(

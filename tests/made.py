@@ -9,8 +9,9 @@ import numpy as np
 import regex
 
 from lmcore.model import ModelConfig
+from lmcore.runtime import Runtime
+from lmcore.source import TextSource
 from lmcore.tokens import TokenInfo, Tokens
-from lmcore.train import Runtime
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """The pattern as GPT-2's authors published it."""
@@ -32,6 +33,23 @@ def as_tokens(ids, characters=None, n_bytes=None):
         sha256=hashlib.sha256(ids.tobytes()).hexdigest(),
     )
     return Tokens(ids, info)
+
+
+def random_tokens(n, seed=0):
+    """Return n tokens of TINY's vocabulary, drawn evenly."""
+    drawn = np.random.default_rng(seed).integers(0, TINY.vocab_size, n)
+    return as_tokens(drawn.astype(np.uint16))
+
+
+def text_source(batch_size, tokens=None, validation=None):
+    """Return a source of random tokens for a model of TINY's context, 1 being <eos>."""
+    return TextSource(
+        train=tokens or random_tokens(2 * 8 * 4 + 1),
+        validation=validation or random_tokens(60, seed=1),
+        end_id=1,
+        batch_size=batch_size,
+        context_length=TINY.context_length,
+    )
 
 
 def join_pair(word, pair):

@@ -11,7 +11,7 @@ from made import PLAIN
 
 from lmcore import studies
 from lmcore.corpus import prepare
-from lmcore.experiment import Experiment, cost, load, run_or_load, smoke, told
+from lmcore.experiment import Experiment, cost, load, run_or_load, smoke, source_of, told
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import RunWriter, read_json, write_json
 from lmcore.studies import baseline
@@ -44,9 +44,7 @@ def test_every_named_experiment_takes_one_step(smoke_run, experiment):
     small = smoke(experiment)
     corpus = prepare(small.corpus, workspace / ".smoke/.cache/corpus")
     torch.manual_seed(small.seed)
-    run = train(
-        GPT(small.model), small.train, corpus.train, corpus.validation, corpus.end_id, PLAIN
-    )
+    run = train(GPT(small.model), small.train, source_of(small, corpus), PLAIN)
     next(run)
     assert next(run).loss > 0
 

@@ -143,8 +143,8 @@ def test_a_field_that_a_stored_config_lacks_takes_its_default():
 
 
 def test_an_unknown_field_is_an_error_that_names_it():
-    with pytest.raises(ValueError, match="TrainConfig has no field momentum"):
-        from_dict(TrainConfig, {"lr": 0.5, "momentum": 0.9})
+    with pytest.raises(ValueError, match="TrainConfig has no field velocity"):
+        from_dict(TrainConfig, {"lr": 0.5, "velocity": 0.9})
 
 
 @dataclass(frozen=True)
@@ -208,17 +208,41 @@ OTHERWISE = {
     "model.dropout": 0.2,
     "train.batch_size": 32,
     "train.epochs": 3,
+    "train.steps": 100,
+    "train.n_tokens": 1_000_000,
+    "train.max_s": 60.0,
+    "train.patience": 3,
+    "train.optimizer": "adamw",
     "train.lr": 0.1,
+    "train.schedule": "wsd",
+    "train.warmup": 10,
+    "train.floor": 0.1,
+    "train.decay_fraction": 0.1,
+    "train.momentum": 0.9,
+    "train.betas": (0.9, 0.99),
+    "train.eps": 1e-6,
     "train.weight_decay": 0.1,
+    "train.decay_embeddings": True,
     "train.clip": 0.5,
     "train.evaluate_at": (1, 2),
+    "train.evaluate_every": 5,
 }
+
+
+TOGETHER = {
+    "train.steps": {"epochs": None},
+    "train.n_tokens": {"epochs": None},
+    "train.betas": {"optimizer": "adamw"},
+    "train.eps": {"optimizer": "adamw"},
+    "train.decay_fraction": {"schedule": "wsd"},
+}
+"""What must change with a field, since alone it would have no effect."""
 
 
 @pytest.mark.parametrize("name", OTHERWISE)
 def test_the_hash_changes_with(name):
     *part, field = name.split(".")
-    value = {field: OTHERWISE[name]}
+    value = {field: OTHERWISE[name]} | TOGETHER.get(name, {})
     if part:
         value = {part[0]: dataclasses.replace(getattr(baseline.BASELINE, part[0]), **value)}
     other = dataclasses.replace(baseline.BASELINE, **value)

@@ -19,11 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
-    {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss", "accounting"},
-    {"tokenizer", "checkpoint", "compare", "plotting", "model"},
+    {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss"}
+    | {"accounting", "parallel"},
+    {"tokenizer", "checkpoint", "compare", "plotting", "model", "runtime"},
     {"tokens", "sample"},
     {"evaluate"},
-    {"corpus", "train"},
+    {"corpus", "source"},
+    {"train"},
     {"experiment"},
     {"studies", "notebook", "execute"},
     {"__init__", "__main__"},

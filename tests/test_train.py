@@ -13,15 +13,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made import PLAIN, TINY, as_tokens
+from made import PLAIN, TINY, random_tokens, text_source
 
 from lmcore import grammar
 from lmcore.checkpoint import latest_checkpoint
 from lmcore.corpus import CorpusConfig, prepare, split_titles, titles_of
-from lmcore.experiment import run_or_load, smoke
+from lmcore.experiment import run_or_load, smoke, source_of
 from lmcore.model import GPT, ModelConfig
+from lmcore.source import TextSource
 from lmcore.studies import baseline
-from lmcore.train import DivergedError, Runtime, TrainConfig, steps_in, train
+from lmcore.train import DivergedError, TrainConfig, train
 
 END = 1
 EVERY_STEP = replace(PLAIN, checkpoint_every_s=0.0)
@@ -29,11 +30,7 @@ CONFIG = TrainConfig(batch_size=2, epochs=2, lr=0.5, evaluate_at=(1, 4))
 LIVELY = replace(TINY, dropout=0.2)
 
 
-def some_tokens(n, seed=0):
-    return as_tokens(np.random.default_rng(seed).integers(0, TINY.vocab_size, n).astype(np.uint16))
-
-
-TRAINING, VALIDATION = some_tokens(2 * 8 * 4 + 1), some_tokens(60, seed=1)
+TRAINING, VALIDATION = random_tokens(2 * 8 * 4 + 1), random_tokens(60, seed=1)
 
 
 def seeded(seed, config=LIVELY):
@@ -44,7 +41,13 @@ def seeded(seed, config=LIVELY):
 
 def records(config=CONFIG, model=None, runtime=PLAIN, folder=None, tokens=TRAINING):
     """Return the generator of a small run."""
-    return train(model or seeded(0), config, tokens, VALIDATION, END, runtime, folder)
+    return train(
+        model or seeded(0),
+        config,
+        text_source(config.batch_size, tokens, VALIDATION),
+        runtime,
+        folder,
+    )
 
 
 def numbers(some_records):
@@ -53,7 +56,7 @@ def numbers(some_records):
 
 
 def test_one_batch_is_learned_by_heart():
-    one_batch = some_tokens(2 * 8 + 1)
+    one_batch = random_tokens(2 * 8 + 1)
     config = TrainConfig(batch_size=2, epochs=250, lr=0.5, evaluate_at=())
     *_, last = records(config, GPT(TINY), tokens=one_batch)
     assert last.loss < 0.1
@@ -76,14 +79,14 @@ def test_the_first_record_comes_before_the_first_step():
 
 
 def test_the_first_score_is_near_the_log_of_the_vocabulary():
-    assert next(records()).validation.loss == pytest.approx(math.log(31), abs=0.05)
+    assert next(records()).scores["validation"].loss == pytest.approx(math.log(31), abs=0.05)
 
 
 def test_there_is_a_record_for_each_step_and_a_score_where_one_is_due():
     found = list(records())
     assert [record.step for record in found] == list(range(9))
-    assert [record.step for record in found if record.validation] == [0, 1, 4, 8]
-    assert [record.step for record in found if record.challenge] == [0, 1, 4, 8]
+    assert [record.step for record in found if "validation" in record.scores] == [0, 1, 4, 8]
+    assert [record.step for record in found if "challenge" in record.scores] == [0, 1, 4, 8]
 
 
 def test_records_count_the_tokens_trained_on():
@@ -91,7 +94,7 @@ def test_records_count_the_tokens_trained_on():
 
 
 def test_steps_are_whole_batches_times_epochs():
-    assert steps_in(TrainConfig(batch_size=64, epochs=7), 1_102_455, 128) == 938
+    assert TrainConfig(epochs=7).planned_steps(batches_per_epoch=134, tokens_per_step=8192) == 938
 
 
 def test_the_learning_rate_starts_at_its_height_and_falls_along_a_cosine():
@@ -100,7 +103,7 @@ def test_the_learning_rate_starts_at_its_height_and_falls_along_a_cosine():
 
 
 def test_the_same_validation_tokens_are_scored_each_time():
-    scores = [record.validation for record in records() if record.validation]
+    scores = [record.scores["validation"] for record in records() if record.scores]
     assert {(score.n_tokens, score.n_end, score.coverage) for score in scores} == {
         (60, int((VALIDATION.ids == END).sum()), 1.0)
     }
@@ -222,7 +225,7 @@ def test_divergence_leaves_the_earlier_checkpoint_as_it_was(tmp_path):
 def test_a_learning_rate_beyond_reason_is_told_by_step_and_rate(lr, steps):
     config = replace(CONFIG, epochs=1, lr=lr, clip=1e10, evaluate_at=())
     with pytest.raises(DivergedError, match=r"at step \d \(lr \d"):
-        list(records(config, tokens=some_tokens(2 * 8 * steps + 1)))
+        list(records(config, tokens=random_tokens(2 * 8 * steps + 1)))
 
 
 @pytest.mark.parametrize(
@@ -234,39 +237,6 @@ def test_a_config_that_cannot_be_is_an_error_with_its_value(wrong, says):
         TrainConfig(**wrong)
 
 
-def test_a_device_that_nobody_knows_is_an_error_that_says_which_there_are():
-    with pytest.raises(ValueError, match="unknown device 'tpu': take cpu, cuda or auto"):
-        Runtime(device="tpu").resolve(1)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_a_gpu_that_is_not_there_is_an_error_and_never_a_silent_cpu(device):
-    with pytest.raises(ValueError, match="torch sees no GPU"):
-        Runtime(device=device).resolve(1)
-
-
-def test_nothing_stays_automatic_once_a_runtime_is_resolved():
-    resolved = Runtime().resolve(1e9)
-    assert "auto" not in (resolved.device, resolved.precision, resolved.compile)
-
-
-def test_what_was_asked_for_is_not_changed():
-    asked = Runtime(device="cpu", precision="float32", compile="yes")
-    assert asked.resolve(1) == asked
-
-
-def test_the_processor_decides_the_automatic_precision():
-    with open("/proc/cpuinfo") as file:
-        flags = file.read()
-    expected = "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
-    assert Runtime(device="cpu").resolve(1).precision == expected
-
-
-def test_a_short_run_is_not_compiled():
-    assert Runtime(device="cpu").resolve(1e9).compile == "no"
-
-
 def test_bfloat16_and_float32_learn_the_same_to_a_hundredth_of_a_nat(smoke_run, tmp_path):
     workspace, run = smoke_run
     experiment = smoke(baseline.BASELINE)
@@ -275,9 +245,10 @@ def test_bfloat16_and_float32_learn_the_same_to_a_hundredth_of_a_nat(smoke_run, 
     model = GPT(experiment.model)
     config = replace(experiment.train, evaluate_at=())
     runtime = replace(PLAIN, precision="bfloat16")
-    *_, last = train(model, config, corpus.train, corpus.validation, corpus.end_id, runtime)
+    source = source_of(replace(experiment, train=config), corpus)
+    *_, last = train(model, config, source, runtime)
     in_float32 = run.metrics[-1]["validation"]
-    assert last.validation.loss == pytest.approx(
+    assert last.scores["validation"].loss == pytest.approx(
         in_float32["nats"] / in_float32["n_tokens"], abs=0.01
     )
 
@@ -291,9 +262,16 @@ def test_a_model_of_generated_titles_comes_near_their_entropy_and_never_below_it
     )
     model = seeded(0, shape)
     plan = TrainConfig(batch_size=4, epochs=4, lr=2.0, clip=0.5, evaluate_at=())
-    *_, last = train(model, plan, corpus.train, corpus.validation, corpus.end_id, PLAIN)
+    source = TextSource(
+        train=corpus.train,
+        validation=corpus.validation,
+        end_id=corpus.end_id,
+        batch_size=plan.batch_size,
+        context_length=shape.context_length,
+    )
+    *_, last = train(model, plan, source, PLAIN)
     floor = grammar.surprise(titles)
-    assert floor < last.validation.nats < 1.03 * floor
+    assert floor < last.scores["validation"].nats < 1.03 * floor
 
 
 START = [
@@ -330,3 +308,155 @@ def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_numbers(
     timeless = [[json.dumps(r | {"elapsed_s": 0}) for r in run.metrics] for run in (resumed, whole)]
     assert timeless[0] == timeless[1]
     assert resumed.outcome == whole.outcome
+
+
+# Length, ends and stops
+
+
+def lengths(**options):
+    return TrainConfig(**{"epochs": None} | options).planned_steps(10, 100)
+
+
+def test_a_run_s_length_is_given_in_epochs_steps_or_tokens():
+    assert (lengths(epochs=3), lengths(steps=7), lengths(n_tokens=899)) == (30, 7, 8)
+
+
+def test_fewer_tokens_than_a_batch_are_an_error_with_both():
+    with pytest.raises(ValueError, match="n_tokens 99 do not fill a batch of 100"):
+        lengths(n_tokens=99)
+
+
+def test_a_run_ends_when_its_time_is_up_and_says_so(tmp_path):
+    config = replace(CONFIG, epochs=None, steps=10_000, max_s=0.05, evaluate_at=())
+    *_, last = records(config, folder=tmp_path)
+    assert last.step < 10_000
+    assert (last.ended, list(last.scores)) == (
+        "after the 0.05 seconds it was given",
+        ["validation", "challenge"],
+    )
+
+
+PATIENT = replace(
+    CONFIG, epochs=None, steps=40, schedule="constant", lr=3.0, clip=None, evaluate_at=(),
+    evaluate_every=1, patience=3,
+)  # fmt: skip
+
+
+def score_of(model, config=PATIENT):
+    return text_source(config.batch_size).scores(model)["validation"].nats
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
+def test_early_stopping_goes_back_to_the_best_weights(tmp_path, kept):
+    model = seeded(0, TINY)
+    found = list(records(PATIENT, model, folder=tmp_path if kept else None))
+    best = min(found, key=lambda record: record.scores["validation"].nats)
+    assert found[-1].step == best.step + 3 < 40
+    assert found[-1].ended == f"no better validation loss since step {best.step}"
+    assert score_of(model) == best.scores["validation"].nats
+
+
+def test_a_run_that_stopped_early_stays_stopped_and_gives_its_best_weights(tmp_path):
+    *_, last = records(PATIENT, seeded(0, TINY), folder=tmp_path)
+    model = seeded(1, TINY)
+    assert list(records(PATIENT, model, folder=tmp_path)) == []
+    assert score_of(model) < last.scores["validation"].nats
+
+
+def test_an_interrupted_run_loses_no_patience(tmp_path):
+    whole = numbers(records(PATIENT, seeded(0, TINY)))
+    first = records(PATIENT, seeded(0, TINY), EVERY_STEP, tmp_path)
+    begun = numbers(next(first) for _ in range(len(whole) - 1))
+    first.close()
+    rest = numbers(records(PATIENT, seeded(9, TINY), EVERY_STEP, tmp_path))
+    assert begun[: rest[0].step] + rest == whole
+
+
+def test_divergence_is_the_last_thing_recorded():
+    model = GPT(TINY)
+    torch.nn.init.constant_(model.token_embedding.weight, math.nan)
+    run = records(replace(CONFIG, evaluate_at=()), model)
+    next(run)
+    last = next(run)
+    assert (last.step, last.loss) == (1, None)
+    assert last.ended == "diverged: the loss is nan at step 1 (lr 0.5)"
+    with pytest.raises(DivergedError):
+        next(run)
+
+
+# Optimizers and parts of batches
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1},
+        {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1},
+        {"optimizer": "muon", "lr": 0.01, "momentum": 0.95},
+    ],
+    ids=lambda options: options["optimizer"],
+)
+def test_every_optimizer_resumes_to_the_same_numbers(tmp_path, options):
+    config = replace(CONFIG, **options)
+    whole = numbers(records(config))
+    first = records(config, runtime=EVERY_STEP, folder=tmp_path)
+    for _ in range(5):
+        next(first)
+    first.close()
+    rest = numbers(records(config, seeded(9), EVERY_STEP, tmp_path))
+    assert rest == whole[rest[0].step :]
+
+
+def test_a_batch_in_parts_gives_the_step_of_the_whole():
+    config = replace(CONFIG, batch_size=4, lr=0.1)
+    whole, parts = seeded(0, TINY), seeded(0, TINY)
+    one = list(records(config, whole))
+    two = list(records(config, parts, replace(PLAIN, accumulate=2)))
+    assert [r.loss for r in two][1:] == pytest.approx([r.loss for r in one][1:], rel=1e-6)
+    for p, q in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+def test_a_batch_that_does_not_split_into_parts_is_an_error_with_both():
+    with pytest.raises(ValueError, match="a batch of 2 does not split evenly into 3 parts"):
+        next(records(runtime=replace(PLAIN, accumulate=3)))
+
+
+def test_a_batch_that_does_not_fit_in_memory_says_how_to_make_it_fit():
+    model = seeded(0, TINY)
+
+    def take_too_much(module, _inputs, _out):
+        if module.training:
+            torch.empty(2**50)
+
+    model.norm.register_forward_hook(take_too_much)
+    run = records(model=model)
+    next(run)
+    with pytest.raises(MemoryError, match=r"2 x 8 tokens at once.*--runtime.accumulate 2"):
+        next(run)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"batch_size": 0}, "batch_size must be above 0, not 0"),
+        ({"epochs": -1}, "epochs must be above 0, not -1"),
+        ({"lr": 0.0}, r"lr must be above 0, not 0\.0"),
+        ({"clip": 0.0}, r"clip must be above 0, not 0\.0"),
+        ({"steps": 5}, "one of three.*not epochs 7, steps 5, n_tokens None"),
+        ({"epochs": None}, "one of three"),
+        ({"momentum": 0.9, "optimizer": "adamw"}, "momentum 0.9 has no effect with optimizer 'a"),
+        ({"betas": (0.5, 0.5)}, r"betas \(0\.5, 0\.5\) has no effect with optimizer 'sgd'"),
+        ({"floor": 0.1, "schedule": "constant"}, "floor 0.1 has no effect with schedule"),
+        ({"decay_fraction": 0.5}, "decay_fraction 0.5 has no effect with schedule 'cosine'"),
+        ({"optimizer": "muon"}, "muon without momentum"),
+    ],
+)
+def test_a_config_that_cannot_be_is_an_error_with_its_values(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        TrainConfig(**wrong)
+
+
+def test_a_warmup_longer_than_the_run_is_an_error_before_the_first_step():
+    with pytest.raises(ValueError, match="warmup must be between 0 and the 8 steps, not 9"):
+        next(records(replace(CONFIG, warmup=9)))

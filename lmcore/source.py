@@ -1,0 +1,77 @@
+"""What a model learns from and is judged by: batches by number, scores on fixed tokens."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Int
+from torch import Tensor
+
+from lmcore.evaluate import Score, challenge_score, score
+from lmcore.model import GPT
+from lmcore.tokens import Tokens, batches_per_epoch, sequential_batch
+
+
+class Batch(NamedTuple):
+    """Inputs, their targets one token later, and where attention is to stay within documents,
+    the number of each token's document.
+    """
+
+    x: Int[Tensor, "batch seq"]
+    y: Int[Tensor, "batch seq"]
+    documents: Int[Tensor, "batch seq"] | None = None
+
+    def part(self, number: int, parts: int) -> "Batch":
+        """Return every parts-th row from the one of this number on."""
+        return Batch(*(None if each is None else each[number::parts] for each in self))
+
+    def to(self, device: str) -> "Batch":
+        """Return the batch on device."""
+        return Batch(*(None if each is None else each.to(device) for each in self))
+
+
+@runtime_checkable
+class Source(Protocol):
+    """All that the training loop asks of data. A batch is a pure function of its number, so the
+    number of the step is all that an exact resume needs.
+    """
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches read everything once."""
+        ...
+
+    def batch(self, number: int) -> Batch:
+        """Return the batch of this number, counted from 0 and without end."""
+        ...
+
+    def scores(self, model: GPT) -> dict[str, Score]:
+        """Return the model's scores by name; `validation` selects."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextSource:
+    """Tokens read in order, scored by the house metric and by the challenge's."""
+
+    train: Tokens
+    validation: Tokens
+    end_id: int
+    batch_size: int
+    context_length: int
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many whole batches the tokens fill."""
+        return batches_per_epoch(len(self.train.ids), self.batch_size, self.context_length)
+
+    def batch(self, number: int) -> Batch:
+        """Return the batch of this number of a walk through the tokens."""
+        x, y = sequential_batch(self.train.ids, number, self.batch_size, self.context_length)
+        return Batch(x, y)
+
+    def scores(self, model: GPT) -> dict[str, Score]:
+        """Return both scores of the validation tokens, each of them scored once."""
+        return {
+            "validation": score(model, self.validation, self.end_id),
+            "challenge": challenge_score(model, self.validation, self.end_id, self.batch_size),
+        }
