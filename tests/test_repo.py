@@ -21,7 +21,7 @@ MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
     {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss", "accounting"},
     {"tokenizer", "checkpoint", "compare", "plotting", "model"},
-    {"tokens", "sample"},
+    {"tokens", "sample", "interop"},
     {"evaluate"},
     {"corpus", "train"},
     {"experiment"},
