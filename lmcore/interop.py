@@ -305,7 +305,7 @@ def choice(fields: dict[str, Any], name: str, *known: Any) -> Any:
 
 def sizes(fields: dict[str, Any], **names: str) -> dict[str, int]:
     """Return the sizes that stand in fields under names, by ours."""
-    lacking = [name for name in names.values() if not isinstance(fields.get(name), int)]
+    lacking = [name for name in names.values() if type(fields.get(name)) is not int]
     if lacking:
         raise ValueError(f"{', '.join(lacking)}: missing, or not a whole number")
     return {ours: fields[theirs] for ours, theirs in names.items()}
@@ -321,9 +321,10 @@ def gpt2_config(fields: dict[str, Any]) -> ModelConfig:
         fields, vocab_size="vocab_size", context_length="n_positions", d_model="n_embd",
         n_layers="n_layer", n_heads="n_head",
     )  # fmt: skip
+    inner = {"n_inner": fields.get("n_inner") or 4 * shape["d_model"]}
     return ModelConfig(
         **shape,
-        d_ff=fields.get("n_inner") or 4 * shape["d_model"],
+        **sizes(inner, d_ff="n_inner"),
         activation=ACTIVATIONS[choice(fields, "activation_function", *ACTIVATIONS)],
         norm_eps=fields.get("layer_norm_epsilon", 1e-5),
         tied=choice(fields, "tie_word_embeddings", True, False),

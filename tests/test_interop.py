@@ -329,6 +329,13 @@ def test_sizes_that_are_missing_are_named(llama):
         load_pretrained(llama)
 
 
+@pytest.mark.parametrize(("field", "value"), [("n_inner", 1.5), ("vocab_size", True)])
+def test_a_size_that_is_not_a_whole_number_is_refused_by_name(field, value, gpt2):
+    edit_config(gpt2, **{field: value})
+    with pytest.raises(ValueError, match=rf"config\.json: {field}: missing, or not a whole number"):
+        load_pretrained(gpt2)
+
+
 def test_sizes_that_contradict_each_other_are_refused_with_the_file(gpt2):
     edit_config(gpt2, n_head=3)
     with pytest.raises(ValueError, match=r"config\.json: d_model 16 does not split into 3 heads"):
