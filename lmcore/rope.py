@@ -33,9 +33,9 @@ class RopeStretch:
 
     def apply(self, frequencies: Float[Tensor, "half"]) -> Float[Tensor, "half"]:
         """Return frequencies, in radians per position, with the slow ones slowed further."""
-        turns = self.original_context * frequencies / (2 * math.pi)
+        turns = self.original_context / (2 * math.pi / frequencies)
         kept = ((turns - self.low_turns) / (self.high_turns - self.low_turns)).clamp(0, 1)
-        return frequencies * (kept + (1 - kept) / self.factor)
+        return (1 - kept) * frequencies / self.factor + kept * frequencies
 
 
 def rope_table(
@@ -46,7 +46,8 @@ def rope_table(
 ) -> tuple[Float[Tensor, "*batch seq half"], Float[Tensor, "*batch seq half"]]:
     """Return cosine and sine, in float32, of the angle of each feature pair at each position.
 
-    The angle of pair k is position · base^(-2k / d_head).
+    The angle of pair k is position · base^(-2k / d_head). Frequencies are rounded as in Llama's
+    code, where a unit in the last place moves angles at far positions visibly.
 
     Raises:
         ValueError: d_head is odd, or base is not above 0.
@@ -54,7 +55,7 @@ def rope_table(
     if d_head % 2 or base <= 0:
         raise ValueError(f"RoPE turns pairs by powers of a base: not d_head {d_head}, base {base}")
     exponents = torch.arange(0, d_head, 2, device=positions.device, dtype=torch.float32) / d_head
-    frequencies = base**-exponents
+    frequencies = 1.0 / base**exponents
     if stretch:
         frequencies = stretch.apply(frequencies)
     angles = positions[..., None].float() * frequencies

@@ -22,7 +22,7 @@ LAYERS = (
     {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss"}
     | {"accounting", "parallel"},
     {"tokenizer", "checkpoint", "compare", "plotting", "model", "runtime"},
-    {"tokens", "sample"},
+    {"tokens", "sample", "interop"},
     {"evaluate"},
     {"corpus", "source"},
     {"train"},
