@@ -10,9 +10,9 @@ from typing import Annotated
 import tyro
 
 from lmcore import parallel, studies
-from lmcore.compare import scores
+from lmcore.compare import account, scores
 from lmcore.execute import execute
-from lmcore.experiment import Experiment, load, run_all, smoke, workspace
+from lmcore.experiment import Experiment, cost, load, run_all, smoke, workspace
 from lmcore.records import Run, write_text
 from lmcore.runtime import Runtime
 from lmcore.train import DivergedError
@@ -106,6 +106,25 @@ def with_findings(text: str) -> str:
     return f"{before}-->\n{scores(groups).markdown()}\n{after}"
 
 
+def tell_cost(
+    study: Study,
+    runtime: Runtime = Runtime(),  # noqa: B008 - tyro reads its fields as options
+) -> None:
+    """Tell what a study's full-scale experiments cost: parameters, operations, memory, minutes.
+
+    Args:
+        study: Which study, by the name of its module in lmcore/studies.
+        runtime: Device, precision and compilation to reckon with.
+    """
+    named = {e.name: e for e in reversed(study_module(study).experiments())}
+    for name, experiment in reversed(named.items()):
+        runs = [e for e in study_module(study).experiments() if e.name == name]
+        plan = experiment.train
+        width = runtime.resolve(0).dtype.itemsize
+        print(f"\n{name}: {cost(runs, runtime)}\n")
+        print(account(experiment.model, plan.batch_size, plan.moments, width).markdown())
+
+
 def list_studies() -> None:
     """List the studies and the question of each."""
     for name in STUDIES:
@@ -116,7 +135,13 @@ def main() -> int:
     """Run the command line; a user's mistake is one line, not a traceback."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"run": run, "notebooks": notebooks, "readme": readme, "studies": list_studies},
+            {
+                "run": run,
+                "notebooks": notebooks,
+                "readme": readme,
+                "studies": list_studies,
+                "cost": tell_cost,
+            },
             prog="lmcore",
             description=__doc__,
         )

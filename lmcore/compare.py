@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lmcore import accounting
 from lmcore.records import Run
 
 
@@ -107,4 +108,36 @@ def scores(groups: dict[str, Sequence[Run]]) -> Table:
         columns.append((name, str(len(runs)), *measured, minutes, parameters))
     names = ("after the last step", "seeds", *QUANTITIES, "training, minutes", "parameters")
     header, *rows = zip(names, *columns, strict=True)
+    return Table(header, tuple(rows))
+
+
+def account(config: Any, batch_size: int, moments: int, activation_bytes: int = 4) -> Table:
+    """Return what a model of config costs, part by part, in parameters and operations of a step.
+
+    The last rows are the bytes that a step holds with an optimizer that keeps moments numbers for
+    each weight.
+    """
+    parts = accounting.parts(config)
+    tokens = batch_size * config.context_length
+    total = accounting.Part(
+        name="all",
+        parameters=sum(part.parameters for part in parts),
+        forward_flops=sum(part.forward_flops for part in parts),
+    )
+    rows = [
+        (
+            part.name,
+            f"{part.parameters:,}",
+            f"{tokens * part.forward_flops / 1e9:,.3g}",
+            f"{2 * tokens * part.forward_flops / 1e9:,.3g}",
+            f"{part.forward_flops / total.forward_flops:.1%}",
+        )
+        for part in (*parts, total)
+    ]
+    held = accounting.memory(config, tokens, moments=moments, activation_bytes=activation_bytes)
+    rows += [
+        (f"{name}, GB", f"{getattr(held, name) / 1e9:.3g}", "", "", "")
+        for name in ("weights", "gradients", "optimizer", "activations", "total")
+    ]
+    header = ("part", "parameters", "forward, GFLOP", "backward, GFLOP", "share of operations")
     return Table(header, tuple(rows))

@@ -116,6 +116,11 @@ class TrainConfig:
             raise ValueError(f"n_tokens {self.n_tokens} do not fill a batch of {tokens_per_step}")
         return self.n_tokens // tokens_per_step
 
+    @property
+    def moments(self) -> int:
+        """How many numbers the optimizer keeps for each weight, at most."""
+        return int(self.momentum > 0) if self.optimizer == "sgd" else 2
+
     def lr_at(self, step: int, steps: int) -> float:
         """Return the learning rate's multiplier at a step counted from 1."""
         return schedule.multiplier(
@@ -250,11 +255,10 @@ class Stepper:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             return error
         rows, seq = part.x.shape
-        moments = {"sgd": int(self.config.momentum > 0), "adamw": 2, "muon": 2}
         needed = memory(
             self.model.config,
             rows * seq,
-            moments=moments[self.config.optimizer],
+            moments=self.config.moments,
             activation_bytes=self.runtime.dtype.itemsize,
         )
         return MemoryError(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmcore import accounting
+from lmcore.compare import account
 from lmcore.model import GPT, ModelConfig
 
 PUBLISHED = ModelConfig(
@@ -102,3 +103,13 @@ def test_the_operations_of_linear_maps_are_those_of_a_real_pass():
 def test_a_step_holds_weights_gradients_and_moments(moments, copies):
     held = accounting.memory(PUBLISHED, 1024, moments=moments)
     assert held.total - held.activations == copies * 4 * 1_640_452_800
+
+
+def test_the_account_of_a_model_sums_its_parts():
+    rows = {row[0]: row for row in account(PUBLISHED, batch_size=1, moments=2).rows}
+    assert rows["all"][1:] == ("1,640,452,800", "3.52e+03", "7.03e+03", "100.0%")
+
+
+def test_the_account_of_a_model_tells_its_memory():
+    rows = {row[0]: row[1] for row in account(PUBLISHED, batch_size=1, moments=2).rows}
+    assert (rows["weights, GB"], rows["optimizer, GB"]) == ("6.56", "13.1")

@@ -65,6 +65,13 @@ def is_one_line(said, *names):
     )
 
 
+def test_the_cost_of_a_study_is_told_before_it_is_run(lmcore):
+    status, out, _ = lmcore("cost", "baseline", "--runtime.device", "cpu")
+    assert status == 0
+    assert "27,172,864" in out
+    assert "minutes on cpu" in out
+
+
 def test_studies_are_listed_with_their_questions(lmcore):
     status, out, _ = lmcore("studies")
     assert (status, out.split()[0], out.strip()[-1]) == (0, "baseline", "?")
