@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, SupportsIndex, get_args
 
 import numpy as np
 import regex
@@ -22,13 +22,13 @@ from lmcore.bpe import ALPHABET, GPT2_PATTERN, Pair, split_on_specials, train_bp
 from lmcore.records import write_json, write_text
 from lmcore.vocab_files import (
     NotUnderstoodError,
+    bpe_json,
     merges_txt,
     names,
+    parse_bpe,
     parse_merges_txt,
-    parse_tokenizer_json,
     parse_vocab,
     symbols,
-    tokenizer_json,
 )
 
 Special = Literal["allow", "text", "forbid"]
@@ -79,8 +79,7 @@ class BaseTokenizer(ABC):
         for id in (min(self.vocab, default=0), max(self.vocab, default=0)):
             if not 0 <= id < 2**32:
                 raise ValueError(f"id {id} is outside 0 … 2³² - 1")
-        if regex.match(pattern, ""):
-            raise ValueError(f"pattern {pattern!r} finds pre-tokens of no characters")
+        _require_characters(pattern)
         proper = (special[:n] for special in self.special_tokens for n in range(1, len(special)))
         self._beginnings = frozenset(proper)
 
@@ -91,6 +90,15 @@ class BaseTokenizer(ABC):
     @abstractmethod
     def _json(self) -> str:
         """Return all that decides ids."""
+
+    @abstractmethod
+    def _stored(self) -> dict[str, Any]:
+        """Return the content of its tokenizer.json."""
+
+    @classmethod
+    @abstractmethod
+    def _from_stored(cls, stored: Any) -> "BaseTokenizer":
+        """Return the tokenizer of a tokenizer.json's content."""
 
     @cached_property
     def vocab_size(self) -> int:
@@ -207,7 +215,7 @@ class BaseTokenizer(ABC):
         first = max(start, len(text) + 1 - max(map(len, specials), default=0))
         return next((i for i in range(first, stop) if text[i:] in self._beginnings), stop)
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
 
         Raises:
@@ -215,7 +223,7 @@ class BaseTokenizer(ABC):
         """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """Return the bytes of ids; see `decode`."""
         try:
             return b"".join(self.vocab[int(id)] for id in ids)
@@ -224,7 +232,7 @@ class BaseTokenizer(ABC):
                 f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} entries"
             ) from None
 
-    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+    def decode_stream(self, ids: Iterable[SupportsIndex]) -> Iterator[str]:
         """Yield the text of ids as they come, never half a character; joined it is `decode`'s."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for id in ids:
@@ -242,6 +250,34 @@ class BaseTokenizer(ABC):
         if not text:
             raise ValueError("an empty text has no bytes per token")
         return len(text.encode()) / len(self.encode_array(text))
+
+    def save(self, folder: str | Path) -> None:
+        """Write folder/tokenizer.json, which `tokenizers` and `transformers` open too.
+
+        Their ids are ours but for characters newer than their Unicode, and for merges in an order
+        that no training gives: a token made by two merges, or used before it is made. They decode
+        a special token beyond ASCII wrongly.
+
+        Raises:
+            ValueError: the format cannot hold this vocabulary; the message names the token.
+        """
+        write_json(Path(folder) / "tokenizer.json", self._stored())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "BaseTokenizer":
+        """Return the tokenizer in folder/tokenizer.json, whether we or `tokenizers` wrote it.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the file is damaged, or asks for what is not understood here.
+        """
+        path = Path(folder) / "tokenizer.json"
+        try:
+            return cls._from_stored(json.loads(path.read_text(encoding="utf-8")))
+        except NotUnderstoodError as error:
+            raise ValueError(f"{path} has {error}, which {cls.__name__} cannot do") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
 
     def describe(self, id: int) -> Token:
         """Return what the token is, and why it may look odd in a file.
@@ -261,6 +297,16 @@ class BaseTokenizer(ABC):
         else:
             note = ""
         return Token(id=id, bytes=token, text=text, written=written, note=note)
+
+
+def _require_characters(pattern: str) -> None:
+    """Raise ValueError if pattern is none, or finds pre-tokens of no characters."""
+    try:
+        is_empty = regex.match(pattern, "") is not None
+    except regex.error as error:
+        raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from None
+    if is_empty:
+        raise ValueError(f"pattern {pattern!r} finds pre-tokens of no characters")
 
 
 def _text_or_none(token: bytes) -> str | None:
@@ -321,40 +367,14 @@ class Tokenizer(BaseTokenizer):
             raise ValueError(f"{found!r} is a lone surrogate: no UTF-8 stands for it") from None
         return self._id_of_rank[self._engine.encode_ordinary(text)]
 
-    def save(self, folder: str | Path) -> None:
-        """Write folder/tokenizer.json, which `tokenizers` and `transformers` open too.
-
-        Their ids are ours but for characters newer than their Unicode, and for merges in an order
-        that no training gives: a token made by two merges, or used before it is made. They decode
-        a special token beyond ASCII wrongly.
-
-        Raises:
-            ValueError: the format cannot hold this vocabulary; the message names the token.
-        """
+    def _stored(self) -> dict[str, Any]:
         pattern = None if self.pattern == GPT2_PATTERN else self.pattern
-        stored = tokenizer_json(self.vocab, self.merges, self.special_tokens, pattern)
-        write_json(Path(folder) / "tokenizer.json", stored)
+        return bpe_json(self.vocab, self.merges, self.special_tokens, pattern)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Tokenizer":
-        """Return the byte-level BPE in folder/tokenizer.json, ours or Hugging Face's.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: the file is damaged, or asks for what is not understood here.
-        """
-        path = Path(folder) / "tokenizer.json"
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            vocab, merges, specials, pattern = parse_tokenizer_json(stored)
-            return cls(vocab, merges, specials, GPT2_PATTERN if pattern is None else pattern)
-        except NotUnderstoodError as error:
-            raise ValueError(
-                f"{path} has {error}, which is not understood here: only byte-level BPE on "
-                "unchanged text is"
-            ) from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
+    def _from_stored(cls, stored: Any) -> "Tokenizer":
+        vocab, merges, specials, pattern = parse_bpe(stored)
+        return cls(vocab, merges, specials, GPT2_PATTERN if pattern is None else pattern)
 
     def save_gpt2(self, folder: str | Path) -> None:
         """Write folder/vocab.json and folder/merges.txt; they do not say what is special.

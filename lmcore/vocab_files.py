@@ -62,7 +62,7 @@ ADDED = {
     "lstrip": (False,),
     "rstrip": (False,),
 }
-MODEL = {
+BPE = {
     "type": ("BPE",),
     "dropout": (None,),
     "continuing_subword_prefix": (None, ""),
@@ -75,6 +75,7 @@ MODEL = {
     "merges": ANY,
     "aliases": ANY,  # ours: ids that another id of the same bytes hides from encoding
 }
+UNIGRAM = {"type": ("Unigram",), "unk_id": (None,), "byte_fallback": (False,), "vocab": ANY}
 BYTE_LEVEL = {
     "type": ("ByteLevel",),
     "add_prefix_space": (False,),
@@ -129,8 +130,8 @@ def parse_vocab(stored: Mapping[str, Any], specials: Iterable[str]) -> dict[int,
     return vocab
 
 
-def parse_tokenizer_json(stored: Any) -> Parts:
-    """Return what a tokenizer.json of a byte-level BPE says.
+def parse_frame(stored: Any, known_model: Mapping[str, tuple]) -> tuple[dict[str, int], str | None]:
+    """Return the special tokens and the pattern of a tokenizer.json, its model being a known one.
 
     Raises:
         NotUnderstoodError: it asks for something else too, a normalizer for example.
@@ -139,16 +140,27 @@ def parse_tokenizer_json(stored: Any) -> Parts:
     if "model" not in _of(dict, stored):
         raise ValueError("it holds no model")
     require("", stored, FILE)
-    model, added = stored["model"], stored["added_tokens"]
-    require("model", model, MODEL)
+    require("model", stored["model"], known_model)
     require("decoder", stored["decoder"], BYTE_LEVEL_AFTERWARDS)
     if stored["post_processor"] is not None:
         require("post_processor", stored["post_processor"], BYTE_LEVEL_AFTERWARDS)
+    added = stored["added_tokens"]
     for token in added:
         require("added token", token, ADDED)
     if len({token.get("normalized", False) for token in added}) > 1:
         raise NotUnderstoodError("an added token normalized beside others that are not")
     specials = {_of(str, token["content"]): _of(int, token["id"]) for token in added}
+    return specials, parse_pattern(stored["pre_tokenizer"])
+
+
+def parse_bpe(stored: Any) -> Parts:
+    """Return what a tokenizer.json of a byte-level BPE says.
+
+    Raises:
+        NotUnderstoodError, KeyError, TypeError, ValueError: see `parse_frame`.
+    """
+    specials, pattern = parse_frame(stored, BPE)
+    model = stored["model"]
     vocab = parse_vocab(model["vocab"], specials)
     for id, text in model.get("aliases", {}).items():
         vocab[int(id)] = from_symbols(text)
@@ -160,7 +172,25 @@ def parse_tokenizer_json(stored: Any) -> Parts:
             raise ValueError(f"special token {special!r} shares id {id} or its bytes with another")
     merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
     pairs = [(from_symbols(left), from_symbols(right)) for left, right in merges]
-    return vocab, pairs, list(specials), parse_pattern(stored["pre_tokenizer"])
+    return vocab, pairs, list(specials), pattern
+
+
+def parse_unigram(stored: Any) -> tuple[list[tuple[bytes, float]], list[str]]:
+    """Return the pieces with their scores, and the special tokens, of a tokenizer.json of Unigram.
+
+    Raises:
+        NotUnderstoodError, KeyError, TypeError, ValueError: see `parse_frame`.
+    """
+    specials, pattern = parse_frame(stored, UNIGRAM)
+    if pattern is not None:
+        raise NotUnderstoodError(f"pre_tokenizer pattern {pattern!r}")
+    pieces = [(text, _of(float, score)) for text, score in stored["model"]["vocab"]]
+    for special, id in specials.items():
+        if not 0 <= id < len(pieces) or pieces[id][0] != special:
+            raise ValueError(f"special token {special!r} is not piece {id}")
+    return [
+        (text.encode() if text in specials else from_symbols(text), score) for text, score in pieces
+    ], list(specials)
 
 
 def names(
@@ -191,26 +221,11 @@ def names(
     return ids
 
 
-def tokenizer_json(
-    vocab: Mapping[int, bytes],
-    merges: Iterable[Pair],
-    specials: Mapping[str, int],
-    pattern: str | None,
-) -> dict[str, Any]:
-    """Return the content of a tokenizer.json; `parse_tokenizer_json` gives all of it back.
-
-    Raises:
-        ValueError: see `names`.
-    """
-    merges, byte_level = list(merges), {"type": "ByteLevel", "add_prefix_space": False}
-    ids = names(vocab, merges, specials)
-    written = set(ids.values())
-    aliases = {id: symbols(token) for id, token in vocab.items() if id not in written}
-    byte_level |= {"trim_offsets": True, "use_regex": pattern is None}
-    split = {"type": "Split", "pattern": {"Regex": pattern}} | {
-        "behavior": "Isolated",
-        "invert": False,
-    }
+def frame(specials: Mapping[str, int], pattern: str | None, model: dict[str, Any]) -> dict:
+    """Return the content of a tokenizer.json around its model."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
+    steps = [split | {"invert": False}, byte_level | {"use_regex": False}]
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return {
         "version": "1.0",
@@ -221,25 +236,53 @@ def tokenizer_json(
             for special, id in specials.items()
         ],
         "normalizer": None,
-        "pre_tokenizer": byte_level
+        "pre_tokenizer": byte_level | {"use_regex": True}
         if pattern is None
-        else {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        else {"type": "Sequence", "pretokenizers": steps},
         "post_processor": None,
         "decoder": byte_level | {"use_regex": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": ids,
-            "merges": [[symbols(left), symbols(right)] for left, right in merges],
-        }
-        | ({"aliases": aliases} if aliases else {}),
+        "model": model,
     }
+
+
+def bpe_json(
+    vocab: Mapping[int, bytes],
+    merges: Iterable[Pair],
+    specials: Mapping[str, int],
+    pattern: str | None,
+) -> dict[str, Any]:
+    """Return the content of a tokenizer.json of a byte-level BPE; `parse_bpe` reads it.
+
+    Raises:
+        ValueError: see `names`.
+    """
+    merges = list(merges)
+    ids = names(vocab, merges, specials)
+    written = set(ids.values())
+    aliases = {id: symbols(token) for id, token in vocab.items() if id not in written}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": ids,
+        "merges": [[symbols(left), symbols(right)] for left, right in merges],
+    }
+    return frame(specials, pattern, model | ({"aliases": aliases} if aliases else {}))
+
+
+def unigram_json(
+    pieces: Iterable[tuple[bytes, float]], specials: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the content of a tokenizer.json of Unigram; `parse_unigram` reads it."""
+    raw = {id: special for special, id in specials.items()}
+    vocab = [[raw.get(id) or symbols(piece), score] for id, (piece, score) in enumerate(pieces)]
+    model = {"type": "Unigram", "unk_id": None, "vocab": vocab, "byte_fallback": False}
+    return frame(specials, None, model)
 
 
 def parse_merges_txt(text: str) -> list[Pair]:

@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
-    {"bpe", "records", "schedule", "grammar", "optimizer"},
+    {"bpe", "records", "schedule", "grammar", "optimizer", "vocab_files"},
     {"tokenizer", "checkpoint", "compare", "plotting", "model"},
-    {"tokens", "sample"},
+    {"tokens", "sample", "unigram"},
     {"evaluate"},
     {"corpus", "train"},
     {"experiment"},

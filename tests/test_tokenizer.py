@@ -158,8 +158,8 @@ def test_no_token_crosses_a_special(tokenizer, text):
     assert both == [*tokenizer.encode(text), end, *tokenizer.encode(text)]
 
 
-@pytest.mark.parametrize("pattern", ["", "a*"])
-def test_a_pattern_that_finds_nothing_everywhere_is_an_error_that_names_it(pattern):
+@pytest.mark.parametrize("pattern", ["", "a*", "("])
+def test_a_pattern_that_cannot_cut_a_text_is_an_error_that_names_it(pattern):
     with pytest.raises(ValueError, match=f"pattern '{re.escape(pattern)}'"):
         Tokenizer(VOCAB, MERGES, (), pattern)
 
