@@ -115,6 +115,17 @@ class BaseTokenizer(ABC):
         """A hash of all that decides ids; token files carry it to know their tokenizer."""
         return hashlib.sha256(self._json().encode()).hexdigest()[:16]
 
+    def special_id(self, special: str) -> int:
+        """Return the id of a special token.
+
+        Raises:
+            ValueError: it is none of this tokenizer's.
+        """
+        if special not in self.special_tokens:
+            known = ", ".join(map(repr, self.special_tokens)) or "none"
+            raise ValueError(f"{special!r} is not a special token here; there are: {known}")
+        return self.special_tokens[special]
+
     def encode(self, text: str, special: Special = "allow") -> list[int]:
         """Return the ids of text; of special tokens that overlap in it the longest counts.
 
@@ -166,7 +177,7 @@ class BaseTokenizer(ABC):
 
         Nothing inside a text counts as special, whatever it spells.
         """
-        parts, close = [np.empty(0, self.dtype)], np.array([self.special_tokens[end]], self.dtype)
+        parts, close = [np.empty(0, self.dtype)], np.array([self.special_id(end)], self.dtype)
         for text in texts:
             parts += [self.encode_array(text, "text"), close]
         return np.concatenate(parts)
@@ -276,7 +287,7 @@ class BaseTokenizer(ABC):
             return cls._from_stored(json.loads(path.read_text(encoding="utf-8")))
         except NotUnderstoodError as error:
             raise ValueError(f"{path} has {error}, which {cls.__name__} cannot do") from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
 
     def describe(self, id: int) -> Token:
@@ -409,7 +420,7 @@ class Tokenizer(BaseTokenizer):
         try:
             vocab = parse_vocab(json.loads(texts[0]), specials)
             return cls(vocab, parse_merges_txt(texts[1].decode()), specials)
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{vocab_path} and {merges_path} are no vocabulary and its merges ({error})"
             ) from None

@@ -196,7 +196,7 @@ def _write(
     end: str | None,
 ) -> TokenInfo:
     """Write what arrays hold, then the record without which it is no token file."""
-    end_id = -1 if end is None else tokenizer.special_tokens[end]
+    end_id = -1 if end is None else tokenizer.special_id(end)
     record = path.with_suffix(".json")
     with whole_file(path) as ids_path, whole_file(documents_path(path)) as places_path:
         with open(ids_path, "wb") as ids_file, open(places_path, "wb") as places_file:
@@ -346,6 +346,7 @@ class Batches:
             raise ValueError(f"order is {order!r}: take one of {', '.join(get_args(Order))}")
         self.tokens, self.order, self.seed = tokens, order, seed
         self.batch_size, self.context_length = batch_size, context_length
+        self.steps_per_epoch: int | None = None
         if order != "uniform":
             self.steps_per_epoch = batches_per_epoch(len(tokens.ids), batch_size, context_length)
         elif len(tokens.ids) <= context_length:

@@ -30,11 +30,14 @@ class UnigramTokenizer(BaseTokenizer):
         super().__init__(
             {id: piece for id, (piece, _) in enumerate(pieces)}, special_tokens, GPT2_PATTERN
         )
-        self.pieces = list(pieces)
+        added = range(len(pieces), self.vocab_size)
+        pieces = self.pieces = [*pieces, *((self.vocab[id], 0.0) for id in added)]
         special_ids = set(self.special_tokens.values())
-        plain = [piece for id, (piece, _) in enumerate(pieces) if id not in special_ids]
-        if len(set(plain)) < len(plain) or not set(ALPHABET) <= set(plain):
-            raise ValueError("the pieces must hold each of the 256 bytes, and none of them twice")
+        plain = {piece for id, (piece, _) in enumerate(pieces) if id not in special_ids}
+        if len({piece for piece, _ in pieces}) < len(pieces) or not set(ALPHABET) <= plain:
+            raise ValueError(
+                "pieces must hold each of the 256 bytes, none of them special, and nothing twice"
+            )
         if not all(math.isfinite(score) for _, score in pieces):
             raise ValueError("each piece needs a finite score")
         # a blank is in no text once bytes are characters, so no text has a special's piece

@@ -4,10 +4,10 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import multiprocessing
-import os
 import re
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -151,6 +151,14 @@ def test_a_file_that_is_not_utf_8_is_an_error_that_names_the_first_wrong_byte(
         list(text_chunks(path, n_bytes))
 
 
+@pytest.mark.parametrize("write", [write_documents, write_text])
+def test_an_end_that_is_no_special_is_an_error_that_names_it(tokenizer, tmp_path, write):
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    given_text = {write_documents: [TEXT], write_text: tmp_path / "text.txt"}[write]
+    with pytest.raises(ValueError, match=r"'<end>' .*'<eos>'"):
+        write(tmp_path / "t.npy", given_text, tokenizer, "<end>")
+
+
 # Made once
 
 
@@ -189,22 +197,25 @@ def test_tokens_that_do_not_match_are_written_again(tokenizer, tmp_path, change)
     assert found.ids.tolist() == tokenizer.encode(source.read_text(encoding="utf-8"))
 
 
-def killed_while_writing(path, tokenizer):
-    def documents():
-        yield "the cat" * 10_000
-        os.kill(os.getpid(), signal.SIGKILL)
+KILLED = """
+import os, pathlib, signal, sys
+from lmcore.tokenizer import Tokenizer
+from lmcore.tokens import write_documents
 
-    write_documents(path, documents(), tokenizer, "<eos>")
+def documents():
+    yield "the cat" * 10_000
+    os.kill(os.getpid(), signal.SIGKILL)
+
+path = pathlib.Path(sys.argv[1])
+write_documents(path, documents(), Tokenizer.load(path.parent), "<eos>")
+"""
 
 
 def test_writing_that_was_killed_leaves_what_was_there(tokenizer, written):
     before = written.read_bytes()
-    child = multiprocessing.get_context("fork").Process(
-        target=killed_while_writing, args=(written, tokenizer)
-    )
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
+    tokenizer.save(written.parent)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(written)])
+    assert done.returncode == -signal.SIGKILL
     assert written.read_bytes() == before
     load_tokens(written, tokenizer, verify=True)
 
@@ -481,7 +492,7 @@ def test_documents_of_a_batch_are_those_that_its_tokens_stand_in(order):
         assert batches.documents(step).tolist() == of_token[x.numpy()].tolist()
 
 
-def test_an_unknown_order_is_an_error_that_lists_the_known(monkeypatch):
+def test_an_unknown_order_is_an_error_that_names_it():
     with pytest.raises((ValueError, TypeError), match="sorted"):  # types are checked in tests
         Batches(as_tokens(np.arange(50)), 2, 4, "sorted")
 

@@ -102,6 +102,14 @@ def test_saving_and_loading_gives_an_equal_tokenizer(tokenizer, tmp_path):
     assert (loaded.pieces, loaded.fingerprint) == (tokenizer.pieces, tokenizer.fingerprint)
 
 
+def test_a_special_added_later_is_saved_too(tokenizer, tmp_path):
+    more = UnigramTokenizer(tokenizer.pieces, [*SPECIALS, "<mask>"])
+    more.save(tmp_path)
+    loaded = UnigramTokenizer.load(tmp_path)
+    assert loaded.encode("a<mask>") == [*tokenizer.encode("a"), tokenizer.vocab_size]
+    assert loaded.fingerprint == more.fingerprint
+
+
 @pytest.fixture(scope="module")
 def theirs(tokenizer, tmp_path_factory):
     """Our file as the library opens it."""

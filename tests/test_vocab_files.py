@@ -164,10 +164,10 @@ def test_a_flipped_bit_is_an_error_or_changes_the_fingerprint_with_the_tokenizer
         assert (found.fingerprint == tokenizer.fingerprint) == (parts(found) == parts(tokenizer))
 
 
-@pytest.mark.parametrize("stored", [[], "text", {"vocab": []}, {"vocab": {}, "merges": 3}])
+@pytest.mark.parametrize("stored", ["[]", "3", '{"vocab": {}}', '{"model": {}}', "deep"])
 def test_another_kind_of_json_is_named_as_damaged(tmp_path, stored):
     path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps(stored), encoding="utf-8")
+    path.write_text("[" * 10**5 if stored == "deep" else stored, encoding="utf-8")
     with pytest.raises(ValueError, match=r"tokenizer\.json is damaged"):
         Tokenizer.load(tmp_path)
 
@@ -251,7 +251,7 @@ def test_what_is_not_understood_is_refused_by_name(tmp_path, named):
     key, change = REFUSED[named]
     stored[key] = (stored.get(key) or {}) | change
     path.write_text(json.dumps(stored), encoding="utf-8")
-    with pytest.raises(ValueError, match=f"{path} has {named}, which Tokenizer cannot do"):
+    with pytest.raises(ValueError, match=f"{path} has {named}.*, which Tokenizer cannot do"):
         Tokenizer.load(tmp_path)
 
 
@@ -263,7 +263,7 @@ def test_an_added_token_that_takes_more_than_its_text_is_refused_by_name(tmp_pat
     stored["added_tokens"][0][flag] = True
     path.write_text(json.dumps(stored), encoding="utf-8")
     with pytest.raises(
-        ValueError, match=f"{path} has .*added token {flag}, which Tokenizer cannot do"
+        ValueError, match=f"{path} has .*added token {flag}.*, which Tokenizer cannot do"
     ):
         Tokenizer.load(tmp_path)
 
