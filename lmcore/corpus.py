@@ -16,13 +16,15 @@ import numpy as np
 from lmcore import grammar
 from lmcore.records import check_choices, write_json
 from lmcore.tokenizer import Tokenizer
-from lmcore.tokens import Tokens, load_tokens, write_tokens
+from lmcore.tokens import Tokens, load_tokens, write_documents
 
 HUB_DATASET = "julien040/hacker-news-posts"
 HUB_REVISION = "9e21b0f3c36bd7ce50b741ce966297a7f73cae38"
 END = "<eos>"
 SPECIAL_TOKENS = ("<pad>", END, "<unk>")
 SPLITS = ("train", "validation", "test")
+FILES = "tokenizer.json of Hugging Face's form, tokens with documents"
+"""What a prepared folder holds; folders of another form have another name and are not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,20 +179,21 @@ def prepare(
     splits = split_titles(titles, config)
     text = "".join(joined(splits[name]) for name in SPLITS)
     text_hash = hashlib.sha256(text.encode()).hexdigest()
-    key = hashlib.sha256((json.dumps(asdict(config)) + text_hash).encode()).hexdigest()[:16]
+    told = json.dumps(asdict(config)) + text_hash + FILES
+    key = hashlib.sha256(told.encode()).hexdigest()[:16]
     folder = cache / f"{config.source}-{key}"
-    token_files = [f"{name}.{kind}" for name in SPLITS for kind in ("npy", "json")]
+    kinds = ("npy", "documents.npy", "json")
+    token_files = [f"{name}.{kind}" for name in SPLITS for kind in kinds]
     made = ("tokenizer.json", *token_files, "corpus.json")
     if not all((folder / file).exists() for file in made):
         known = [f" {title}" for name in SPLITS[:2] for title in splits[name]]
         tokenizer = Tokenizer.train(known, config.vocab_size, SPECIAL_TOKENS, progress=progress)
         tokenizer.save(folder)
         for name, part in splits.items():
-            ids = tokenizer.encode_documents((f" {title}" for title in part), END)
-            write_tokens(folder / f"{name}.npy", ids, joined(part), tokenizer)
+            write_documents(folder / f"{name}.npy", part, tokenizer, END, prefix=" ")
         write_json(folder / "corpus.json", {"config": asdict(config), "text_sha256": text_hash})
     tokenizer = Tokenizer.load(folder)
-    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer) for name in SPLITS}
+    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, verify=True) for name in SPLITS}
     origin = {
         "titles": words,
         "text_sha256": text_hash,

@@ -1,26 +1,336 @@
 """Text to ids and back: a byte-level BPE whose ids are those of its merges applied in order.
 
-tiktoken does the fast part, plain text between special tokens; what is special is decided here.
+What any tokenizer over bytes needs stands first: special tokens, streams, decoding. tiktoken does
+the fast part, plain text between special tokens; what is special is decided here.
 """
 
+import codecs
 import hashlib
 import json
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, SupportsIndex, get_args
 
 import numpy as np
+import regex
 import tiktoken
 
 from lmcore.bpe import ALPHABET, GPT2_PATTERN, Pair, split_on_specials, train_bpe
-from lmcore.records import write_text
+from lmcore.records import write_json, write_text
+from lmcore.vocab_files import (
+    NotUnderstoodError,
+    bpe_json,
+    merges_txt,
+    names,
+    parse_bpe,
+    parse_merges_txt,
+    parse_vocab,
+    symbols,
+)
+
+Special = Literal["allow", "text", "forbid"]
+"""What a special token's text in a text is: its id, text like any other, or an error."""
+
+SAFE_CUTS = {GPT2_PATTERN: regex.compile(r"(?r)(?<=\S)(?=[ \n])")}
+"""For a pattern, where any text may be cut and its pre-tokens stay the same.
+
+GPT-2's: no pre-token has a blank after a non-blank, and none looks back or beyond a non-blank.
+"""
+
+GATHERED = 2**14
+"""Characters that a stream waits for once it is under way, so that pieces are worth their call."""
 
 
-class Tokenizer:
-    """Encodes and decodes with a given vocabulary, merges and special tokens.
+def smallest_dtype(vocab_size: int) -> type[np.unsignedinteger]:
+    """Return uint16 where every id fits in it, else uint32."""
+    return np.uint16 if vocab_size <= 2**16 else np.uint32
 
-    Ids may stand in any order; of two for the same bytes the smaller is used. Special tokens
-    missing from vocab get the next free ids.
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """What a token is; text is None where its bytes are no whole characters."""
+
+    id: int
+    bytes: bytes
+    text: str | None
+    written: str
+    note: str
+
+
+class BaseTokenizer(ABC):
+    """What tokenizers over bytes share; a kind of tokenizer adds how plain text is encoded.
+
+    Special tokens missing from vocab get the next free ids. Ids may stand in any order.
+    """
+
+    def __init__(self, vocab: dict[int, bytes], special_tokens: Iterable[str] | None, pattern: str):
+        self.vocab, self.pattern = dict(vocab), pattern
+        self.special_tokens: dict[str, int] = {}
+        self._ids = {token: id for id, token in sorted(self.vocab.items(), reverse=True)}
+        for special in special_tokens or ():
+            if not special:
+                raise ValueError("a special token of no characters would be everywhere")
+            id = self._ids.setdefault(special.encode(), max(self.vocab, default=-1) + 1)
+            self.vocab[id] = special.encode()
+            self.special_tokens[special] = id
+        for id in (min(self.vocab, default=0), max(self.vocab, default=0)):
+            if not 0 <= id < 2**32:
+                raise ValueError(f"id {id} is outside 0 … 2³² - 1")
+        _require_characters(pattern)
+        proper = (special[:n] for special in self.special_tokens for n in range(1, len(special)))
+        self._beginnings = frozenset(proper)
+
+    @abstractmethod
+    def _encode_plain(self, text: str) -> np.ndarray:
+        """Return the ids of text, nothing in it being special."""
+
+    @abstractmethod
+    def _json(self) -> str:
+        """Return all that decides ids."""
+
+    @abstractmethod
+    def _stored(self) -> dict[str, Any]:
+        """Return the content of its tokenizer.json."""
+
+    @classmethod
+    @abstractmethod
+    def _from_stored(cls, stored: Any) -> "BaseTokenizer":
+        """Return the tokenizer of a tokenizer.json's content."""
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """One more than the largest id: the number of rows an embedding needs."""
+        return max(self.vocab) + 1
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """The smallest type of array that holds every id."""
+        return np.dtype(smallest_dtype(self.vocab_size))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that decides ids; token files carry it to know their tokenizer."""
+        return hashlib.sha256(self._json().encode()).hexdigest()[:16]
+
+    def special_id(self, special: str) -> int:
+        """Return the id of a special token.
+
+        Raises:
+            ValueError: it is none of this tokenizer's.
+        """
+        if special not in self.special_tokens:
+            known = ", ".join(map(repr, self.special_tokens)) or "none"
+            raise ValueError(f"{special!r} is not a special token here; there are: {known}")
+        return self.special_tokens[special]
+
+    def encode(self, text: str, special: Special = "allow") -> list[int]:
+        """Return the ids of text; of special tokens that overlap in it the longest counts.
+
+        Raises:
+            ValueError: the text has a lone surrogate, which no bytes stand for, or a special
+                token that is forbidden.
+        """
+        return self.encode_array(text, special).tolist()
+
+    def encode_array(self, text: str, special: Special = "allow") -> np.ndarray:
+        """Return the ids of text as an array; see `encode`."""
+        return self._encode(text, special, 0)
+
+    def encode_batch(self, texts: Iterable[str], special: Special = "allow") -> list[list[int]]:
+        """Return the ids of each text; see `encode`."""
+        return [self.encode(text, special) for text in texts]
+
+    def encode_iterable(self, chunks: Iterable[str], special: Special = "allow") -> Iterator[int]:
+        """Yield the ids of the text that chunks make up, the same however it is cut.
+
+        Ids come as soon as no further text can change them, so what is held back is the text
+        since the last blank that follows a non-blank, with GPT-2's pattern; with a pattern of
+        unknown habits it is the text since the last special token.
+        """
+        for ids in self.encode_chunks(chunks, special):
+            yield from ids.tolist()
+
+    def encode_chunks(
+        self, chunks: Iterable[str], special: Special = "allow"
+    ) -> Iterator[np.ndarray]:
+        """Yield the ids of `encode_iterable` in arrays."""
+        held, size, place, enough = [""], 0, 0, 1
+        for chunk in chunks:
+            held.append(chunk)
+            size += len(chunk)
+            if size >= enough:
+                text = "".join(held)
+                cut = self._settled(text, special)
+                if cut:
+                    yield self._encode(text[:cut], special, place)
+                held, size, place = [text[cut:]], size - cut, place + cut
+                # twice what could not be cut, so that a text without blanks takes linear time
+                enough = max(min(2 * enough, GATHERED), 2 * size)
+        if size:
+            yield self._encode("".join(held), special, place)
+
+    def encode_documents(self, texts: Iterable[str], end: str) -> np.ndarray:
+        """Return the ids of all texts in one array, each text closed by the special token end.
+
+        Nothing inside a text counts as special, whatever it spells.
+        """
+        parts, close = [np.empty(0, self.dtype)], np.array([self.special_id(end)], self.dtype)
+        for text in texts:
+            parts += [self.encode_array(text, "text"), close]
+        return np.concatenate(parts)
+
+    def _encode(self, text: str, special: Special, place: int) -> np.ndarray:
+        """Return the ids of text, which begins at character place of what was given."""
+        if special not in get_args(Special):
+            raise ValueError(f"special is {special!r}: take one of {', '.join(get_args(Special))}")
+        parts = [text] if special == "text" else split_on_specials(text, self.special_tokens)
+        if special == "forbid" and len(parts) > 1:
+            raise ValueError(
+                f"special token {parts[1]!r} stands at character {place + len(parts[0])}: take it "
+                "out, or encode with special='allow' for its id or special='text' for its letters"
+            )
+        ids = [np.empty(0, self.dtype)]
+        for i, part in enumerate(parts):
+            if i % 2:
+                ids.append(np.array([self.special_tokens[part]]))
+            elif part:
+                ids.append(self._encode_plain(part))
+                # patterns with a rule are known to find every character, others may not
+                if self.pattern not in SAFE_CUTS and self.decode_bytes(ids[-1]) != part.encode():
+                    raise ValueError(
+                        f"pattern {self.pattern!r} leaves out some of the text: let it end with "
+                        r"|[\s\S]"
+                    )
+        return np.concatenate(ids, dtype=self.dtype, casting="unsafe")
+
+    def _settled(self, text: str, special: Special) -> int:
+        """Return how many characters of text keep their ids whatever text follows."""
+        specials = () if special == "text" else self.special_tokens
+        parts = split_on_specials(text, specials)
+        start = 0  # of the plain text after the last special token that is certain
+        for plain, found in zip(parts[::2], parts[1::2], strict=False):
+            begin = start + len(plain)
+            if self._open(text, start, begin + 1, specials) <= begin:
+                break
+            start = begin + len(found)
+        stop = self._open(text, start, len(text), specials)
+        rule = SAFE_CUTS.get(self.pattern)
+        last = rule.search(text[start:stop]) if rule else None
+        return start + last.start() if last else start
+
+    def _open(self, text: str, start: int, stop: int, specials: Iterable[str]) -> int:
+        """Return the first place from which text ends inside of a special token, else stop."""
+        first = max(start, len(text) + 1 - max(map(len, specials), default=0))
+        return next((i for i in range(first, stop) if text[i:] in self._beginnings), stop)
+
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
+        """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            ValueError: an id is not in the vocabulary.
+        """
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
+        """Return the bytes of ids; see `decode`."""
+        try:
+            return b"".join(self.vocab[int(id)] for id in ids)
+        except KeyError as error:
+            raise ValueError(
+                f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} entries"
+            ) from None
+
+    def decode_stream(self, ids: Iterable[SupportsIndex]) -> Iterator[str]:
+        """Yield the text of ids as they come, never half a character; joined it is `decode`'s."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for id in ids:
+            if text := decoder.decode(self.decode_bytes([id])):
+                yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
+
+    def bytes_per_token(self, text: str) -> float:
+        """Return how many bytes of text a token holds on average.
+
+        Raises:
+            ValueError: the text is empty.
+        """
+        if not text:
+            raise ValueError("an empty text has no bytes per token")
+        return len(text.encode()) / len(self.encode_array(text))
+
+    def save(self, folder: str | Path) -> None:
+        """Write folder/tokenizer.json, which `tokenizers` and `transformers` open too.
+
+        Their ids are ours but for characters newer than their Unicode, and for merges in an order
+        that no training gives: a token made by two merges, or used before it is made. They decode
+        a special token beyond ASCII wrongly.
+
+        Raises:
+            ValueError: the format cannot hold this vocabulary; the message names the token.
+        """
+        write_json(Path(folder) / "tokenizer.json", self._stored())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "BaseTokenizer":
+        """Return the tokenizer in folder/tokenizer.json, whether we or `tokenizers` wrote it.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the file is damaged, or asks for what is not understood here.
+        """
+        path = Path(folder) / "tokenizer.json"
+        try:
+            return cls._from_stored(json.loads(path.read_text(encoding="utf-8")))
+        except NotUnderstoodError as error:
+            raise ValueError(f"{path} has {error}, which {cls.__name__} cannot do") from None
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
+
+    def describe(self, id: int) -> Token:
+        """Return what the token is, and why it may look odd in a file.
+
+        Raises:
+            ValueError: the id is not in the vocabulary.
+        """
+        token = self.decode_bytes([id])
+        is_special = id in self.special_tokens.values()
+        text, written = _text_or_none(token), token.decode() if is_special else symbols(token)
+        if is_special:
+            note = "special: taken whole where a text spells it, and never made by merges"
+        elif text is None:
+            note = "not whole characters: a character of several bytes begins or ends outside it"
+        elif text != written:
+            note = "files write blanks, controls and bytes beyond ASCII as stand-ins, a blank as Ġ"
+        else:
+            note = ""
+        return Token(id=id, bytes=token, text=text, written=written, note=note)
+
+
+def _require_characters(pattern: str) -> None:
+    """Raise ValueError if pattern is none, or finds pre-tokens of no characters."""
+    try:
+        is_empty = regex.match(pattern, "") is not None
+    except regex.error as error:
+        raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from None
+    if is_empty:
+        raise ValueError(f"pattern {pattern!r} finds pre-tokens of no characters")
+
+
+def _text_or_none(token: bytes) -> str | None:
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+class Tokenizer(BaseTokenizer):
+    """A byte-level BPE: encodes with a given vocabulary, merges and special tokens.
+
+    Of two ids for the same bytes the smaller is used.
     """
 
     def __init__(
@@ -30,13 +340,8 @@ class Tokenizer:
         special_tokens: Iterable[str] | None = None,
         pattern: str = GPT2_PATTERN,
     ):
-        self.vocab, self.merges, self.pattern = dict(vocab), list(merges), pattern
-        self.special_tokens: dict[str, int] = {}
-        ids = {token: id for id, token in sorted(self.vocab.items(), reverse=True)}
-        for special in special_tokens or ():
-            id = ids.setdefault(special.encode(), max(self.vocab, default=-1) + 1)
-            self.vocab[id] = special.encode()
-            self.special_tokens[special] = id
+        super().__init__(vocab, special_tokens, pattern)
+        self.merges, ids = list(merges), self._ids
         ranked = list(dict.fromkeys([*ALPHABET, *(left + right for left, right in self.merges)]))
         missing = [token for token in ranked if token not in ids]
         if missing:
@@ -65,41 +370,6 @@ class Tokenizer:
         specials = tuple(special_tokens)
         return cls(*train_bpe(texts, vocab_size, specials, progress=progress), specials)
 
-    @property
-    def vocab_size(self) -> int:
-        """One more than the largest id: the number of rows an embedding needs."""
-        return max(self.vocab) + 1
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of all that decides ids; token files carry it to know their tokenizer."""
-        return hashlib.sha256(self._json().encode()).hexdigest()[:16]
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of text; special tokens in it become their ids, the longest first.
-
-        Raises:
-            ValueError: the text has a lone surrogate, which no bytes stand for.
-        """
-        ids: list[int] = []
-        for i, part in enumerate(split_on_specials(text, self.special_tokens)):
-            if i % 2:
-                ids.append(self.special_tokens[part])
-            elif part:
-                ids.extend(self._encode_plain(part).tolist())
-        return ids
-
-    def encode_documents(self, texts: Iterable[str], end: str) -> np.ndarray:
-        """Return the ids of all texts in one array, each text closed by the special token end.
-
-        Nothing inside a text counts as special, whatever it spells.
-        """
-        parts = []
-        close = np.array([self.special_tokens[end]])
-        for text in texts:
-            parts += [self._encode_plain(text), close]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
     def _encode_plain(self, text: str) -> np.ndarray:
         try:
             text.encode()  # tiktoken would read a lone surrogate as U+FFFD and say nothing
@@ -108,42 +378,52 @@ class Tokenizer:
             raise ValueError(f"{found!r} is a lone surrogate: no UTF-8 stands for it") from None
         return self._id_of_rank[self._engine.encode_ordinary(text)]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
-
-        Raises:
-            ValueError: an id is not in the vocabulary.
-        """
-        try:
-            return b"".join(self.vocab[int(id)] for id in ids).decode("utf-8", errors="replace")
-        except KeyError as error:
-            raise ValueError(
-                f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} entries"
-            ) from None
-
-    def save(self, folder: str | Path) -> None:
-        """Write the tokenizer to folder as tokenizer.json."""
-        write_text(Path(folder) / "tokenizer.json", self._json())
+    def _stored(self) -> dict[str, Any]:
+        pattern = None if self.pattern == GPT2_PATTERN else self.pattern
+        return bpe_json(self.vocab, self.merges, self.special_tokens, pattern)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Tokenizer":
-        """Return the tokenizer that `save` wrote to folder.
+    def _from_stored(cls, stored: Any) -> "Tokenizer":
+        vocab, merges, specials, pattern = parse_bpe(stored)
+        return cls(vocab, merges, specials, GPT2_PATTERN if pattern is None else pattern)
+
+    def save_gpt2(self, folder: str | Path) -> None:
+        """Write folder/vocab.json and folder/merges.txt; they do not say what is special.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: the file is damaged.
+            ValueError: the pattern is not GPT-2's, or two ids stand for the same bytes.
         """
-        path = Path(folder) / "tokenizer.json"
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                {int(id): bytes.fromhex(token) for id, token in stored["vocab"].items()},
-                [(bytes.fromhex(left), bytes.fromhex(right)) for left, right in stored["merges"]],
-                stored["special_tokens"],
-                stored["pattern"],
+        ids = names(self.vocab, self.merges, self.special_tokens)
+        if self.pattern != GPT2_PATTERN or len(ids) != len(self.vocab):
+            raise ValueError(
+                "vocab.json and merges.txt hold one id for each token and GPT-2's pattern: "
+                "save as tokenizer.json"
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
+        write_json(Path(folder) / "vocab.json", ids)
+        write_text(Path(folder) / "merges.txt", merges_txt(self.merges))
+
+    @classmethod
+    def load_gpt2(
+        cls,
+        vocab_path: str | Path,
+        merges_path: str | Path,
+        special_tokens: Iterable[str] = ("<|endoftext|>",),
+    ) -> "Tokenizer":
+        """Return the tokenizer of GPT-2's two files, vocab.json and merges.txt.
+
+        Raises:
+            FileNotFoundError: one is not there.
+            ValueError: one is damaged; the message names both.
+        """
+        texts = [Path(path).read_bytes() for path in (vocab_path, merges_path)]
+        specials = tuple(special_tokens)
+        try:
+            vocab = parse_vocab(json.loads(texts[0]), specials)
+            return cls(vocab, parse_merges_txt(texts[1].decode()), specials)
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{vocab_path} and {merges_path} are no vocabulary and its merges ({error})"
+            ) from None
 
     def _json(self) -> str:
         return json.dumps(

@@ -27,12 +27,16 @@ def as_tokens(ids, characters=None, n_bytes=None):
     ids = np.asarray(ids)
     info = TokenInfo(
         tokenizer="made by hand",
+        dtype=ids.dtype.str,
         n_tokens=len(ids),
+        n_documents=1,
         characters=characters or len(ids),
         bytes=n_bytes or characters or len(ids),
+        text_sha256="",
         sha256=hashlib.sha256(ids.tobytes()).hexdigest(),
+        documents_sha256="",
     )
-    return Tokens(ids, info)
+    return Tokens(ids, np.zeros(1, dtype=np.int64), info)
 
 
 def random_tokens(n, seed=0):

@@ -20,9 +20,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
     {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss"}
-    | {"accounting", "parallel"},
+    | {"accounting", "parallel", "vocab_files"},
     {"tokenizer", "checkpoint", "compare", "plotting", "model", "runtime"},
-    {"tokens", "sample", "interop"},
+    {"tokens", "sample", "interop", "unigram"},
     {"evaluate"},
     {"corpus", "source"},
     {"train"},

@@ -1,15 +1,17 @@
 """Encoding against the definition: merges in their order, inside each pre-token."""
 
-import json
+import itertools
 import random
+import re
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from made import join_pair, pre_tokens
 
 from lmcore.bpe import train_bpe
-from lmcore.tokenizer import Tokenizer
+from lmcore.tokenizer import Tokenizer, smallest_dtype
 
 TEXT = "the cat sat on the mat; the rat's cats sat 1999 times.\n\n  Thé naïve café\tête "
 SPECIALS = ("<pad>", "<eos>", "<eos><eos>")
@@ -127,20 +129,6 @@ def test_a_vocabulary_without_a_merged_token_is_an_error_that_names_it():
         Tokenizer(vocab, merges)
 
 
-def test_saving_and_loading_gives_an_equal_tokenizer(tokenizer, tmp_path):
-    tokenizer.save(tmp_path)
-    loaded = Tokenizer.load(tmp_path)
-    assert parts(loaded) == parts(tokenizer)
-    assert loaded.fingerprint == tokenizer.fingerprint
-
-
-def test_two_ids_of_the_same_bytes_are_told_apart_alike_before_and_after_saving(tmp_path):
-    vocab = {300: b"a"} | {byte: bytes([byte]) for byte in range(256)}
-    tokenizer = Tokenizer(vocab, [])
-    tokenizer.save(tmp_path)
-    assert Tokenizer.load(tmp_path).encode("a") == tokenizer.encode("a")
-
-
 VOCAB, MERGES = train_bpe([TEXT], 280, SPECIALS)
 VARIANTS = {
     "as it is": (VOCAB, MERGES, SPECIALS),
@@ -162,59 +150,200 @@ def test_a_fingerprint_is_the_same_for_the_same_tokenizer(tokenizer):
     assert Tokenizer.train([TEXT], 300, SPECIALS).fingerprint == tokenizer.fingerprint
 
 
-@given(keep=st.floats(0, 0.999))
-def test_a_tokenizer_file_cut_short_is_an_error_that_names_it(tokenizer, tmp_path, keep):
-    tokenizer.save(tmp_path)
-    path = tmp_path / "tokenizer.json"
-    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged"):
-        Tokenizer.load(tmp_path)
-
-
-def parts(tokenizer):
-    return tokenizer.vocab, tokenizer.merges, tokenizer.special_tokens, tokenizer.pattern
-
-
-def loaded_or_error(folder):
-    """Return the tokenizer in folder, or what its loading says."""
-    try:
-        return Tokenizer.load(folder)
-    except ValueError as error:
-        return str(error)
-
-
-@given(place=st.floats(0, 0.999), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_an_error_or_changes_the_fingerprint_with_the_tokenizer(
-    tokenizer, tmp_path, place, bit
-):
-    tokenizer.save(tmp_path)
-    path = tmp_path / "tokenizer.json"
-    raw = bytearray(path.read_bytes())
-    raw[int(place * len(raw))] ^= 1 << bit
-    path.write_bytes(raw)
-    found = loaded_or_error(tmp_path)
-    if isinstance(found, str):
-        assert str(path) in found
-    else:  # a hexadecimal digit in the other case says the same
-        assert (found.fingerprint == tokenizer.fingerprint) == (parts(found) == parts(tokenizer))
-
-
-@pytest.mark.parametrize("stored", [[], "text", {"vocab": []}, {"vocab": {}, "merges": 3}])
-def test_another_kind_of_json_is_named_as_damaged(tmp_path, stored):
-    path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps(stored), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged"):
-        Tokenizer.load(tmp_path)
-
-
-def test_a_tokenizer_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"tokenizer\.json"):
-        Tokenizer.load(tmp_path)
-
-
 @given(text=near_text)
 def test_no_token_crosses_a_special(tokenizer, text):
     assume("<" not in text)
     end = tokenizer.special_tokens["<pad>"]
     both = tokenizer.encode(f"{text}<pad>{text}")
     assert both == [*tokenizer.encode(text), end, *tokenizer.encode(text)]
+
+
+@pytest.mark.parametrize("pattern", ["", "a*", "("])
+def test_a_pattern_that_cannot_cut_a_text_is_an_error_that_names_it(pattern):
+    with pytest.raises(ValueError, match=f"pattern '{re.escape(pattern)}'"):
+        Tokenizer(VOCAB, MERGES, (), pattern)
+
+
+def test_a_pattern_that_leaves_text_out_is_an_error_and_no_lost_text():
+    with pytest.raises(ValueError, match="leaves out"):
+        Tokenizer(VOCAB, MERGES, (), "[a-z]+").encode("the cat")
+
+
+# Specials, arrays, batches
+
+
+def test_specials_taken_as_text_are_encoded_like_any_other(tokenizer):
+    ids = tokenizer.encode("a <eos> b", special="text")
+    assert not set(ids) & set(tokenizer.special_tokens.values())
+    assert tokenizer.decode(ids) == "a <eos> b"
+
+
+@pytest.mark.parametrize("pieces", [["naïve <eos> b<pad>"], ["naï", "ve <", "e", "os> b<pad>"]])
+def test_a_forbidden_special_is_an_error_that_names_it_and_its_place(tokenizer, pieces):
+    with pytest.raises(ValueError, match="'<eos>' stands at character 6"):
+        list(tokenizer.encode_iterable(pieces, special="forbid"))
+
+
+def test_forbidding_specials_changes_nothing_where_there_are_none(tokenizer):
+    assert tokenizer.encode("<eos the>", special="forbid") == tokenizer.encode("<eos the>")
+
+
+def test_a_special_of_no_characters_is_an_error():
+    with pytest.raises(ValueError, match="no characters"):
+        Tokenizer(*train_bpe(["ab"], 256), [""])
+
+
+@pytest.mark.parametrize("id", [-1, 2**32])
+def test_an_id_that_no_array_holds_is_an_error_that_names_it(id):
+    vocab, merges = train_bpe(["ab"], 256)
+    with pytest.raises(ValueError, match=f"id {id} "):
+        Tokenizer(vocab | {id: b"never merged"}, merges)
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "dtype"), [(65_536, np.uint16), (65_537, np.uint32), (2**31, np.uint32)]
+)
+def test_the_smallest_type_that_holds_every_id_is_taken(vocab_size, dtype):
+    assert smallest_dtype(vocab_size) is dtype
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(2**16 - 1, np.uint16), (2**16, np.uint32)])
+def test_an_array_holds_the_largest_id(largest, dtype):
+    vocab, merges = train_bpe(["ab"], 256)
+    tokenizer = Tokenizer(vocab | {largest: b"<eos>"}, merges, ["<eos>"])
+    ids = tokenizer.encode_array("<eos>")
+    assert (ids.dtype, ids.tolist()) == (dtype, [largest])
+
+
+@given(text=any_text | near_text)
+def test_an_array_holds_what_the_list_holds(tokenizer, text):
+    assert tokenizer.encode_array(text).tolist() == tokenizer.encode(text)
+
+
+@given(texts=st.lists(near_text, max_size=4))
+def test_a_batch_holds_the_ids_of_each_text(tokenizer, texts):
+    assert tokenizer.encode_batch(texts) == [tokenizer.encode(text) for text in texts]
+
+
+# Streams
+
+HARD_SPECIALS = ("<e>", "<e><e>", "a b", " <", "\n\n", "ab", "b")
+hard_text = st.text(alphabet="ab<e> \n\t1'sé\x00", max_size=40)
+
+
+@pytest.fixture(scope="module", params=["GPT-2's pattern", "an unknown pattern"])
+def hard(request):
+    """A tokenizer whose specials overlap each other and blanks."""
+    vocab, merges = train_bpe([TEXT], 300)
+    patterns = {"an unknown pattern": [r"[^\n]+\n?(?!b)|[\s\S]"]}
+    return Tokenizer(vocab, merges, HARD_SPECIALS, *patterns.get(request.param, []))
+
+
+def cut_at(text, places):
+    places = sorted(place % (len(text) + 1) for place in places)
+    return [text[i:j] for i, j in itertools.pairwise([0, *places, len(text)])]
+
+
+@given(text=hard_text, places=st.lists(st.integers(0, 40), max_size=8))
+def test_ids_of_a_stream_do_not_depend_on_how_it_is_cut(hard, text, places):
+    assert list(hard.encode_iterable(cut_at(text, places))) == hard.encode(text)
+
+
+@given(text=hard_text | any_text)
+def test_ids_of_a_stream_of_single_characters_are_those_of_the_text(hard, text):
+    assert list(hard.encode_iterable(text)) == hard.encode(text)
+
+
+@given(text=hard_text)
+def test_a_stream_takes_specials_as_text_if_asked(hard, text):
+    assert list(hard.encode_iterable(text, "text")) == hard.encode(text, "text")
+
+
+@given(words=st.lists(hard_text, min_size=1), times=st.integers(1_000, 4_000))
+def test_a_stream_longer_than_what_it_gathers_has_the_same_ids(tokenizer, words, times):
+    chunks = words * (times // (1 + len(words)))
+    assert list(tokenizer.encode_iterable(chunks)) == tokenizer.encode("".join(chunks))
+
+
+def test_a_stream_reads_no_further_than_it_must(tokenizer):
+    read = []
+    chunks = (read.append(word) or word for word in itertools.repeat("the cat, "))
+    ids = list(itertools.islice(tokenizer.encode_iterable(chunks), 50_000))
+    read_ids = tokenizer.encode("".join(read))
+    assert ids == read_ids[:50_000]
+    assert len("".join(read)) < len(tokenizer.decode(ids)) + 2**15
+
+
+def test_the_first_ids_of_a_stream_come_with_the_first_words(tokenizer):
+    chunks = iter(["the cat ", "sat ", "on"])
+    next(tokenizer.encode_iterable(chunks))
+    assert list(chunks) == ["sat ", "on"]
+
+
+def test_a_stream_of_blanks_or_of_none_ends_with_the_ids_of_its_text(tokenizer):
+    for text in ("", " ", "\n" * 50_000, "a" * 50_000, "<eos" * 10_000):
+        assert list(tokenizer.encode_iterable(cut_at(text, range(0, 50_000, 97)))) == (
+            tokenizer.encode(text)
+        )
+
+
+# Decoding
+
+byte_ids = st.lists(st.integers(0, 299), max_size=30)
+
+
+@given(raw=st.binary(max_size=30))
+def test_any_bytes_come_back_from_the_ids_of_single_bytes(tokenizer, raw):
+    ids = {token: id for id, token in tokenizer.vocab.items()}
+    assert tokenizer.decode_bytes(ids[bytes([byte])] for byte in raw) == raw
+
+
+@given(ids=byte_ids)
+def test_a_decoded_stream_is_joined_the_text_of_all(tokenizer, ids):
+    assert "".join(tokenizer.decode_stream(ids)) == tokenizer.decode(ids)
+
+
+@given(text=st.text(max_size=20))
+def test_a_decoded_stream_never_gives_half_a_character(text):
+    tokenizer = Tokenizer(*train_bpe(["ab"], 256))
+    assert list(tokenizer.decode_stream(tokenizer.encode(text))) == list(text)
+
+
+def test_a_decoded_stream_does_not_wait_for_the_next_id(tokenizer):
+    ids = iter(tokenizer.encode("the cat"))
+    first = next(tokenizer.decode_stream(ids))
+    assert tokenizer.decode(ids) == "the cat".removeprefix(first)
+
+
+def test_bytes_per_token_is_the_length_of_the_text_over_that_of_its_ids(tokenizer):
+    assert tokenizer.bytes_per_token("naïve") == 6 / len(tokenizer.encode("naïve"))
+
+
+def test_an_empty_text_has_no_bytes_per_token(tokenizer):
+    with pytest.raises(ValueError, match="empty"):
+        tokenizer.bytes_per_token("")
+
+
+@pytest.mark.parametrize(
+    ("token", "text", "written", "says"),
+    [
+        (b" ", " ", "Ġ", "stand-ins"),
+        (b"\xc3", None, "Ã", "not whole"),
+        (b"<pad>", "<pad>", "<pad>", "special"),
+        (b"a", "a", "a", ""),
+    ],
+)
+def test_a_token_is_shown_with_the_reason_for_its_looks(tokenizer, token, text, written, says):
+    ids = {token: id for id, token in tokenizer.vocab.items()}
+    shown = tokenizer.describe(ids[token])
+    assert (shown.bytes, shown.text, shown.written) == (token, text, written)
+    assert says in shown.note
+
+
+# What results are recorded with
+
+
+def test_the_fingerprint_and_the_ids_of_a_known_tokenizer_stay(tokenizer):
+    ids = tokenizer.encode("the cat sat; ête<eos>")
+    assert tokenizer.fingerprint == "3770503baab9e999"
+    assert ids == [261, 266, 268, 62, 35, 274, 1]

@@ -1,0 +1,299 @@
+"""The vocabulary files of others: Hugging Face's tokenizer.json, GPT-2's vocab.json + merges.txt.
+
+Both write a token's bytes as printable characters, so a blank shows as Ġ. What a file asks for and
+is not known here is refused by name: ids that are nearly right are worse than none.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Pair = tuple[bytes, bytes]
+Parts = tuple[dict[int, bytes], list[Pair], list[str], str | None]
+"""Vocabulary, merges, special tokens, and the pattern; None stands for GPT-2's own pattern."""
+
+_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
+SYMBOLS = {byte: chr(byte) for byte in _PRINTABLE} | {
+    byte: chr(256 + i) for i, byte in enumerate(_HIDDEN)
+}
+"""The character that stands for each byte: itself if it is printable, else one from 256 on."""
+_BYTES = {symbol: byte for byte, symbol in SYMBOLS.items()}
+
+
+class NotUnderstoodError(ValueError):
+    """A file asks for something that is not known here; the message names it."""
+
+
+def symbols(token: bytes) -> str:
+    """Return the characters that stand for token's bytes in a file."""
+    return "".join(SYMBOLS[byte] for byte in token)
+
+
+def from_symbols(text: str) -> bytes:
+    """Return the bytes that text's characters stand for.
+
+    Raises:
+        ValueError: a character stands for no byte.
+    """
+    try:
+        return bytes(_BYTES[symbol] for symbol in text)
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]!r} in {text!r} stands for no byte") from None
+
+
+ANY = ()
+FILE = {
+    "version": ANY,
+    "truncation": (None,),
+    "padding": (None,),
+    "added_tokens": ANY,
+    "normalizer": (None,),
+    "pre_tokenizer": ANY,
+    "post_processor": ANY,
+    "decoder": ANY,
+    "model": ANY,
+}
+ADDED = {
+    "id": ANY,
+    "content": ANY,
+    "special": ANY,
+    "normalized": ANY,
+    "single_word": (False,),
+    "lstrip": (False,),
+    "rstrip": (False,),
+}
+BPE = {
+    "type": ("BPE",),
+    "dropout": (None,),
+    "continuing_subword_prefix": (None, ""),
+    "end_of_word_suffix": (None, ""),
+    "ignore_merges": (False,),
+    "unk_token": ANY,  # these three are about bytes that the vocabulary lacks: there are none
+    "fuse_unk": ANY,
+    "byte_fallback": ANY,
+    "vocab": ANY,
+    "merges": ANY,
+    "aliases": ANY,  # ours: ids that another id of the same bytes hides from encoding
+}
+UNIGRAM = {"type": ("Unigram",), "unk_id": (None,), "byte_fallback": (False,), "vocab": ANY}
+BYTE_LEVEL = {
+    "type": ("ByteLevel",),
+    "add_prefix_space": (False,),
+    "trim_offsets": ANY,
+    "use_regex": (True, False),
+}
+BYTE_LEVEL_AFTERWARDS = BYTE_LEVEL | {"add_prefix_space": ANY}
+SPLIT = {"type": ("Split",), "pattern": ANY, "behavior": ("Isolated",), "invert": (False,)}
+
+
+def require(part: str, stored: Any, known: Mapping[str, tuple]) -> None:
+    """Raise NotUnderstoodError if stored has a key or a value that known does not list."""
+    if not isinstance(stored, dict):
+        raise NotUnderstoodError(f"{part} {stored!r}")
+    for key, value in stored.items():
+        named = value.get("type", value) if isinstance(value, dict) else value
+        if key not in known:
+            raise NotUnderstoodError(f"{part} {key}".strip())
+        if known[key] is not ANY and value not in known[key]:
+            raise NotUnderstoodError(f"{part} {key} {named!r}".strip())
+
+
+def parse_pattern(stored: Any) -> str | None:
+    """Return the pattern of a tokenizer.json's pre-tokenizer, None for GPT-2's own."""
+    is_sequence = isinstance(stored, dict) and stored.get("type") == "Sequence"
+    *splits, last = stored["pretokenizers"] if is_sequence else [stored]
+    require("pre_tokenizer", last, BYTE_LEVEL)
+    if last["type"] != "ByteLevel" or len(splits) > 1:
+        raise NotUnderstoodError(f"a pre_tokenizer of {len(splits) + 1} steps")
+    if last.get("use_regex", True) == bool(splits):
+        raise NotUnderstoodError(f"pre_tokenizer use_regex beside {len(splits)} Split")
+    if not splits:
+        return None
+    require("pre_tokenizer", splits[0], SPLIT)
+    require("pre_tokenizer pattern", splits[0]["pattern"], {"Regex": ANY})
+    return _of(str, splits[0]["pattern"]["Regex"])
+
+
+def _of(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} should be of type {kind.__name__}")
+    return value
+
+
+def parse_vocab(stored: Mapping[str, Any], specials: Iterable[str]) -> dict[int, bytes]:
+    """Return id → bytes from a file's token → id; special tokens stand in it as they are."""
+    specials, vocab = set(specials), {}
+    for text, id in stored.items():
+        token = text.encode() if text in specials else from_symbols(text)
+        if vocab.setdefault(_of(int, id), token) != token:
+            raise ValueError(f"id {id} stands for {vocab[id]!r} and {token!r}")
+    return vocab
+
+
+def parse_frame(stored: Any, known_model: Mapping[str, tuple]) -> tuple[dict[str, int], str | None]:
+    """Return the special tokens and the pattern of a tokenizer.json, its model being a known one.
+
+    Raises:
+        NotUnderstoodError: it asks for something else too, a normalizer for example.
+        KeyError, TypeError, ValueError: it is damaged.
+    """
+    if "model" not in _of(dict, stored):
+        raise ValueError("it holds no model")
+    require("", stored, FILE)
+    require("model", stored["model"], known_model)
+    require("decoder", stored["decoder"], BYTE_LEVEL_AFTERWARDS)
+    if stored["post_processor"] is not None:
+        require("post_processor", stored["post_processor"], BYTE_LEVEL_AFTERWARDS)
+    added = stored["added_tokens"]
+    for token in added:
+        require("added token", token, ADDED)
+    if len({token.get("normalized", False) for token in added}) > 1:
+        raise NotUnderstoodError("an added token normalized beside others that are not")
+    specials = {_of(str, token["content"]): _of(int, token["id"]) for token in added}
+    return specials, parse_pattern(stored["pre_tokenizer"])
+
+
+def parse_bpe(stored: Any) -> Parts:
+    """Return what a tokenizer.json of a byte-level BPE says.
+
+    Raises:
+        NotUnderstoodError, KeyError, TypeError, ValueError: see `parse_frame`.
+    """
+    specials, pattern = parse_frame(stored, BPE)
+    model = stored["model"]
+    vocab = parse_vocab(model["vocab"], specials)
+    for id, text in model.get("aliases", {}).items():
+        vocab[int(id)] = from_symbols(text)
+    for special, id in specials.items():
+        vocab.setdefault(id, special.encode())
+    ids = {token: id for id, token in sorted(vocab.items(), reverse=True)}
+    for special, id in specials.items():
+        if ids.get(special.encode()) != id:
+            raise ValueError(f"special token {special!r} shares id {id} or its bytes with another")
+    merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    pairs = [(from_symbols(left), from_symbols(right)) for left, right in merges]
+    return vocab, pairs, list(specials), pattern
+
+
+def parse_unigram(stored: Any) -> tuple[list[tuple[bytes, float]], list[str]]:
+    """Return the pieces with their scores, and the special tokens, of a tokenizer.json of Unigram.
+
+    Raises:
+        NotUnderstoodError, KeyError, TypeError, ValueError: see `parse_frame`.
+    """
+    specials, pattern = parse_frame(stored, UNIGRAM)
+    if pattern is not None:
+        raise NotUnderstoodError(f"pre_tokenizer pattern {pattern!r}")
+    pieces = [(text, _of(float, score)) for text, score in stored["model"]["vocab"]]
+    for special, id in specials.items():
+        if not 0 <= id < len(pieces) or pieces[id][0] != special:
+            raise ValueError(f"special token {special!r} is not piece {id}")
+    return [
+        (text.encode() if text in specials else from_symbols(text), score) for text, score in pieces
+    ], list(specials)
+
+
+def names(
+    vocab: Mapping[int, bytes], merges: Iterable[Pair], specials: Mapping[str, int]
+) -> dict[str, int]:
+    """Return a file's token → id; of two ids for the same bytes the smaller.
+
+    Raises:
+        ValueError: the files cannot tell a special token from another token, or a merge joins
+            tokens that the vocabulary lacks.
+    """
+    raw = {id: special for special, id in specials.items()}
+    ids: dict[str, int] = {}
+    for id, token in sorted(vocab.items()):
+        text = raw.get(id) or symbols(token)
+        if vocab[ids.setdefault(text, id)] != token:
+            raise ValueError(
+                f"{vocab[ids[text]]!r} and {token!r} are both written {text!r}: "
+                "name the special token otherwise"
+            )
+    for left, right in merges:
+        for token in (left, right, left + right):
+            if symbols(token) not in ids:
+                raise ValueError(
+                    f"merge {(left, right)!r} cannot be written: {token!r} is not in the "
+                    "vocabulary, or is a special token whose text is not ASCII"
+                )
+    return ids
+
+
+def frame(specials: Mapping[str, int], pattern: str | None, model: dict[str, Any]) -> dict:
+    """Return the content of a tokenizer.json around its model."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
+    steps = [split | {"invert": False}, byte_level | {"use_regex": False}]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": id, "content": special, **flags, "special": True}
+            for special, id in specials.items()
+        ],
+        "normalizer": None,
+        "pre_tokenizer": byte_level | {"use_regex": True}
+        if pattern is None
+        else {"type": "Sequence", "pretokenizers": steps},
+        "post_processor": None,
+        "decoder": byte_level | {"use_regex": True},
+        "model": model,
+    }
+
+
+def bpe_json(
+    vocab: Mapping[int, bytes],
+    merges: Iterable[Pair],
+    specials: Mapping[str, int],
+    pattern: str | None,
+) -> dict[str, Any]:
+    """Return the content of a tokenizer.json of a byte-level BPE; `parse_bpe` reads it.
+
+    Raises:
+        ValueError: see `names`.
+    """
+    merges = list(merges)
+    ids = names(vocab, merges, specials)
+    written = set(ids.values())
+    aliases = {id: symbols(token) for id, token in vocab.items() if id not in written}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": ids,
+        "merges": [[symbols(left), symbols(right)] for left, right in merges],
+    }
+    return frame(specials, pattern, model | ({"aliases": aliases} if aliases else {}))
+
+
+def unigram_json(
+    pieces: Iterable[tuple[bytes, float]], specials: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the content of a tokenizer.json of Unigram; `parse_unigram` reads it."""
+    raw = {id: special for special, id in specials.items()}
+    vocab = [[raw.get(id) or symbols(piece), score] for id, (piece, score) in enumerate(pieces)]
+    model = {"type": "Unigram", "unk_id": None, "vocab": vocab, "byte_fallback": False}
+    return frame(specials, None, model)
+
+
+def parse_merges_txt(text: str) -> list[Pair]:
+    """Return the merges of a merges.txt, whose first line may name its version."""
+    pairs = [line.split(" ") for line in text.removesuffix("\n").splitlines()]
+    if pairs and pairs[0][0].startswith("#version"):
+        del pairs[0]
+    return [(from_symbols(left), from_symbols(right)) for left, right in pairs]
+
+
+def merges_txt(merges: Iterable[Pair]) -> str:
+    """Return the content of a merges.txt."""
+    lines = [f"{symbols(left)} {symbols(right)}\n" for left, right in merges]
+    return "".join(["#version: 0.2\n", *lines])
