@@ -21,6 +21,7 @@ from lmcore.model import GPT, ModelConfig
 from lmcore.records import Run, RunWriter, config_hash, load_run
 from lmcore.runtime import Runtime
 from lmcore.source import TextSource
+from lmcore.tokens import Batches
 from lmcore.train import Record, TrainConfig, train
 
 TOKENS_PER_TITLE = 12.8
@@ -158,19 +159,19 @@ def run_or_load(
 
 def source_of(experiment: Experiment, corpus: Corpus) -> TextSource:
     """Return what experiment learns from and is judged by, out of corpus."""
+    plan, context = experiment.train, experiment.model.context_length
     return TextSource(
-        train=corpus.train,
+        batches=Batches(corpus.train, plan.batch_size, context, plan.order, experiment.seed),
         validation=corpus.validation,
         end_id=corpus.end_id,
-        batch_size=experiment.train.batch_size,
-        context_length=experiment.model.context_length,
+        within_documents=plan.within_documents,
     )
 
 
 def steps_of(experiment: Experiment, source: TextSource) -> int:
     """Return the number of steps that experiment plans to take on source."""
     tokens_per_step = experiment.train.batch_size * experiment.model.context_length
-    return experiment.train.planned_steps(source.batches_per_epoch, tokens_per_step)
+    return experiment.train.planned_steps(source, tokens_per_step)
 
 
 def flops_per_step(experiment: Experiment) -> int:
@@ -215,9 +216,12 @@ def cost(experiments: list[Experiment], runtime: Runtime) -> str:
 
 def usual_steps(experiment: Experiment) -> int:
     """Return about how many steps experiment takes on titles of the usual length."""
-    tokens_per_step = experiment.train.batch_size * experiment.model.context_length
-    epoch = int(experiment.corpus.n_train_titles * TOKENS_PER_TITLE / tokens_per_step)
-    return experiment.train.planned_steps(max(1, epoch), tokens_per_step)
+    plan = experiment.train
+    if plan.epochs is not None:
+        per_step = plan.batch_size * experiment.model.context_length
+        n_tokens = experiment.corpus.n_train_titles * TOKENS_PER_TITLE
+        return max(1, int(plan.epochs * n_tokens / per_step))
+    return plan.steps or plan.n_tokens // (plan.batch_size * experiment.model.context_length)
 
 
 def with_bar(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lmcore.evaluate import Score, challenge_score, score
 from lmcore.model import GPT
-from lmcore.tokens import Tokens, batches_per_epoch, sequential_batch
+from lmcore.tokens import Batches, Tokens, to_device
 
 
 class Batch(NamedTuple):
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
     def to(self, device: str) -> "Batch":
         """Return the batch on device."""
-        return Batch(*(None if each is None else each.to(device) for each in self))
+        return Batch(*to_device([each for each in self if each is not None], device))
 
 
 @runtime_checkable
@@ -36,8 +36,8 @@ class Source(Protocol):
     """
 
     @property
-    def batches_per_epoch(self) -> int:
-        """How many batches read everything once."""
+    def batches_per_epoch(self) -> int | None:
+        """How many batches read everything once, where that can be said."""
         ...
 
     def batch(self, number: int) -> Batch:
@@ -51,27 +51,27 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TextSource:
-    """Tokens read in order, scored by the house metric and by the challenge's."""
+    """Batches of tokens, and validation tokens scored by the house metric and the challenge's."""
 
-    train: Tokens
+    batches: Batches
     validation: Tokens
     end_id: int
-    batch_size: int
-    context_length: int
+    within_documents: bool = False
 
     @property
-    def batches_per_epoch(self) -> int:
-        """How many whole batches the tokens fill."""
-        return batches_per_epoch(len(self.train.ids), self.batch_size, self.context_length)
+    def batches_per_epoch(self) -> int | None:
+        """How many whole batches the tokens fill; none are counted if drawn with replacement."""
+        return self.batches.steps_per_epoch
 
     def batch(self, number: int) -> Batch:
-        """Return the batch of this number of a walk through the tokens."""
-        x, y = sequential_batch(self.train.ids, number, self.batch_size, self.context_length)
-        return Batch(x, y)
+        """Return the batch of this number in the order that batches has."""
+        documents = self.batches.documents(number) if self.within_documents else None
+        return Batch(*self.batches.batch(number), documents)
 
     def scores(self, model: GPT) -> dict[str, Score]:
         """Return both scores of the validation tokens, each of them scored once."""
+        rows = self.batches.batch_size
         return {
             "validation": score(model, self.validation, self.end_id),
-            "challenge": challenge_score(model, self.validation, self.end_id, self.batch_size),
+            "challenge": challenge_score(model, self.validation, self.end_id, rows),
         }

@@ -410,18 +410,6 @@ def take(ids: np.ndarray, positions: Int[np.ndarray, "batch span"]) -> Batch:
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
-def sequential_batch(ids: np.ndarray, step: int, batch_size: int, context_length: int) -> Batch:
-    """Return (x, y) number step of a walk through ids in order; y is x one token later.
-
-    After the last full batch the walk starts again at the first token.
-
-    Raises:
-        ValueError: ids do not fill one batch.
-    """
-    first = step % batches_per_epoch(len(ids), batch_size, context_length) * batch_size
-    return take(ids, window_positions(np.arange(first, first + batch_size), context_length))
-
-
 def batches_per_epoch(n_tokens: int, batch_size: int, context_length: int) -> int:
     """Return how many whole batches n_tokens fill, each token a target at most once.
 

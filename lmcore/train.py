@@ -36,6 +36,7 @@ from lmcore.optimizer import build_optimizer, clip_gradient
 from lmcore.records import check_choices
 from lmcore.runtime import Runtime, keep_large_blocks
 from lmcore.source import Batch, Source
+from lmcore.tokens import Order
 
 STEPS_BEFORE_READING = 32
 """On a GPU numbers are read back after so many steps: reading waits until the GPU is done."""
@@ -53,13 +54,17 @@ READ_BY = {
 class TrainConfig:
     """What is learned from what: batches, steps, the optimizer's numbers and their schedule.
 
-    The length is one of epochs, steps and n_tokens; a run ends before it after max_s seconds of
-    training, or when patience evaluations in a row brought no better validation score, and then
-    goes back to its best weights. The validation text is scored before the first step, after those
-    in evaluate_at, after every evaluate_every of them, and after the last one.
+    The order of batches is told in `Batches`; within_documents keeps attention from crossing from
+    one document to the next. The length is one of epochs, steps and n_tokens. A run ends before it
+    after max_s seconds of training, or when patience evaluations in a row brought no better
+    validation score, and then goes back to its best weights. The validation text is scored before
+    the first step, after those in evaluate_at, after every evaluate_every of them, and after the
+    last one.
     """
 
     batch_size: int = 64
+    order: Order = "sequential"
+    within_documents: bool = False
     epochs: int | None = 7
     steps: int | None = None
     n_tokens: int | None = None
@@ -102,14 +107,16 @@ class TrainConfig:
                     f"{choice} {getattr(self, choice)!r}: leave it out"
                 )
 
-    def planned_steps(self, batches_per_epoch: int, tokens_per_step: int) -> int:
-        """Return the number of optimizer steps that fill the run's length.
+    def planned_steps(self, source: Source, tokens_per_step: int) -> int:
+        """Return the number of optimizer steps on source that fill the run's length.
 
         Raises:
-            ValueError: it is less than one.
+            ValueError: it is less than one, or source has no epochs to count by.
         """
+        if self.epochs is not None and source.batches_per_epoch is None:
+            raise ValueError("these batches have no epochs: give the length in steps or n_tokens")
         if self.epochs is not None:
-            return self.epochs * batches_per_epoch
+            return self.epochs * source.batches_per_epoch
         if self.steps is not None:
             return self.steps
         if self.n_tokens < tokens_per_step:
@@ -374,7 +381,7 @@ def train(
     keep_large_blocks()
     model.to(runtime.device).train()
     tokens_per_step = config.batch_size * model.config.context_length
-    steps = config.planned_steps(source.batches_per_epoch, tokens_per_step)
+    steps = config.planned_steps(source, tokens_per_step)
     stepper = Stepper(model, config, runtime, steps)
     progress = taken_up(checkpoints, model, stepper.optimizer, runtime)
     best = Best(checkpoints / "best.safetensors" if checkpoints else None)

@@ -11,7 +11,7 @@ import regex
 from lmcore.model import ModelConfig
 from lmcore.runtime import Runtime
 from lmcore.source import TextSource
-from lmcore.tokens import TokenInfo, Tokens
+from lmcore.tokens import Batches, TokenInfo, Tokens
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """The pattern as GPT-2's authors published it."""
@@ -23,20 +23,21 @@ PLAIN = Runtime(device="cpu", precision="float32", compile="no")
 
 
 def as_tokens(ids, characters=None, n_bytes=None):
-    """Return ids as a token stream that stands for a text of these sizes."""
+    """Return ids as a token stream for a text of these sizes; documents begin after each id 1."""
     ids = np.asarray(ids)
+    documents = np.concatenate([[0], np.flatnonzero(ids[:-1] == 1) + 1])
     info = TokenInfo(
         tokenizer="made by hand",
         dtype=ids.dtype.str,
         n_tokens=len(ids),
-        n_documents=1,
+        n_documents=len(documents),
         characters=characters or len(ids),
         bytes=n_bytes or characters or len(ids),
         text_sha256="",
         sha256=hashlib.sha256(ids.tobytes()).hexdigest(),
         documents_sha256="",
     )
-    return Tokens(ids, np.zeros(1, dtype=np.int64), info)
+    return Tokens(ids, documents, info)
 
 
 def random_tokens(n, seed=0):
@@ -48,11 +49,9 @@ def random_tokens(n, seed=0):
 def text_source(batch_size, tokens=None, validation=None):
     """Return a source of random tokens for a model of TINY's context, 1 being <eos>."""
     return TextSource(
-        train=tokens or random_tokens(2 * 8 * 4 + 1),
+        batches=Batches(tokens or random_tokens(2 * 8 * 4 + 1), batch_size, TINY.context_length),
         validation=validation or random_tokens(60, seed=1),
         end_id=1,
-        batch_size=batch_size,
-        context_length=TINY.context_length,
     )
 
 

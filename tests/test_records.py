@@ -207,6 +207,8 @@ OTHERWISE = {
     "model.initialisation": "gpt2",
     "model.dropout": 0.2,
     "train.batch_size": 32,
+    "train.order": "shuffled",
+    "train.within_documents": True,
     "train.epochs": 3,
     "train.steps": 100,
     "train.n_tokens": 1_000_000,

@@ -20,8 +20,9 @@ from lmcore.checkpoint import latest_checkpoint
 from lmcore.corpus import CorpusConfig, prepare, split_titles, titles_of
 from lmcore.experiment import run_or_load, smoke, source_of
 from lmcore.model import GPT, ModelConfig
-from lmcore.source import TextSource
+from lmcore.source import Batch, TextSource
 from lmcore.studies import baseline
+from lmcore.tokens import Batches
 from lmcore.train import DivergedError, TrainConfig, train
 
 END = 1
@@ -94,7 +95,9 @@ def test_records_count_the_tokens_trained_on():
 
 
 def test_steps_are_whole_batches_times_epochs():
-    assert TrainConfig(epochs=7).planned_steps(batches_per_epoch=134, tokens_per_step=8192) == 938
+    tokens = random_tokens(1_102_455)
+    source = replace(text_source(2), batches=Batches(tokens, 64, 128))
+    assert TrainConfig(epochs=7).planned_steps(source, tokens_per_step=8192) == 938
 
 
 def test_the_learning_rate_starts_at_its_height_and_falls_along_a_cosine():
@@ -263,11 +266,9 @@ def test_a_model_of_generated_titles_comes_near_their_entropy_and_never_below_it
     model = seeded(0, shape)
     plan = TrainConfig(batch_size=4, epochs=4, lr=2.0, clip=0.5, evaluate_at=())
     source = TextSource(
-        train=corpus.train,
+        batches=Batches(corpus.train, plan.batch_size, shape.context_length),
         validation=corpus.validation,
         end_id=corpus.end_id,
-        batch_size=plan.batch_size,
-        context_length=shape.context_length,
     )
     *_, last = train(model, plan, source, PLAIN)
     floor = grammar.surprise(titles)
@@ -314,11 +315,12 @@ def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_numbers(
 
 
 def lengths(**options):
-    return TrainConfig(**{"epochs": None} | options).planned_steps(10, 100)
+    """Return the planned steps on a source of four batches, of 100 tokens as far as they tell."""
+    return TrainConfig(**{"epochs": None} | options).planned_steps(text_source(2), 100)
 
 
 def test_a_run_s_length_is_given_in_epochs_steps_or_tokens():
-    assert (lengths(epochs=3), lengths(steps=7), lengths(n_tokens=899)) == (30, 7, 8)
+    assert (lengths(epochs=3), lengths(steps=7), lengths(n_tokens=899)) == (12, 7, 8)
 
 
 def test_fewer_tokens_than_a_batch_are_an_error_with_both():
@@ -460,3 +462,43 @@ def test_a_config_that_cannot_be_is_an_error_with_its_values(wrong, says):
 def test_a_warmup_longer_than_the_run_is_an_error_before_the_first_step():
     with pytest.raises(ValueError, match="warmup must be between 0 and the 8 steps, not 9"):
         next(records(replace(CONFIG, warmup=9)))
+
+
+# Batches
+
+
+def test_uniform_batches_have_no_epochs():
+    source = replace(text_source(2), batches=Batches(TRAINING, 2, 8, "uniform"))
+    with pytest.raises(ValueError, match="these batches have no epochs: give the length in steps"):
+        next(train(seeded(0), CONFIG, source, PLAIN))
+
+
+@pytest.mark.parametrize("order", ["uniform", "shuffled", "documents"])
+def test_every_order_of_batches_resumes_to_the_same_numbers(tmp_path, order):
+    config = replace(CONFIG, epochs=None, steps=6)
+    source = replace(
+        text_source(2), batches=Batches(TRAINING, 2, 8, order, seed=5), within_documents=True
+    )
+    whole = numbers(train(seeded(0), config, source, PLAIN))
+    first = train(seeded(0), config, source, EVERY_STEP, tmp_path)
+    for _ in range(4):
+        next(first)
+    first.close()
+    rest = numbers(train(seeded(9), config, source, EVERY_STEP, tmp_path))
+    assert rest == whole[rest[0].step :]
+
+
+def test_attention_within_documents_gives_another_loss():
+    crossing = text_source(2)
+    within = replace(crossing, within_documents=True)
+    losses = [
+        [r.loss for r in train(seeded(0, TINY), CONFIG, source, PLAIN)][1]
+        for source in (crossing, within)
+    ]
+    assert abs(losses[0] - losses[1]) > 1e-5
+
+
+def test_a_part_of_a_batch_is_every_so_manieth_row():
+    x = torch.arange(8).view(4, 2)
+    part = Batch(x, x + 1, x * 0).part(1, 2)
+    assert [each.tolist() for each in part] == [[[2, 3], [6, 7]], [[3, 4], [7, 8]], [[0, 0]] * 2]
