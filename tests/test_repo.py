@@ -21,9 +21,9 @@ MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
     {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss", "accounting"},
     {"tokenizer", "checkpoint", "compare", "plotting", "model"},
-    {"tokens", "sample"},
+    {"tokens"},
     {"evaluate"},
-    {"corpus", "train"},
+    {"corpus", "train", "sample"},
     {"experiment"},
     {"studies", "notebook", "execute"},
     {"__init__", "__main__"},
