@@ -4,11 +4,11 @@ from lmcore.bpe import train_bpe
 from lmcore.model import GPT, ModelConfig
 from lmcore.optimizer import AdamW
 from lmcore.runtime import Runtime
-from lmcore.sample import generate
+from lmcore.sample import Sampling, generate, write
 from lmcore.tokenizer import Tokenizer
 from lmcore.train import TrainConfig, train
 
 __all__ = [
-    "GPT", "AdamW", "ModelConfig", "Runtime", "Tokenizer", "TrainConfig", "generate", "train",
-    "train_bpe",
+    "GPT", "AdamW", "ModelConfig", "Runtime", "Sampling", "Tokenizer", "TrainConfig", "generate",
+    "train", "train_bpe", "write",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ initialisation stands in `GPT.initialise`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -196,38 +197,81 @@ class Cache:
     """
 
     def __init__(self, config: ModelConfig, batch: int, capacity: int):
-        self.shape = (config.n_layers, 2, batch, config.n_kv, capacity, config.d_head)
+        self.shape = (batch, config.n_kv, capacity, config.d_head)
         self.lengths = [0] * batch
-        self.kept: Tensor | None = None
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.table: Rotation | None = None
 
-    def places(self, seq: int, device: torch.device) -> Int[Tensor, "batch seq"]:
-        """Return the positions of each row's next seq tokens.
+    def positions(self, seq: int, device: torch.device) -> Int[Tensor, "*batch seq"]:
+        """Return where each row's next seq tokens stand; rows of one length share one answer.
 
         Raises:
             ValueError: they go beyond the capacity.
         """
-        if max(self.lengths) + seq > self.shape[4]:
-            raise ValueError(
-                f"{max(self.lengths) + seq} tokens do not fit a cache made for {self.shape[4]}"
-            )
+        start, capacity = max(self.lengths), self.shape[2]
+        if start + seq > capacity:
+            raise ValueError(f"{start + seq} tokens do not fit a cache made for {capacity}")
+        if min(self.lengths) == start:
+            return torch.arange(start, start + seq, device=device)
         return torch.tensor(self.lengths, device=device)[:, None] + torch.arange(seq, device=device)
 
-    def extend(self, layer: int, k: Tensor, v: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep a layer's new keys and values; return all of them up to the longest row's last."""
-        if self.kept is None:
-            self.kept = k.new_zeros(self.shape)
-        seq, least, most = k.shape[2], min(self.lengths), max(self.lengths)
-        for kept, new in zip(self.kept[layer], (k, v), strict=True):
-            if least == most:
-                kept[:, :, most : most + seq] = new
+    def mask(self, positions: Int[Tensor, "*batch seq"]) -> Bool[Tensor, "..."] | None:
+        """Return which keys are in the past of each of positions, or nothing where all are."""
+        start, seq = max(self.lengths), positions.shape[-1]
+        if positions.ndim == 1 and (seq == 1 or start == 0):
+            return None
+        seen = torch.arange(start + seq, device=positions.device) <= positions[..., None]
+        return seen if positions.ndim == 1 else seen[:, None]
+
+    def rotation(
+        self, table: Callable[[Tensor], Rotation], positions: Int[Tensor, "*batch seq"]
+    ) -> Rotation:
+        """Return RoPE's table at positions; it is made once, for the whole capacity."""
+        if self.table is None:
+            self.table = table(torch.arange(self.shape[2], device=positions.device))
+        cos, sin = (each[positions] for each in self.table)
+        return (cos, sin) if positions.ndim == 1 else (cos[:, None], sin[:, None])
+
+    def of_layer(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a layer's keys and values; their memory, of like's kind, is taken at first use."""
+        if layer == len(self.kept):
+            self.kept.append((like.new_zeros(self.shape), like.new_zeros(self.shape)))
+        return self.kept[layer]
+
+    def extend(
+        self, layer: int, k: Tensor, v: Tensor, places: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Keep a layer's new keys and values; return all of them up to the longest row's last.
+
+        Places are needed where rows differ in length.
+        """
+        start, seq = max(self.lengths), k.shape[2]
+        pair = self.of_layer(layer, k)
+        for kept, new in zip(pair, (k, v), strict=True):
+            if places is None:
+                kept.narrow(2, start, seq).copy_(new)
             else:
                 rows = torch.arange(len(k), device=k.device)[:, None]
                 kept[rows, :, places] = new.transpose(1, 2)
-        return self.kept[layer, 0, :, :, : most + seq], self.kept[layer, 1, :, :, : most + seq]
+        return pair[0].narrow(2, 0, start + seq), pair[1].narrow(2, 0, start + seq)
 
     def advance(self, seq: int) -> None:
         """Count seq more tokens as read in each row."""
         self.lengths = [length + seq for length in self.lengths]
+
+    def put(self, rows: list[int], other: "Cache") -> None:
+        """Let rows have read what the rows of other have, in this order, and nothing else."""
+        for layer, pair in enumerate(other.kept):
+            for kept, new in zip(self.of_layer(layer, pair[0]), pair, strict=True):
+                kept[rows, :, : new.shape[2]] = new
+        for row, length in zip(rows, other.lengths, strict=True):
+            self.lengths[row] = length
+
+    def keep(self, rows: list[int]) -> None:
+        """Forget all rows but these, which are numbered anew in this order."""
+        self.shape = (len(rows), *self.shape[1:])
+        self.lengths = [self.lengths[row] for row in rows]
+        self.kept = [(k[rows], v[rows]) for k, v in self.kept]
 
 
 @dataclass(frozen=True)
@@ -451,17 +495,19 @@ class GPT(nn.Module):
             )
         if device.type == "cpu" and not torch.compiler.is_compiling():
             self.require_known(ids)
-        mask, places = None, None
+        mask, places, rotation = None, None, None
         positions = torch.arange(seq, device=device)
         if cache:
-            positions = places = cache.places(seq, device)
-            if seq > 1 or min(cache.lengths) < max(cache.lengths):
-                mask = (torch.arange(end, device=device) <= places[..., None])[:, None]
+            positions = cache.positions(seq, device)
+            mask = cache.mask(positions)
+            places = positions if positions.ndim == 2 else None
         elif documents is not None:
             positions = positions - starts(documents)
             same = documents[:, :, None] == documents[:, None, :]
             mask = (same & causal_mask(seq, seq, device))[:, None]
-        rotation = self.rotation(positions) if self.config.positions == "rope" else None
+        if self.config.positions == "rope":
+            table = self.rotation
+            rotation = cache.rotation(table, positions) if cache else table(positions)
         return View(mask, rotation, cache, places), positions
 
     def require_known(self, ids: Tensor) -> None:

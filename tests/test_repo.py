@@ -22,9 +22,9 @@ LAYERS = (
     {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss"}
     | {"accounting", "parallel", "vocab_files"},
     {"tokenizer", "checkpoint", "compare", "plotting", "model", "runtime"},
-    {"tokens", "sample", "interop", "unigram"},
+    {"tokens", "interop", "unigram"},
     {"evaluate"},
-    {"corpus", "source"},
+    {"corpus", "source", "sample"},
     {"train"},
     {"experiment"},
     {"studies", "notebook", "execute"},

@@ -23,7 +23,7 @@ from lmcore.corpus import Corpus, CorpusConfig, joined, split_titles, titles_of
 from lmcore.experiment import Experiment
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import Run
-from lmcore.sample import generate, next_probabilities
+from lmcore.sample import Sampling, generate, next_probabilities
 from lmcore.train import TrainConfig
 
 SEEDS = (1337, 1338, 1339)
@@ -114,7 +114,8 @@ def samples(model: GPT, corpus: Corpus) -> list[dict[str, Any]]:
     for prompt in PROMPTS:
         start = [end, *(encode(f" {prompt}") if prompt else [])]
         for temperature in (0.0, 1.0):
-            ids = generate(model, start, 24, temperature=temperature, seed=0, stop_id=end)
+            sampling = Sampling(temperature=temperature)
+            ids = generate(model, start, 24, sampling, seed=0, stop_ids=[end])
             text = corpus.tokenizer.decode(ids)
             out.append({"prompt": prompt, "temperature": temperature, "seed": 0, "text": text})
     return out
