@@ -17,7 +17,7 @@ from torch import Tensor
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import read_json, whole_file, write_json
 from lmcore.rope import RopeStretch, halves_from_neighbours, neighbours_from_halves
-from lmcore.tokenizer import Tokenizer
+from lmcore.tokenizer import BaseTokenizer
 
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
@@ -101,7 +101,7 @@ def load_pretrained(folder: str | Path) -> GPT:
     return model.eval()
 
 
-def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
+def save_pretrained(model: GPT, folder: str | Path, tokenizer: BaseTokenizer | None = None) -> None:
     """Write model to folder so that transformers' AutoModelForCausalLM loads it, logits equal.
 
     Its architecture there is GPT-2's or Llama's, whichever has the model's shape. GPT-2 always has
@@ -138,7 +138,7 @@ def save_pretrained(model: GPT, folder: str | Path, tokenizer: Tokenizer | None 
     write_json(folder / "config.json", {**fields, "bos_token_id": end, "eos_token_id": end})
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path, config: ModelConfig) -> int | None:
+def save_tokenizer(tokenizer: BaseTokenizer, folder: Path, config: ModelConfig) -> int | None:
     """Write the tokenizer and how transformers is to use it; return the id that ends a text."""
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(

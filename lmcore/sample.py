@@ -3,7 +3,6 @@
 Beyond the model's context a window slides: whenever it is full, its newest half is read anew.
 """
 
-import codecs
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from lmcore.evaluate import token_nats
 from lmcore.model import GPT, Cache
-from lmcore.tokenizer import Tokenizer
+from lmcore.tokenizer import BaseTokenizer
 from lmcore.tokens import scoring_windows
 
 
@@ -303,7 +302,7 @@ def generate(
 
 def write(
     model: GPT,
-    tokenizer: Tokenizer,
+    tokenizer: BaseTokenizer,
     text: str,
     n_new: int,
     sampling: Sampling = PREDICTED,
@@ -322,17 +321,7 @@ def write(
     if isinstance(stop, str) or not all(stop):
         raise ValueError(f"stop takes a list of strings that are not empty, not {stop!r}")
     rows = stream(model, [tokenizer.encode(text)], n_new, sampling, seed=seed)
-    return until(characters(tokenizer, (id for [id] in rows)), stop)
-
-
-def characters(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
-    """Yield the text of ids as they come, keeping back the bytes of an unfinished character."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for id in ids:
-        if id not in tokenizer.vocab:
-            raise ValueError(f"id {id} is not in this vocabulary of {tokenizer.vocab_size} entries")
-        yield decoder.decode(tokenizer.vocab[id])
-    yield decoder.decode(b"", final=True)
+    return until(tokenizer.decode_stream(id for [id] in rows), stop)
 
 
 def until(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:

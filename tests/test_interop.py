@@ -10,7 +10,7 @@ import pytest
 import torch
 from made import TINY
 from safetensors.torch import load_file, safe_open, save_file
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import lmcore
@@ -524,6 +524,14 @@ def test_the_tokenizer_comes_back_from_the_folder(tmp_path):
     tokenizer = Tokenizer.train(["a text"], 270, ["<eos>"])
     save_pretrained(GPT(replace(TINY, vocab_size=300)), tmp_path, tokenizer)
     assert Tokenizer.load(tmp_path).encode("a text<eos>") == tokenizer.encode("a text<eos>")
+
+
+@pytest.mark.parametrize("text", ["a text<eos>", " <eos><pad>  é\n\n\tz", "", "no specials 12"])
+def test_autotokenizer_gives_our_ids_specials_included(tmp_path, text):
+    tokenizer = Tokenizer.train(["a text, no specials"], 275, ["<pad>", "<eos>"])
+    save_pretrained(GPT(replace(TINY, vocab_size=300)), tmp_path, tokenizer)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(text)["input_ids"] == tokenizer.encode(text)
 
 
 def test_a_tokenizer_with_ids_beyond_the_model_is_refused_with_both_sizes(tmp_path):

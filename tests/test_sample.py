@@ -14,7 +14,6 @@ from made import TINY
 from lmcore.model import GPT
 from lmcore.sample import (
     Sampling,
-    characters,
     generate,
     likeliest,
     log_probabilities,
@@ -379,7 +378,7 @@ def test_a_text_ends_before_the_stop(writer, tokenizer):
 
 
 def test_a_special_token_is_a_stop_like_any_other(writer, tokenizer):
-    pieces = characters(tokenizer, [*tokenizer.encode("là<eos>déjà")])
+    pieces = tokenizer.decode_stream(tokenizer.encode("là<eos>déjà"))
     assert "".join(until(pieces, ["<eos>"])) == "là"
 
 
@@ -391,25 +390,6 @@ def test_a_text_closed_early_leaves_the_model_in_the_mode_it_was_in(writer, toke
     pieces.close()
     assert writer.training
     writer.eval()
-
-
-@settings(max_examples=20)
-@given(text=st.text(max_size=8))
-def test_no_piece_has_half_a_character(tokenizer, text):
-    byte_ids = {token: id for id, token in tokenizer.vocab.items()}
-    pieces = list(characters(tokenizer, [byte_ids[bytes([b])] for b in text.encode()]))
-    assert "".join(pieces) == text
-    assert [piece for piece in pieces if piece] == list(text)
-
-
-def test_an_unfinished_character_at_the_end_is_replaced(tokenizer):
-    [half] = [id for id, token in tokenizer.vocab.items() if token == b"\xc3"]
-    assert "".join(characters(tokenizer, [half])) == "\ufffd"
-
-
-def test_an_id_without_a_token_is_an_error_with_the_id(tokenizer):
-    with pytest.raises(ValueError, match="id 999 is not in this vocabulary of 270"):
-        list(characters(tokenizer, [999]))
 
 
 @settings(max_examples=300)
