@@ -364,12 +364,12 @@ def train(
     model: GPT,
     config: TrainConfig,
     source: Source,
-    runtime: Runtime,
+    runtime: Runtime | None = None,
     checkpoints: Path | None = None,
 ) -> Iterator[Record]:
     """Train model in place and yield a record before the first step and after each one.
 
-    Runtime must be resolved. With a folder for checkpoints an interrupted run goes on where the
+    What runtime leaves open is settled by what the machine has. With a folder for checkpoints an interrupted run goes on where the
     newest one was written, with the numbers it would have had.
 
     Raises:
@@ -379,9 +379,11 @@ def train(
         KeyboardInterrupt: as asked, after the step under way and a checkpoint.
     """
     keep_large_blocks()
-    model.to(runtime.device).train()
     tokens_per_step = config.batch_size * model.config.context_length
     steps = config.planned_steps(source, tokens_per_step)
+    flops = steps * tokens_per_step * model.config.flops_per_token
+    runtime = (runtime or Runtime()).resolve(flops)
+    model.to(runtime.device).train()
     stepper = Stepper(model, config, runtime, steps)
     progress = taken_up(checkpoints, model, stepper.optimizer, runtime)
     best = Best(checkpoints / "best.safetensors" if checkpoints else None)
