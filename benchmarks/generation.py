@@ -1,20 +1,15 @@
-"""How many tokens a second, ours against transformers' GPT-2 with its cache, in turns?
+"""How many tokens a second, ours against transformers' GPT-2 with its cache?
 
 Usage: python benchmarks/generation.py [--new-tokens N] [--rounds N] [--batches N ...]
-Writes the machine and a row for each precision and batch to standard output, as Markdown: medians
-over the rounds, and the quotient of the two. Both models are random, of one shape and in one
-process; tokens are drawn from all at temperature 1, a few of them before the clock starts.
+Writes the machine and a row for each batch and contender to standard output, as Markdown: medians
+over the rounds, and how many times as fast ours is. Models are random and of one shape; tokens are
+drawn from all at temperature 1, a few of them before the clock starts.
 """
 
 import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
-import transformers
+from turns import in_turn, machine, median, report, seconds
 
 from lmcore import GPT, ModelConfig, generate
 
@@ -25,80 +20,74 @@ SHAPE = ModelConfig(
 PROMPT = 8
 """Tokens in each prompt."""
 
-
-def ours(dtype: torch.dtype) -> Callable[[torch.Tensor, int], None]:
-    """Return what generates with our model."""
-    model = GPT(SHAPE).eval().to(dtype)
-
-    def run(prompts: torch.Tensor, n_new: int) -> None:
-        found = generate(model, prompts.tolist(), n_new)
-        assert [len(ids) for ids in found] == [n_new] * len(prompts)
-
-    return run
+CONTENDERS = ("ours float32", "ours bfloat16", "transformers float32", "transformers bfloat16")
 
 
-def theirs(dtype: torch.dtype) -> Callable[[torch.Tensor, int], None]:
-    """Return what generates with transformers' model; no token ends a text."""
-    config = transformers.GPT2Config(
-        vocab_size=SHAPE.vocab_size, n_positions=SHAPE.context_length, n_embd=SHAPE.d_model,
-        n_layer=SHAPE.n_layers, n_head=SHAPE.n_heads, n_inner=SHAPE.d_ff, bos_token_id=None,
-        eos_token_id=None,
+def ours(prompts: torch.Tensor, n_new: int, model: GPT) -> None:
+    """Generate with our model."""
+    found = generate(model, prompts.tolist(), n_new)
+    assert [len(ids) for ids in found] == [n_new] * len(prompts)
+
+
+def theirs(prompts: torch.Tensor, n_new: int, model: torch.nn.Module) -> None:
+    """Generate with transformers' model; no token ends a text."""
+    found = model.generate(
+        prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=n_new, do_sample=True,
+        top_k=0, use_cache=True, pad_token_id=0,
     )  # fmt: skip
-    model = transformers.GPT2LMHeadModel(config).eval().to(dtype)
-
-    def run(prompts: torch.Tensor, n_new: int) -> None:
-        found = model.generate(
-            prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=n_new, do_sample=True,
-            top_k=0, use_cache=True, pad_token_id=0,
-        )  # fmt: skip
-        assert found.shape == (len(prompts), PROMPT + n_new)
-
-    return run
+    assert found.shape == (len(prompts), PROMPT + n_new)
 
 
-def tokens_per_s(run: Callable[[torch.Tensor, int], None], batch: int, n_new: int) -> float:
-    """Return how many tokens a second run makes for a batch of prompts."""
+def their_model() -> torch.nn.Module:
+    """Return transformers' model of the shape."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=SHAPE.vocab_size, n_positions=SHAPE.context_length, n_embd=SHAPE.d_model,
+            n_layer=SHAPE.n_layers, n_head=SHAPE.n_heads, n_inner=SHAPE.d_ff, bos_token_id=None,
+            eos_token_id=None,
+        )
+    )  # fmt: skip
+
+
+def child(contender: str, batch: int, n_new: int) -> None:
+    """Report how many tokens a second a contender makes for a batch of prompts."""
+    kind, precision = contender.split()
+    torch.manual_seed(0)
+    model = (GPT(SHAPE) if kind == "ours" else their_model()).eval().to(getattr(torch, precision))
+    work = ours if kind == "ours" else theirs
     prompts = torch.randint(SHAPE.vocab_size, (batch, PROMPT))
-    started = time.perf_counter()
-    run(prompts, n_new)
-    return batch * n_new / (time.perf_counter() - started)
-
-
-def machine() -> str:
-    """Return the processor, the threads used, and the versions, in a line."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text(encoding="utf-8").splitlines()
-        name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), name)
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    return f"{name}, {torch.get_num_threads()} threads, {versions}"
+    work(prompts, 3, model)
+    report(tokens_per_s=batch * n_new / seconds(lambda: work(prompts, n_new, model)))
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, or be one contender."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--new-tokens", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    torch.manual_seed(0)
-    print(f"{machine()}; {given.new_tokens} new tokens, medians of {given.rounds} rounds\n")
-    print("| precision | batch | transformers, tokens/s | lmcore, tokens/s | quotient |")
-    print("| --- | --- | --- | --- | --- |")
-    for dtype in (torch.float32, torch.bfloat16):
-        runs = [theirs(dtype), ours(dtype)]
-        for batch in given.batches:
-            for run in runs:
-                tokens_per_s(run, batch, 3)
-            rounds = [
-                [tokens_per_s(run, batch, given.new_tokens) for run in runs]
-                for _ in range(given.rounds)
-            ]
-            peer, own = (statistics.median(column) for column in zip(*rounds, strict=True))
-            precision = str(dtype).removeprefix("torch.")
+    if given.child:
+        contender, batch, n_new = given.child
+        child(contender, int(batch), int(n_new))
+        return
+    import transformers
+
+    print(machine(f"transformers {transformers.__version__}"))
+    print(f"{given.new_tokens} new tokens a row, medians of {given.rounds} processes.\n")
+    print("| batch | contender | tokens/s | ours, float32: speed | ours, best: speed | peak GB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for batch in given.batches:
+        found = in_turn(__file__, CONTENDERS, given.rounds, str(batch), str(given.new_tokens))
+        speeds = {name: median(runs, "tokens_per_s") for name, runs in found.items()}
+        best = max(speeds["ours float32"], speeds["ours bfloat16"])
+        for name, speed in speeds.items():
             print(
-                f"| {precision} | {batch} | {peer:,.0f} | {own:,.0f} | {own / peer:.2f} |",
+                f"| {batch} | {name} | {speed:,.0f} | {speeds['ours float32'] / speed:.2f} | "
+                f"{best / speed:.2f} | {median(found[name], 'peak_bytes') / 1e9:.2f} |",
                 flush=True,
             )
 

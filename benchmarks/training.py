@@ -1,25 +1,20 @@
 """How fast does a training step run, ours beside transformers' GPT-2 and a plain loop?
 
 Usage: python benchmarks/training.py [--shapes a b small] [--rounds N] [--steps N]
-Each contender runs in a fresh process, in turn, and writes a row of medians to standard output as
-Markdown; the ratio is ours over it. What it wrote is kept in training.md beside it.
+Writes the machine and a row for each contender to standard output, as Markdown: medians over the
+steps and rounds, and how many times as fast and as large ours is.
 """
 
 import argparse
-import json
-import resource
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from turns import in_turn, machine, median, report, seconds
 
-from lmcore.experiment import processor
 from lmcore.model import GPT, ModelConfig
 from lmcore.optimizer import clip_gradient
 from lmcore.runtime import Runtime, keep_large_blocks
@@ -27,69 +22,56 @@ from lmcore.source import Batch
 from lmcore.train import Stepper, TrainConfig
 
 A = ModelConfig(vocab_size=16_000, activation="gelu_tanh", initialisation="gpt2", dropout=0.0)
+B = replace(A, vocab_size=10_000, context_length=256, d_model=256, n_layers=4, n_heads=4, d_ff=1024)
+SMALL = replace(A, vocab_size=115, context_length=3, d_model=128, n_layers=1, n_heads=4, d_ff=512)
+PEERS = ("ours", "transformers float32", "transformers bfloat16")
 SHAPES = {
-    "a": (A, 64),
-    "b": (
-        replace(
-            A, vocab_size=10_000, context_length=256, d_model=256, n_layers=4, n_heads=4, d_ff=1024
-        ),
-        32,
-    ),
-    "small": (
-        replace(A, vocab_size=115, context_length=3, d_model=128, n_layers=1, n_heads=4, d_ff=512),
-        512,
-    ),
+    "a": (A, 64, PEERS),
+    "b": (B, 32, PEERS),
+    "small": (SMALL, 512, ("ours", "plain loop")),
 }
-"""Each shape with its batch size; a batch is as long as the context."""
+"""Each shape with its batch size and contenders; a row is as long as the context."""
 
 PLAN = TrainConfig(
     epochs=None, steps=1_000_000, optimizer="adamw", lr=3e-4, schedule="constant", evaluate_at=()
 )
-CONTENDERS = {
-    "a": ("ours", "transformers float32", "transformers bfloat16"),
-    "b": ("ours", "transformers float32", "transformers bfloat16"),
-    "small": ("ours", "plain loop"),
-}
 Step = Callable[[torch.Tensor, torch.Tensor], float]
 
 
 def ours(config: ModelConfig, batch_size: int) -> tuple[Step, str]:
     """Return our step with everything chosen by itself, and what was chosen."""
     keep_large_blocks()
-    runtime = Runtime().resolve(1e15 if config.n_layers > 1 else 0)
+    runtime = Runtime().resolve(config.flops_per_token * 1e7)
     model = GPT(config).to(runtime.device).train()
     stepper = Stepper(model, replace(PLAN, batch_size=batch_size), runtime, PLAN.steps)
-    count = 0
 
     def step(x: torch.Tensor, y: torch.Tensor) -> float:
-        nonlocal count
-        count += 1
         loss = stepper.gradient(Batch(x, y))
-        stepper.update(count)
+        stepper.update(1)
         return loss.item()
 
     return step, f"{runtime.precision}, {'compiled' if runtime.compile == 'yes' else 'eager'}"
 
 
 def plain(config: ModelConfig, batch_size: int) -> tuple[Step, str]:
-    """Return the step that one writes by hand, of the same model."""
+    """Return the step that one writes by hand, of the same model and in the same precision."""
     model = GPT(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
-    bfloat16 = Runtime().resolve(0).precision == "bfloat16"
+    runtime = Runtime().resolve(0)
 
     def step(x: torch.Tensor, y: torch.Tensor) -> float:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=runtime.precision == "bfloat16"):
             loss = F.cross_entropy(model(x).flatten(0, 1).float(), y.flatten())
         loss.backward()
         clip_gradient(model.parameters(), 1.0)
         optimizer.step()
         return loss.item()
 
-    return step, f"{'bfloat16' if bfloat16 else 'float32'}, eager"
+    return step, f"{runtime.precision}, eager"
 
 
-def transformers(config: ModelConfig, batch_size: int, precision: str) -> tuple[Step, str]:
+def theirs(config: ModelConfig, batch_size: int, precision: str) -> tuple[Step, str]:
     """Return the step of transformers' GPT-2 as its documentation writes it."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -114,60 +96,37 @@ def transformers(config: ModelConfig, batch_size: int, precision: str) -> tuple[
     return step, f"{precision}, eager"
 
 
-def measure(contender: str, shape: str, n_steps: int) -> dict[str, float | str]:
-    """Return the median step of a contender in this process, after as many steps to warm up."""
-    config, batch_size = SHAPES[shape]
+def child(contender: str, shape: str, n_steps: int) -> None:
+    """Report the median step of a contender in this process, after three steps to warm up."""
+    config, batch_size, _ = SHAPES[shape]
     torch.manual_seed(0)
-    if contender == "ours":
-        step, how = ours(config, batch_size)
-    elif contender == "plain loop":
-        step, how = plain(config, batch_size)
-    else:
-        step, how = transformers(config, batch_size, contender.split()[1])
-    ids = np.random.default_rng(0).integers(
-        0, config.vocab_size, (batch_size, config.context_length + 1)
+    kind, *precision = contender.split()
+    step, how = {"ours": ours, "plain": plain, "transformers": theirs}[kind](
+        config, batch_size, *(precision if kind == "transformers" else ())
     )
-    batch = torch.from_numpy(ids)
+    size = (batch_size, config.context_length + 1)
+    batch = torch.from_numpy(np.random.default_rng(0).integers(0, config.vocab_size, size))
     x, y = batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
     for _ in range(3):
-        loss = step(x, y)
-    times = []
-    for _ in range(n_steps):
-        started = time.perf_counter()
-        loss = step(x, y)
-        times.append(time.perf_counter() - started)
-    return {
-        "how": how,
-        "step_s": statistics.median(times),
-        "tokens_per_s": batch_size * config.context_length / statistics.median(times),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "ceiling": Runtime().resolve(0).product_speed(),
-        "loss": loss,
-    }
+        step(x, y)
+    step_s = statistics.median(seconds(lambda: step(x, y)) for _ in range(n_steps))
+    ceiling = Runtime(compile="no").resolve(0).product_speed()
+    report(how=how, tokens_per_s=batch_size * config.context_length / step_s, ceiling=ceiling)
 
 
 def rows(shape: str, rounds: int, n_steps: int) -> list[str]:
-    """Return the table's rows for a shape, every contender run in turn in each round."""
-    found: dict[str, list[dict]] = {name: [] for name in CONTENDERS[shape]}
-    for _ in range(rounds):
-        for name in found:
-            command = [sys.executable, __file__, "--child", name, shape, str(n_steps)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[name].append(json.loads(done.stdout))
-
-    def median(name: str, key: str) -> float:
-        return statistics.median(each[key] for each in found[name])
-
-    config, _ = SHAPES[shape]
+    """Return the table's rows for a shape."""
+    config, _, contenders = SHAPES[shape]
+    found = in_turn(__file__, contenders, rounds, shape, str(n_steps))
+    ceiling = statistics.median(each["ceiling"] for runs in found.values() for each in runs)
+    own_speed, own_peak = (median(found["ours"], key) for key in ("tokens_per_s", "peak_bytes"))
     out = []
-    for name, each in found.items():
-        speed, peak = median(name, "tokens_per_s"), median(name, "peak_bytes")
-        share = speed * config.flops_per_token / median(name, "ceiling")
-        ratio = median("ours", "tokens_per_s") / speed
-        memory = median("ours", "peak_bytes") / peak
+    for name, runs in found.items():
+        speed, peak = median(runs, "tokens_per_s"), median(runs, "peak_bytes")
         out.append(
-            f"| {shape} | {name} | {each[0]['how']} | {speed:,.0f} | {ratio:.2f} | "
-            f"{peak / 1e9:.2f} | {memory:.2f} | {share:.0%} |"
+            f"| {shape} | {name} | {runs[0]['how']} | {speed:,.0f} | {own_speed / speed:.2f} | "
+            f"{peak / 1e9:.2f} | {own_peak / peak:.2f} | "
+            f"{speed * config.flops_per_token / ceiling:.0%} |"
         )
     return out
 
@@ -182,10 +141,13 @@ def main() -> None:
     given = parser.parse_args()
     if given.child:
         contender, shape, n_steps = given.child
-        print(json.dumps(measure(contender, shape, int(n_steps))))
+        child(contender, shape, int(n_steps))
         return
-    print(f"{processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-    print("| shape | contender | how | tokens/s | ours is times | peak GB | ours takes | MFU |")
+    import transformers
+
+    print(machine(f"transformers {transformers.__version__}"))
+    print(f"Medians of {given.rounds} processes with {given.steps} steps each.\n")
+    print("| shape | contender | how | tokens/s | ours: speed | peak GB | ours: memory | MFU |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for shape in given.shapes:
         print("\n".join(rows(shape, given.rounds, given.steps)), flush=True)
