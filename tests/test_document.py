@@ -1,5 +1,6 @@
 """README and pages: what they name exists, what they say can be run."""
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -72,3 +73,13 @@ def test_the_layers_of_the_architecture_page_name_every_module():
     table = page.split("| layer | modules |")[1].split("\n\n")[0]
     modules = {path.stem for path in (ROOT / "lmcore").glob("*.py")} - {"__init__"}
     assert {name for name in modules if f"`{name}`" not in table} == set()
+
+
+def test_the_blocks_of_the_architecture_page_are_where_it_says():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page.split("| block | where |")[1].split("\n\n")[0]
+    names = re.findall(r"`([\w.]+)`", table)
+    assert len(names) > 20
+    for name in names:
+        in_package = name if name.startswith("torch.") else f"lmcore.{name}"
+        assert pkgutil.resolve_name(in_package) is not None
