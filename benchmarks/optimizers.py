@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from turns import machine
 
 from lmcore.model import GPT, ModelConfig
 from lmcore.optimizer import AdamW
@@ -60,7 +61,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40, help="how often each takes its turn")
     rounds = parser.parse_args().rounds
     torch.manual_seed(0)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {rounds}\n")
+    print(machine())
+    print(f"Medians of {rounds} rounds.\n")
     print("| parameters of | AdamW | ms a step | times torch's fused |")
     print("| --- | --- | --- | --- |")
     for shape, (config, steps) in SHAPES.items():
