@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import tiktoken
 
-from lmcore.bpe import ALPHABET, GPT2_PATTERN, Pair, split_on_specials, train_bpe
+from lmcore.bpe import ALPHABET, Pair, train_bpe
+from lmcore.pretokens import GPT2_PATTERN, split_on_specials
 from lmcore.records import write_text
 
 

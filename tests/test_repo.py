@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
-    {"bpe", "records", "schedule", "grammar", "optimizer"},
-    {"tokenizer", "checkpoint", "compare", "plotting", "model"},
+    {"kernels", "pretokens", "records", "schedule", "grammar", "optimizer"},
+    {"bpe", "checkpoint", "compare", "plotting", "model"},
+    {"encoder"},
+    {"tokenizer"},
     {"tokens", "sample"},
     {"evaluate"},
     {"corpus", "train"},
