@@ -15,17 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import regex
 from jaxtyping import Int64, UInt8
 from tqdm import tqdm
 
-from lmcore.pretokens import GPT2_PATTERN, Texts, in_threads, pieces, texts_in_blocks
+from lmcore.pretokens import (
+    GPT2_PATTERN,
+    Texts,
+    in_threads,
+    pieces,
+    pre_token_finder,
+    texts_in_blocks,
+)
 
 Pair = tuple[bytes, bytes]
 ALPHABET = tuple(bytes([value]) for value in range(256))
 
 SMALL = 2**18
 """Up to so many characters plain Python is done sooner than Numba has started."""
+
+MOST_REWRITTEN = 2**20
+"""Plain Python rewrites a word of n bytes up to n times: so many bytes of words in all, no more."""
 
 MERGES_AT_ONCE = 64
 """How many merges pass between two looks at the progress bar and at Ctrl-C."""
@@ -78,8 +87,11 @@ def train_bpe(
             words = count_words(itertools.chain(few, more), pattern, workers or os.cpu_count() or 1)
     if not words:
         raise ValueError("there is no text to train a tokenizer on")
+    if isinstance(words, Counter) and sum(len(word) ** 2 for word in words) > MOST_REWRITTEN:
+        words = as_words(words)
     with tqdm(total=n_new, desc="merges", unit="token", disable=not progress) as bar:
-        merges = (merge_pairs if more is None else merge_words)(words, n_new, bar)
+        merge = merge_pairs if isinstance(words, Counter) else merge_words
+        merges = merge(words, n_new, bar)
     tokens = [special.encode() for special in specials] + list(ALPHABET)
     tokens += [left + right for left, right in merges]
     if len(tokens) < vocab_size:
@@ -114,7 +126,7 @@ def _first(texts: Iterator[str], n: int) -> tuple[list[str], Iterator[str] | Non
 
 def count_pre_tokens(texts: Iterable[str], pattern: str = GPT2_PATTERN) -> Counter[bytes]:
     """Return how often each pre-token occurs in texts."""
-    find = regex.compile(pattern).findall
+    find = pre_token_finder(pattern)
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(find(text))
@@ -211,7 +223,7 @@ class WordCounter:
     def __init__(self) -> None:
         from lmcore import kernels
 
-        self._spans, self._counts = kernels.new_spans(2**14, 2**18), np.zeros(2**14, dtype=np.int64)
+        self._spans = kernels.new_spans(2**14, 2**18)
 
     def add_text(self, text: str) -> None:
         """Count the pre-tokens of text."""
@@ -220,9 +232,9 @@ class WordCounter:
         data, classes = kernels.writable(text.encode()), kernels.character_classes()
         done = 0
         while done < len(data):
-            done = kernels.count_some(self._spans, self._counts, data, done, classes)
+            done = kernels.count_some(self._spans, data, done, classes)
             if done < len(data):
-                self._grow(len(data) - done)
+                self._spans = kernels.grown(self._spans, len(data) - done)
 
     def add(self, words: Words) -> None:
         """Add the counts of words."""
@@ -230,22 +242,17 @@ class WordCounter:
 
         done = 0
         while done < len(words):
-            done = kernels.add_counts(
-                self._spans, self._counts, words.text, words.starts, words.counts, done
-            )
+            done = kernels.add_counts(self._spans, words.text, words.starts, words.counts, done)
             if done < len(words):
-                self._grow(len(words.text))
+                self._spans = kernels.grown(self._spans, len(words.text))
 
     def words(self) -> Words:
         """Return the distinct pre-tokens and their counts."""
         starts = self._spans.starts[: self._spans.size[0] + 1]
-        return Words(self._spans.arena[: starts[-1]], starts, self._counts[: len(starts) - 1])
-
-    def _grow(self, n_bytes: int) -> None:
-        from lmcore import kernels
-
-        self._spans = kernels.grown(self._spans, n_bytes)
-        self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
+        used = self._spans.slots[self._spans.slots["number"] >= 0]
+        counts = np.empty(len(used), dtype=np.int64)
+        counts[used["number"]] = used["value"]
+        return Words(self._spans.arena[: starts[-1]], starts, counts)
 
 
 def count_words(texts: Iterable[str], pattern: str, workers: int) -> Words:

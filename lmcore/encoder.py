@@ -10,14 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
-import regex
 from jaxtyping import Int32
 
 from lmcore.bpe import ALPHABET, Pair
-from lmcore.pretokens import GPT2_PATTERN, in_threads, pieces
+from lmcore.pretokens import GPT2_PATTERN, in_threads, pieces, pre_token_finder
 
-PATIENCE = 2**19
-"""After so many characters in plain Python it pays to start Numba."""
+PATIENCE = 2**18 - 1
+"""With so many characters in plain Python done, or more to do at once, it pays to start Numba."""
+
+FEW = 200
+"""A text of fewer characters is encoded before the compiled code has been given its arrays."""
 
 BATCH = 2**18
 """How many characters of small texts are encoded in one go."""
@@ -49,7 +51,7 @@ class Encoder:
         self._numbers: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for number, (left, right, _) in enumerate(self._rules):
             self._numbers[left, right].append(number)
-        self._find = regex.compile(pattern).findall
+        self._find = pre_token_finder(pattern)
         self._known: dict[str, list[int]] = {}
         self._n_interpreted = 0
         self._idle: list = []
@@ -60,6 +62,8 @@ class Encoder:
         Raises:
             UnicodeEncodeError: the text has a lone surrogate, which no bytes stand for.
         """
+        if len(text) < FEW:
+            return self._interpreted([text])[0]
         return next(self.encode_many([text], workers))
 
     def encode_many(self, texts: Iterable[str], workers: int = 1) -> Iterator[Ranks]:
@@ -103,10 +107,12 @@ class Encoder:
 
     def _encode_batch(self, batch: list[tuple[str, bool]]) -> list[tuple[Ranks, bool]]:
         texts = [text for text, _ in batch]
-        if self.pattern == GPT2_PATTERN and self._n_interpreted > PATIENCE:
+        size = sum(map(len, texts))
+        if self.pattern == GPT2_PATTERN and self._n_interpreted + size > PATIENCE:
+            self._n_interpreted = PATIENCE
             ranks = self._compiled(texts)
         else:
-            self._n_interpreted += sum(map(len, texts))
+            self._n_interpreted += size
             ranks = self._interpreted(texts)
         return [(some, is_end) for some, (_, is_end) in zip(ranks, batch, strict=True)]
 

@@ -2,7 +2,8 @@
 
 Importing this takes a moment and compiling it once some seconds, so only large texts come here;
 small ones take the plain Python in `bpe` and `encoder`, which says the same more readably. All is
-in one file because Numba's cache does not notice a change in another.
+in one file because Numba's cache does not notice a change in another. Where a plain 0 would reach a
+function it says np.int64(0), lest Numba compile that function once more for the constant.
 """
 
 import functools
@@ -22,7 +23,10 @@ OTHER, LETTER, NUMBER, SPACE = range(4)
 APOSTROPHE, BLANK = b"' "
 CONTRACTIONS = np.frombuffer(b"s d m t llvere", dtype=np.uint8)
 LOW_HALF = 2**32 - 1
+SIGN = -(2**63)
 
+WIDE = 2**31
+"""From so many places on, their numbers take 64 bits."""
 
 WITHOUT_OWNERS = {"_nrt": False}
 """No function here allocates an array; counting who holds one took more time than all the rest."""
@@ -55,7 +59,8 @@ def writable(raw: bytes) -> UInt8[np.ndarray, "n"]:
 def character_classes() -> Bytes:
     """Return for each code point whether the regex module calls it letter, number or space."""
     classes = np.full(0x110000, OTHER, dtype=np.uint8)
-    everything = "".join(map(chr, range(len(classes))))
+    points = np.arange(len(classes), dtype="<u4")
+    everything = points.tobytes().decode("utf-32-le", errors="surrogatepass")
     for match in regex.finditer(r"(\p{L}+)|(\p{N}+)|(\s+)", everything):
         classes[match.start() : match.end()] = match.lastindex
     return classes
@@ -129,11 +134,14 @@ def pre_token_ends(data: Bytes, classes: Bytes, ends: Int64[np.ndarray, "n"]) ->
 
 
 class Spans(NamedTuple):
-    """Distinct byte strings, numbered as they came, to be found by a hash table."""
+    """Distinct byte strings, numbered as they came, each with a value of its own.
 
-    slots: Int32[np.ndarray, "slots"]
-    """Twice as many as there can be strings, a power of two: a string's number, or -1."""
-    hashes: Int64[np.ndarray, "room"]
+    A slot of the hash table holds all that is asked for of a short string, so that looking it up
+    reads one place of memory.
+    """
+
+    slots: np.ndarray
+    """A string's key, its value and its number, or -1; a power of two, half of them in use."""
     starts: Int64[np.ndarray, "starts"]
     arena: UInt8[np.ndarray, "bytes"]
     size: Int64[np.ndarray, "1"]
@@ -141,108 +149,115 @@ class Spans(NamedTuple):
 
 def new_spans(room: int, n_bytes: int) -> Spans:
     """Return an empty table with room, a power of two, for so many strings of so many bytes."""
-    return Spans(
-        np.full(2 * room, -1, dtype=np.int32),
-        np.empty(room, dtype=np.int64),
-        np.zeros(room + 1, dtype=np.int64),
-        np.empty(n_bytes, dtype=np.uint8),
-        np.zeros(1, dtype=np.int64),
-    )
+    slots = np.zeros(2 * room, dtype=[("key", "i8"), ("value", "i8"), ("number", "i8")])
+    slots["number"] = -1
+    starts = np.zeros(room + 1, dtype=np.int64)
+    return Spans(slots, starts, np.empty(n_bytes, dtype=np.uint8), np.zeros(1, dtype=np.int64))
 
 
 def grown(spans: Spans, n_bytes: int) -> Spans:
     """Return spans with twice the room, and as much again and n_bytes more for their bytes."""
-    n, room = int(spans.size[0]), 2 * len(spans.hashes)
-    out = new_spans(room, 2 * len(spans.arena) + n_bytes)
-    out.hashes[:n] = spans.hashes[:n]
+    out = new_spans(len(spans.slots), 2 * len(spans.arena) + n_bytes)
+    out.size[0] = n = int(spans.size[0])
     out.starts[: n + 1] = spans.starts[: n + 1]
-    used = int(spans.starts[n])
-    out.arena[:used] = spans.arena[:used]
-    out.size[0] = n
-    fill_slots(out.slots, out.hashes, n)
+    out.arena[: spans.starts[n]] = spans.arena[: spans.starts[n]]
+    move_slots(spans.slots, out.slots)
     return out
 
 
 @compiled
-def fill_slots(slots: Numbers, hashes: Numbers, n: int) -> None:
-    """Enter n hashes that differ, or stand for different strings, into empty slots."""
-    mask = len(slots) - 1
-    for number in range(n):
-        slot = hashes[number] & mask
-        while slots[slot] >= 0:
-            slot = (slot + 1) & mask
-        slots[slot] = number
+def move_slots(slots: np.ndarray, larger: np.ndarray) -> None:
+    """Enter all that slots hold into larger ones that are empty."""
+    mask = len(larger) - 1
+    for old in range(len(slots)):
+        if slots[old].number >= 0:
+            new = hash_of_key(slots[old].key) & mask
+            while larger[new].number >= 0:
+                new = (new + 1) & mask
+            larger[new] = slots[old]
 
 
 @part
-def hash_of(data: Bytes, start: int, end: int) -> int:
-    """Return a hash of data[start:end]: FNV-1a, its upper half mixed into the lower."""
-    out = -3750763034362895579
+def hash_of_key(key: int) -> int:
+    """Return a hash of a key, all of its bits mixed into the low ones."""
+    key *= -7046029254386353131
+    return key ^ (key >> 32)
+
+
+@part
+def key_of(data: Bytes, start: int, end: int) -> int:
+    """Return what tells data[start:end] from others: up to 7 bytes, the bytes themselves.
+
+    Of more bytes it is a hash (FNV-1a), a negative number, and the bytes must be compared.
+    """
+    if end - start < 8:
+        key = end - start
+        for i in range(start, end):
+            key = key << 8 | data[i]
+        return key
+    key = -3750763034362895579
     for i in range(start, end):
-        out = (out ^ data[i]) * 1099511628211
-    return out ^ (out >> 32)
+        key = (key ^ data[i]) * 1099511628211
+    return key | SIGN
 
 
 @part
-def same_bytes(a: Bytes, a_start: int, b: Bytes, b_start: int, length: int) -> bool:
-    """Return whether two stretches of a length hold the same bytes."""
-    for i in range(length):  # noqa: SIM110  Numba compiles no generator within all()
-        if a[a_start + i] != b[b_start + i]:
+def is_span(spans: Spans, number: int, data: Bytes, start: int, end: int) -> bool:
+    """Return whether a string of spans is data[start:end]."""
+    begin = spans.starts[number]
+    if spans.starts[number + 1] - begin != end - start:
+        return False
+    for i in range(end - start):  # noqa: SIM110  Numba compiles no generator within all()
+        if spans.arena[begin + i] != data[start + i]:
             return False
     return True
 
 
 @part
-def number_of(spans: Spans, data: Bytes, start: int, end: int) -> int:
-    """Return the number of data[start:end] in spans, entered if it is new; -1 if it has no room."""
-    code, mask, length = hash_of(data, start, end), len(spans.slots) - 1, end - start
-    slot = code & mask
-    while spans.slots[slot] >= 0:
-        number = np.int64(spans.slots[slot])
-        begin = spans.starts[number]
-        if (
-            spans.hashes[number] == code
-            and spans.starts[number + 1] - begin == length
-            and same_bytes(spans.arena, begin, data, start, length)
+def slot_of(spans: Spans, data: Bytes, start: int, end: int) -> int:
+    """Return the slot of data[start:end], with value 0 if it is new, or -1 if it finds no room."""
+    key, mask = key_of(data, start, end), len(spans.slots) - 1
+    slot = hash_of_key(key) & mask
+    while spans.slots[slot].number >= 0:
+        if spans.slots[slot].key == key and (
+            key >= 0 or is_span(spans, spans.slots[slot].number, data, start, end)
         ):
-            return number
+            return slot
         slot = (slot + 1) & mask
     number = spans.size[0]
     begin = spans.starts[number]
-    if number == len(spans.hashes) or begin + length > len(spans.arena):
+    if number + 1 == len(spans.starts) or begin + end - start > len(spans.arena):
         return -1
-    for i in range(length):
+    for i in range(end - start):
         spans.arena[begin + i] = data[start + i]
-    spans.hashes[number] = code
-    spans.starts[number + 1] = begin + length
-    spans.slots[slot] = number
+    spans.starts[number + 1] = begin + end - start
+    spans.slots[slot].key, spans.slots[slot].value = key, 0
+    spans.slots[slot].number = number
     spans.size[0] += 1
-    return number
+    return slot
 
 
 @compiled
-def count_some(spans: Spans, counts: Numbers, data: Bytes, start: int, classes: Bytes) -> int:
+def count_some(spans: Spans, data: Bytes, start: int, classes: Bytes) -> int:
     """Count the pre-tokens of data from start; return where it stopped for lack of room."""
     while start < len(data):
         end = pre_token_end(data, start, len(data), classes)
-        number = number_of(spans, data, start, end)
-        if number < 0:
+        slot = slot_of(spans, data, start, end)
+        if slot < 0:
             break
-        counts[number] += 1
+        spans.slots[slot].value += 1
         start = end
     return start
 
 
 @compiled
-def add_counts(
-    spans: Spans, counts: Numbers, text: Bytes, starts: Numbers, their_counts: Numbers, first: int
-) -> int:
-    """Add their counts to words of text from first on; return where it stopped for lack of room."""
-    while first < len(their_counts):
-        number = number_of(spans, text, starts[first], starts[first + 1])
-        if number < 0:
+def add_counts(spans: Spans, text: Bytes, starts: Numbers, counts: Numbers, first: int) -> int:
+    """Add the counts of words in text from first on; return where it stopped for lack of room."""
+    while first < len(counts):
+        slot = slot_of(spans, text, starts[first], starts[first + 1])
+        if slot < 0:
             break
-        counts[number] += their_counts[first]
+        spans.slots[slot].value += counts[first]
         first += 1
     return first
 
@@ -283,7 +298,7 @@ def new_merging(
     bytes of the distinct words; what is not used of them is never touched, and takes no memory.
     """
     listed = 3 * len(text) + 1
-    index = "i4" if listed < 2**31 else "i8"
+    index = "i4" if listed < WIDE else "i8"
 
     def room(n: int, **fields: str) -> np.ndarray:
         return np.empty(n, dtype=np.dtype(list(fields.items()), align=True))
@@ -349,13 +364,6 @@ def new_token(m: Merging, first: int, length: int) -> int:
     m.tokens[token].first, m.tokens[token].length = first, length
     m.size[TOKENS] += 1
     return token
-
-
-@part
-def hash_of_key(key: int) -> int:
-    """Return a hash of a pair's key."""
-    key *= -7046029254386353131
-    return key ^ (key >> 32)
 
 
 @part
@@ -711,37 +719,47 @@ LONGEST_KEPT = 64
 
 
 class Memory(NamedTuple):
-    """The tokens of pre-tokens met before: those of number n stand from first[n] to first[n+1]."""
+    """The tokens of pre-tokens met before.
+
+    The value of one that is a single token is that token's complement; else its tokens are told by
+    their place, and their number in the low 32 bits.
+    """
 
     spans: Spans
-    first: Int64[np.ndarray, "starts"]
     tokens: Int32[np.ndarray, "bytes"]
+    size: Int64[np.ndarray, "1"]
 
 
 def new_memory(room: int = 2**17, n_bytes: int = 2**20) -> Memory:
     """Return an empty memory for so many pre-tokens of so many bytes; it begins anew when full."""
-    first, tokens = np.zeros(room + 1, dtype=np.int64), np.empty(n_bytes, dtype=np.int32)
-    return Memory(new_spans(room, n_bytes), first, tokens)
+    tokens, size = np.empty(n_bytes, dtype=np.int32), np.zeros(1, dtype=np.int64)
+    return Memory(new_spans(room, n_bytes), tokens, size)
 
 
 @part
-def number_in_memory(
-    data: Bytes, start: int, end: int, rules: Rules, work: Work, memory: Memory
-) -> int:
-    """Return the number of a pre-token in memory, merged if it is new; a full memory is emptied."""
-    spans = memory.spans
-    n_known = spans.size[0]
-    number = number_of(spans, data, start, end)
-    if number < 0:
-        for slot in range(len(spans.slots)):
-            spans.slots[slot] = -1
-        n_known = spans.size[0] = 0
-        number = number_of(spans, data, start, end)
-    if number == n_known:
-        n_tokens = memory.first[number]
-        n_tokens = merge_span(data, start, end, rules, work, memory.tokens, n_tokens)
-        memory.first[number + 1] = n_tokens
-    return number
+def forget(memory: Memory) -> None:
+    """Make a memory as if it were new."""
+    for slot in range(len(memory.spans.slots)):
+        memory.spans.slots[slot].number = -1
+    memory.spans.size[0] = memory.size[0] = 0
+
+
+@part
+def remembered(data: Bytes, start: int, end: int, rules: Rules, work: Work, memory: Memory) -> int:
+    """Return the value of a pre-token in memory, merged if it is new; a full memory is emptied."""
+    slot = slot_of(memory.spans, data, start, end)
+    if slot < 0:
+        forget(memory)
+        slot = slot_of(memory.spans, data, start, end)
+    if memory.spans.slots[slot].value == 0:
+        first = memory.size[0]
+        last = merge_span(data, start, end, rules, work, memory.tokens, first)
+        if last == first + 1:
+            memory.spans.slots[slot].value = ~np.int64(memory.tokens[first])
+        else:
+            memory.spans.slots[slot].value = first << 32 | (last - first)
+            memory.size[0] = last
+    return memory.spans.slots[slot].value
 
 
 @compiled
@@ -763,9 +781,13 @@ def encode_texts(
             if end - start > LONGEST_KEPT:
                 n_out = merge_span(data, start, end, rules, work, out, n_out)
             else:
-                number = number_in_memory(data, start, end, rules, work, memory)
-                for i in range(memory.first[number], memory.first[number + 1]):
-                    out[n_out] = memory.tokens[i]
+                value = remembered(data, start, end, rules, work, memory)
+                if value < 0:
+                    out[n_out] = ~value
                     n_out += 1
+                else:
+                    for i in range(value >> 32, (value >> 32) + (value & LOW_HALF)):
+                        out[n_out] = memory.tokens[i]
+                        n_out += 1
             start = end
         ends[text] = n_out

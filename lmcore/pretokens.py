@@ -37,6 +37,21 @@ BLOCK = 2**20
 Texts = str | Path | Iterable[str | Path]
 
 
+def pre_token_finder(pattern: str) -> Callable[[str], list[str]]:
+    """Return the function that gives the pre-tokens of a text.
+
+    Raises:
+        ValueError: pattern is no regular expression, or captures a part of what it finds.
+    """
+    try:
+        compiled = regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    if compiled.groups:
+        raise ValueError(f"{pattern!r} captures a group: write (?:...) to find whole pre-tokens")
+    return compiled.findall
+
+
 def _finder(special_tokens: Iterable[str]) -> tuple[Callable, int]:
     """Return what finds special tokens in a text, the longest first, and that longest's length.
 

@@ -1,6 +1,6 @@
 """Text to ids and back: a byte-level BPE whose ids are those of its merges applied in order.
 
-tiktoken does the fast part, plain text between special tokens; what is special is decided here.
+`encoder` does the fast part, plain text between special tokens; what is special is decided here.
 """
 
 import hashlib
@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import tiktoken
 
 from lmcore.bpe import ALPHABET, Pair, train_bpe
+from lmcore.encoder import Encoder
 from lmcore.pretokens import GPT2_PATTERN, split_on_specials
 from lmcore.records import write_text
 
@@ -46,12 +46,7 @@ class Tokenizer:
                 f"256 bytes make, {missing[0]!r} first"
             )
         self._id_of_rank = np.array([ids[token] for token in ranked], dtype=np.int64)
-        self._engine = tiktoken.Encoding(
-            "lmcore",
-            pat_str=pattern,
-            mergeable_ranks={token: rank for rank, token in enumerate(ranked)},
-            special_tokens={},
-        )
+        self._engine = Encoder(self.merges, pattern)
 
     @classmethod
     def train(
@@ -103,11 +98,11 @@ class Tokenizer:
 
     def _encode_plain(self, text: str) -> np.ndarray:
         try:
-            text.encode()  # tiktoken would read a lone surrogate as U+FFFD and say nothing
+            text.encode()
         except UnicodeEncodeError as error:
             found = text[error.start]
             raise ValueError(f"{found!r} is a lone surrogate: no UTF-8 stands for it") from None
-        return self._id_of_rank[self._engine.encode_ordinary(text)]
+        return self._id_of_rank[self._engine.encode(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD.

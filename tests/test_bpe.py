@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from made import join_pair, pre_tokens
 from tqdm import tqdm
 
-from lmcore import bpe
+from lmcore import bpe, kernels
 from lmcore.bpe import as_words, count_pre_tokens, count_words, merge_pairs, merge_words, train_bpe
 from lmcore.pretokens import CL100K_PATTERN, GPT2_PATTERN
 
@@ -83,6 +84,12 @@ def test_compiled_training_equals_the_reference_too(compiled, text, n_merges):
 def test_compiled_merges_are_those_of_plain_python(counts, n_new):
     words = as_words(Counter(counts))
     assert merge_words(words, n_new, no_bar()) == merge_pairs(Counter(counts), n_new, no_bar())
+
+
+def test_places_numbered_with_64_bits_change_nothing(monkeypatch):
+    counts = count_pre_tokens(["low lower lowest slow slower aaaaaaa"])
+    monkeypatch.setattr(kernels, "WIDE", 0)
+    assert merge_words(as_words(counts), 20, no_bar()) == merge_pairs(counts, 20, no_bar())
 
 
 @pytest.mark.parametrize("letters", ["ab", "abc ", "abcdefghij "])
@@ -242,11 +249,38 @@ def test_a_text_without_any_space_or_with_nul_is_a_text_like_another(compiled):
     assert train_bpe([text], 266) == reference(text, 266)
 
 
+def test_stopping_while_texts_are_counted_leaves_no_thread_behind(compiled):
+    def stopped():
+        yield from ["some text"] * 20
+        raise KeyboardInterrupt
+
+    n_threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        train_bpe(stopped(), 300, workers=2)
+    assert threading.active_count() == n_threads
+
+
+@pytest.mark.parametrize("small", [10**6, -1], ids=["plain", "compiled"])
+def test_both_phases_show_their_progress(tmp_path, monkeypatch, capsys, small):
+    monkeypatch.setattr(bpe, "SMALL", small)
+    path = tmp_path / "text.txt"
+    path.write_text("low lower lowest " * 3, encoding="utf-8")
+    train_bpe(path, 260, progress=True)
+    shown = capsys.readouterr().err
+    assert "read: 100%" in shown
+    assert "merges: 100%" in shown
+
+
 def test_a_lone_surrogate_is_an_error_on_both_ways(monkeypatch):
     for small in (100, -1):
         monkeypatch.setattr(bpe, "SMALL", small)
         with pytest.raises(ValueError, match="surrogate"):
             train_bpe(["ab\ud800"], 300)
+
+
+def test_one_endless_word_is_merged_in_no_more_than_linear_steps():
+    _, merges = train_bpe(["a" * 200_000], 256 + 10)
+    assert merges == [(b"a" * 2**i, b"a" * 2**i) for i in range(10)]
 
 
 def test_an_empty_special_is_an_error():
