@@ -61,8 +61,9 @@ def character_classes() -> Bytes:
     classes = np.full(0x110000, OTHER, dtype=np.uint8)
     points = np.arange(len(classes), dtype="<u4")
     everything = points.tobytes().decode("utf-32-le", errors="surrogatepass")
-    for match in regex.finditer(r"(\p{L}+)|(\p{N}+)|(\s+)", everything):
-        classes[match.start() : match.end()] = match.lastindex
+    for kind, run in ((LETTER, r"\p{L}+"), (NUMBER, r"\p{N}+"), (SPACE, r"\s+")):
+        for match in regex.finditer(run, everything):
+            classes[match.start() : match.end()] = kind
     return classes
 
 
