@@ -74,9 +74,7 @@ def main() -> None:
         contender, batch, n_new = given.child
         child(contender, int(batch), int(n_new))
         return
-    import transformers
-
-    print(machine(f"transformers {transformers.__version__}"))
+    print(machine("torch", "transformers"))
     print(f"{given.new_tokens} new tokens a row, medians of {given.rounds} processes.\n")
     print("| batch | contender | tokens/s | ours, float32: speed | ours, best: speed | peak GB |")
     print("| --- | --- | --- | --- | --- | --- |")

@@ -143,9 +143,7 @@ def main() -> None:
         contender, shape, n_steps = given.child
         child(contender, shape, int(n_steps))
         return
-    import transformers
-
-    print(machine(f"transformers {transformers.__version__}"))
+    print(machine("torch", "transformers"))
     print(f"Medians of {given.rounds} processes with {given.steps} steps each.\n")
     print("| shape | contender | how | tokens/s | ours: speed | peak GB | ours: memory | MFU |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")

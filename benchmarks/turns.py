@@ -1,5 +1,6 @@
 """Contenders in turn, each time in a fresh process, so that none inherits another's memory."""
 
+import importlib.metadata
 import json
 import platform
 import resource
@@ -10,18 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 
-
-def machine(*versions: str) -> str:
-    """Return the processor, its cores, the threads used, and versions, in a line."""
+def machine(*packages: str) -> str:
+    """Return the processor, its cores, Python, and the versions of packages, in a line."""
     name, cores = platform.processor() or platform.machine(), 0
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text(encoding="utf-8").splitlines()
         names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
         name, cores = names[0] if names else name, len(names)
-    told = [name, f"{cores} cores", f"torch {torch.__version__}", *versions]
+    versions = [f"{each} {importlib.metadata.version(each)}" for each in packages]
+    told = [name, f"{cores} cores", f"Python {platform.python_version()}", *versions]
     return f"Measured on {', '.join(told)}, {time.strftime('%Y-%m-%d')}."
 
 

@@ -263,7 +263,7 @@ def told(record: Record) -> dict[str, Any]:
 
 def environment(runtime: Runtime) -> dict[str, Any]:
     """Return what a reader must know to judge or repeat a run on another machine."""
-    packages = ("lmcore", "torch", "numpy", "tiktoken", "safetensors")
+    packages = ("lmcore", "torch", "numpy", "numba", "safetensors")
     cuda = runtime.device.startswith("cuda")
     return {
         "commit": git("rev-parse", "HEAD"),

@@ -1,6 +1,6 @@
 """Text to ids and back: a byte-level BPE whose ids are those of its merges applied in order.
 
-What any tokenizer over bytes needs stands first: special tokens, streams, decoding. tiktoken does
+What any tokenizer over bytes needs stands first: special tokens, streams, decoding. `encoder` does
 the fast part, plain text between special tokens; what is special is decided here.
 """
 
@@ -16,9 +16,10 @@ from typing import Any, Literal, SupportsIndex, get_args
 
 import numpy as np
 import regex
-import tiktoken
 
-from lmcore.bpe import ALPHABET, GPT2_PATTERN, Pair, split_on_specials, train_bpe
+from lmcore.bpe import ALPHABET, Pair, train_bpe
+from lmcore.encoder import Encoder
+from lmcore.pretokens import GPT2_PATTERN, SAFE_CUTS, Texts, split_on_specials
 from lmcore.records import write_json, write_text
 from lmcore.vocab_files import (
     NotUnderstoodError,
@@ -33,12 +34,6 @@ from lmcore.vocab_files import (
 
 Special = Literal["allow", "text", "forbid"]
 """What a special token's text in a text is: its id, text like any other, or an error."""
-
-SAFE_CUTS = {GPT2_PATTERN: regex.compile(r"(?r)(?<=\S)(?=[ \n])")}
-"""For a pattern, where any text may be cut and its pre-tokens stay the same.
-
-GPT-2's: no pre-token has a blank after a non-blank, and none looks back or beyond a non-blank.
-"""
 
 GATHERED = 2**14
 """Characters that a stream waits for once it is under way, so that pieces are worth their call."""
@@ -350,33 +345,28 @@ class Tokenizer(BaseTokenizer):
                 f"256 bytes make, {missing[0]!r} first"
             )
         self._id_of_rank = np.array([ids[token] for token in ranked], dtype=np.int64)
-        self._engine = tiktoken.Encoding(
-            "lmcore",
-            pat_str=pattern,
-            mergeable_ranks={token: rank for rank, token in enumerate(ranked)},
-            special_tokens={},
-        )
+        self._engine = Encoder(self.merges, pattern)
 
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],
+        texts: Texts,
         vocab_size: int,
         special_tokens: Iterable[str] = (),
         *,
         progress: bool = False,
     ) -> "Tokenizer":
-        """Return a tokenizer trained on texts; see `train_bpe` for the semantics."""
+        """Return a tokenizer trained on files or texts; see `train_bpe` for the semantics."""
         specials = tuple(special_tokens)
         return cls(*train_bpe(texts, vocab_size, specials, progress=progress), specials)
 
     def _encode_plain(self, text: str) -> np.ndarray:
         try:
-            text.encode()  # tiktoken would read a lone surrogate as U+FFFD and say nothing
+            text.encode()
         except UnicodeEncodeError as error:
             found = text[error.start]
             raise ValueError(f"{found!r} is a lone surrogate: no UTF-8 stands for it") from None
-        return self._id_of_rank[self._engine.encode_ordinary(text)]
+        return self._id_of_rank[self._engine.encode(text)]
 
     def _stored(self) -> dict[str, Any]:
         pattern = None if self.pattern == GPT2_PATTERN else self.pattern

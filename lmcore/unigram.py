@@ -13,7 +13,8 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from lmcore.bpe import ALPHABET, GPT2_PATTERN, split_on_specials
+from lmcore.bpe import ALPHABET
+from lmcore.pretokens import GPT2_PATTERN, split_on_specials
 from lmcore.tokenizer import BaseTokenizer
 from lmcore.vocab_files import SYMBOLS, from_symbols, parse_unigram, symbols, unigram_json
 

@@ -19,9 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
-    {"bpe", "records", "schedule", "grammar", "optimizer", "rope", "dropout", "loss"}
-    | {"accounting", "parallel", "vocab_files"},
-    {"tokenizer", "checkpoint", "compare", "plotting", "model", "runtime"},
+    {"pretokens", "kernels", "vocab_files", "records", "schedule", "grammar", "optimizer"}
+    | {"rope", "dropout", "loss", "accounting", "parallel"},
+    {"bpe", "checkpoint", "compare", "plotting", "model", "runtime"},
+    {"encoder"},
+    {"tokenizer"},
     {"tokens", "interop", "unigram"},
     {"evaluate"},
     {"corpus", "source", "sample"},
