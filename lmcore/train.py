@@ -369,8 +369,8 @@ def train(
 ) -> Iterator[Record]:
     """Train model in place and yield a record before the first step and after each one.
 
-    What runtime leaves open is settled by what the machine has. With a folder for checkpoints an interrupted run goes on where the
-    newest one was written, with the numbers it would have had.
+    What runtime leaves open is settled by what the machine has. With a folder for checkpoints an
+    interrupted run goes on where the newest one was written, with the numbers it would have had.
 
     Raises:
         DivergedError: a loss or gradient is not finite, after a record that says so; the last

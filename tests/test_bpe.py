@@ -20,8 +20,6 @@ from lmcore import bpe, kernels
 from lmcore.bpe import as_words, count_pre_tokens, count_words, merge_pairs, merge_words, train_bpe
 from lmcore.pretokens import CL100K_PATTERN, GPT2_PATTERN
 
-pytestmark = pytest.mark.filterwarnings("ignore:the text holds nothing more to merge")
-
 END = "<|end|>"
 few_letters = st.text(alphabet="ab c\n'1é", min_size=1, max_size=60)
 any_text = st.text(min_size=1, max_size=40)

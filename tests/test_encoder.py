@@ -15,7 +15,6 @@ from lmcore.bpe import train_bpe
 from lmcore.encoder import Encoder
 from lmcore.pretokens import CL100K_PATTERN, GPT2_PATTERN
 
-pytestmark = pytest.mark.filterwarnings("ignore:the text holds nothing more to merge")
 few_letters = st.text(alphabet="aabbc é'", max_size=40)
 part = st.text(alphabet="abc", min_size=1, max_size=3).map(str.encode)
 any_merges = st.lists(st.tuples(part, part), max_size=12)

@@ -55,7 +55,6 @@ def test_encoding_applies_the_merges_in_their_order_inside_each_pre_token(tokeni
     assert tokenizer.encode(text) == reference(text, tokenizer)
 
 
-@pytest.mark.filterwarnings("ignore:the text holds nothing more to merge")
 @given(
     corpus=st.text(alphabet="ab ", min_size=1, max_size=60),
     text=st.text(alphabet="ab ", max_size=30),
