@@ -170,7 +170,8 @@ def attend(
     if causal and not (is_fused and q_len == k_len):
         mask, causal = causal_mask(q_len, k_len, q.device), False
     if is_fused:
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
+        y = F.scaled_dot_product_attention(q.to(k.dtype), k, v, mask, dropout, is_causal=causal)
+        return y.to(q.dtype)
     scores = ((q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)).float()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
@@ -233,9 +234,13 @@ class Cache:
         return (cos, sin) if positions.ndim == 1 else (cos[:, None], sin[:, None])
 
     def of_layer(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a layer's keys and values; their memory, of like's kind, is taken at first use."""
+        """Return a layer's keys and values; their memory is taken at first use.
+
+        On a CPU it is float32: for one query torch's attention in bfloat16 is three times as slow.
+        """
         if layer == len(self.kept):
-            self.kept.append((like.new_zeros(self.shape), like.new_zeros(self.shape)))
+            dtype = torch.float32 if like.device.type == "cpu" else like.dtype
+            self.kept.append(tuple(like.new_zeros(self.shape, dtype=dtype) for _ in range(2)))
         return self.kept[layer]
 
     def extend(
