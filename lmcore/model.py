@@ -166,6 +166,7 @@ def attend(
     context lengths. The softmax is taken in float32.
     """
     q_len, k_len = q.shape[-2], k.shape[-2]
+    dtype, q = q.dtype, q.to(k.dtype)  # those of a cache may differ
     is_fused = q.device.type != "cpu" or not torch.is_grad_enabled()
     if causal and not (is_fused and q_len == k_len):
         mask, causal = causal_mask(q_len, k_len, q.device), False
@@ -175,7 +176,7 @@ def attend(
     scores = ((q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)).float()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return drop(scores.softmax(-1).to(v.dtype), dropout) @ v
+    return (drop(scores.softmax(-1).to(v.dtype), dropout) @ v).to(dtype)
 
 
 class RMSNorm(nn.Module):
@@ -257,7 +258,7 @@ class Cache:
                 kept.narrow(2, start, seq).copy_(new)
             else:
                 rows = torch.arange(len(k), device=k.device)[:, None]
-                kept[rows, :, places] = new.transpose(1, 2)
+                kept[rows, :, places] = new.transpose(1, 2).to(kept.dtype)
         return pair[0].narrow(2, 0, start + seq), pair[1].narrow(2, 0, start + seq)
 
     def advance(self, seq: int) -> None:

@@ -60,3 +60,9 @@ def test_no_less_than_one_part_of_a_batch_can_be_read():
 
 def test_the_speed_of_products_is_a_positive_number():
     assert Runtime(device="cpu", precision="float32").resolve(1).product_speed() > 0
+
+
+def test_measuring_speed_draws_none_of_a_run_s_random_numbers():
+    before = torch.get_rng_state()
+    Runtime(device="cpu", precision="float32").resolve(1).product_speed()
+    assert torch.equal(torch.get_rng_state(), before)
