@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 import regex
+import torch
 
-from lmcore.model import ModelConfig
+from lmcore.model import GPT, ModelConfig
 from lmcore.runtime import Runtime
 from lmcore.source import TextSource
 from lmcore.tokens import Batches, TokenInfo, Tokens
@@ -53,6 +54,16 @@ def text_source(batch_size, tokens=None, validation=None):
         validation=validation or random_tokens(60, seed=1),
         end_id=1,
     )
+
+
+def randomised(config, seed=0, std=0.3):
+    """Return a model in evaluation mode whose every number, biases and norms too, is random."""
+    torch.manual_seed(seed)
+    model = GPT(config).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(std=std)
+    return model
 
 
 def join_pair(word, pair):

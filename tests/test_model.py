@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from made import TINY
+from made import TINY, randomised
 
 from lmcore.model import (
     GPT,
@@ -50,16 +50,6 @@ KINDS = {
     "no positions": replace(TINY, positions="none"),
 }
 each_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
-
-
-def randomised(config, seed=0):
-    """Return a model in evaluation mode whose every number, biases and norms too, is random."""
-    torch.manual_seed(seed)
-    model = GPT(config).eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.normal_(std=0.3)
-    return model
 
 
 def some_ids(rows, length, config=TINY, seed=0):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import TINY
+from made import TINY, randomised
 
 from lmcore.model import GPT
 from lmcore.sample import (
@@ -43,12 +43,7 @@ UNEQUAL = [[3], [4, 1, 5, 9], [2, 6] * 2 * CONTEXT, [7] * CONTEXT, [8] * (CONTEX
 
 def wild(config, seed=0):
     """Return a model whose predictions are far from uniform and depend on what came before."""
-    torch.manual_seed(seed)
-    model = GPT(config).eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.normal_(std=0.4)
-    return model
+    return randomised(config, seed, std=0.4)
 
 
 @pytest.fixture(scope="module")
