@@ -37,8 +37,10 @@ class MakeError(Exception):
 
 
 def run() -> None:
-    """Run every study small, redraw the figures from the committed results, build the site."""
+    """Run one study live and all small, redraw figures from committed results, build the site."""
     python = set_up()
+    with stage("a table of arithmetic, learned live"):
+        call(python, "-m", "lmcore", "live")
     with stage("studies, small, on generated data"):
         call(python, "-m", "lmcore", "run", "all", "--small")
     with stage("figures, from the committed results"):
@@ -48,8 +50,8 @@ def run() -> None:
 
 
 def test(*arguments: str) -> None:
-    """Run the tests; what follows is handed to pytest."""
-    call(set_up(), "-m", "pytest", *arguments)
+    """Run the tests on all processors; what follows is handed to pytest (-n 0: one by one)."""
+    call(set_up(), "-m", "pytest", "-n", "logical", "--dist", "loadfile", *arguments)
 
 
 def site(*arguments: str) -> None:

@@ -1,16 +1,40 @@
-"""Small language models from scratch: tokenizer, model, optimizer, training, generation."""
+"""Small language models from scratch: tokenizer, model, optimizer, training, generation.
 
-from lmcore.bpe import train_bpe
-from lmcore.model import GPT, ModelConfig
-from lmcore.optimizer import AdamW
-from lmcore.runtime import Runtime
-from lmcore.sample import Sampling, generate, write
-from lmcore.source import TextSource
-from lmcore.tokenizer import Tokenizer
-from lmcore.tokens import Batches, tokens_of_file
-from lmcore.train import TrainConfig, train
+A name brings its module along when it is first asked for, so that tokenizers need not wait for
+torch, nor hold it in memory.
+"""
 
-__all__ = [
-    "GPT", "AdamW", "Batches", "ModelConfig", "Runtime", "Sampling", "TextSource", "Tokenizer",
-    "TrainConfig", "generate", "tokens_of_file", "train", "train_bpe", "write",
-]  # fmt: skip
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+HOMES = {
+    "GPT": "model", "AdamW": "optimizer", "Batches": "batches", "ModelConfig": "model",
+    "Runtime": "runtime", "Sampling": "sample", "TextSource": "source", "Tokenizer": "tokenizer",
+    "TrainConfig": "train", "generate": "sample", "tokens_of_file": "tokens", "train": "train",
+    "train_bpe": "bpe", "write": "sample",
+}  # fmt: skip
+__all__ = list(HOMES)
+
+
+class Package(ModuleType):
+    """A package whose attributes are the names of HOMES."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in HOMES:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{self.__name__}.{HOMES[name]}"), name)
+        setattr(self, name, value)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing lmcore.train puts that module here, where the function of its name belongs.
+        is_home = isinstance(value, ModuleType) and HOMES.get(name) == name
+        super().__setattr__(name, getattr(value, name) if is_home else value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *HOMES})
+
+
+sys.modules[__name__].__class__ = Package

@@ -1,18 +1,27 @@
 """The command line: a thin cover over the functions that the notebooks call."""
 
+import sys
+
+if __name__ == "__main__":  # what follows takes seconds to load, in which one may press Ctrl-C
+    sys.excepthook = lambda kind, error, trace: (
+        print("lmcore: stopped", file=sys.stderr)
+        if kind is KeyboardInterrupt
+        else sys.__excepthook__(kind, error, trace)
+    )
+
 import importlib
 import pkgutil
-import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
+from tqdm.auto import tqdm
 
 from lmcore import parallel, studies
 from lmcore.compare import account, scores
 from lmcore.execute import execute
-from lmcore.experiment import Experiment, cost, load, run_all, smoke, workspace
+from lmcore.experiment import cost, load, run_all, smoke, workspace
 from lmcore.records import Run, write_text
 from lmcore.runtime import Runtime
 from lmcore.train import DivergedError
@@ -32,8 +41,15 @@ def study_module(name: str) -> ModuleType:
     return importlib.import_module(f"lmcore.studies.{name}")
 
 
-def chosen_experiments(study: str, only: str | None, seeds: tuple[int, ...]) -> list[Experiment]:
+def is_trained(study: ModuleType) -> bool:
+    """Return whether a study trains models; another one measures by a `run_all` of its own."""
+    return not hasattr(study, "run_all")
+
+
+def chosen_experiments(study: str, only: str | None, seeds: tuple[int, ...]) -> list[Any]:
     """Return the experiments of study with this name and these seeds, where they are given.
+
+    A study that trains nothing has surveys in their place.
 
     Raises:
         ValueError: the study has no such experiment; the message names those it has.
@@ -56,26 +72,72 @@ def run(
     scratch: Path | None = None,
     runtime: Runtime = Runtime(),  # noqa: B008 - tyro reads its fields as options
 ) -> None:
-    """Train a study's experiments, or load those that are finished; an interrupted run goes on.
+    """Run a study's experiments, or load those that are finished; an interrupted run goes on.
 
     Args:
         study: Which study, by the name of its module in lmcore/studies; all for every one.
-        small: Take the version of seconds on generated titles.
+        small: Take the version of seconds on generated titles, once each unless seeds are named.
         only: Only the experiment of this name.
         seeds: Only these seeds; all of the study's when left out.
-        data: Local titles, one a line, or a folder that holds headlines.txt (or LMCORE_DATA).
+        data: Local titles, one a line, or a folder of texts, headlines.txt one (or LMCORE_DATA).
         scratch: Where unfinished runs and their checkpoints stand.
         runtime: Device, precision and compilation; settled by what the machine has.
     """
     for name in STUDIES if study == "all" else [study]:
-        chosen = chosen_experiments(name, only, seeds)
+        chosen, module = chosen_experiments(name, only, seeds), study_module(name)
+        if not is_trained(module):
+            chosen = [module.smoke(survey) for survey in chosen] if small else chosen
+            print(*(done.folder for done in module.run_all(chosen, data)), sep="\n")
+            continue
         if small:
-            chosen = [smoke(experiment) for experiment in chosen]
-        probe = study_module(name).probe
+            once = {experiment.name: experiment for experiment in reversed(chosen)}
+            chosen = [smoke(each) for each in (chosen if seeds else reversed(once.values()))]
         with parallel.group():
-            runs = run_all(chosen, probe, runtime=runtime, data=data, scratch=scratch)
+            runs = run_all(
+                chosen,
+                module.probe,
+                history=getattr(module, "history", None),
+                runtime=runtime,
+                data=data,
+                scratch=scratch,
+            )
             if parallel.rank() == 0:
                 print(*(done.folder for done in runs), sep="\n")
+
+
+def live(operation: str = "/", p: int = 97, seed: int = 0, steps: int | None = None) -> None:
+    """Watch a table of arithmetic being memorised, then solved; its weights stay for ask.
+
+    Args:
+        operation: One of + - * /.
+        p: The modulus, a prime for division.
+        seed: What draws weights, sets and batches.
+        steps: How many, if not the study's.
+    """
+    grokking = study_module("grokking")
+    experiment = grokking.fast(operation, p, seed, steps)
+    print(f"a {operation} b mod {p}: half of the table trains, the rest was never seen")
+    for record in grokking.watch(experiment):
+        if not record.scores:  # it diverged, and the error that follows says how
+            continue
+        shares = [record.scores[name].accuracy for name in ("train", "validation")]
+        bars = [f"{'█' * round(20 * share):20} {share:4.0%}" for share in shares]
+        tqdm.write(f"step {record.step:4}  training {bars[0]}   never seen {bars[1]}")
+    a, b = min(5, p - 1), min(7, p - 1)
+    print(f'now ask: python -m lmcore ask "{a} {operation} {b} mod {p}"')
+
+
+def ask(question: Annotated[str, tyro.conf.Positional]) -> None:
+    """Answer a question from the weights that live left, with the five likeliest answers.
+
+    Args:
+        question: For example "5 / 7 mod 97".
+    """
+    grokking = study_module("grokking")
+    answers = grokking.ask(question)
+    right = grokking.right_answer(question)
+    for answer, probability in answers[:5]:
+        print(f"{answer:4}  {probability:7.2%}{'  right' if answer == right else ''}")
 
 
 def notebooks(small: bool = False) -> None:
@@ -97,13 +159,19 @@ def readme() -> None:
 def with_findings(text: str) -> str:
     """Return the README's text with its table made anew from the committed results."""
     groups: dict[str, list[Run]] = {}
-    for name in STUDIES:
-        for experiment in study_module(name).experiments():
-            if run := load(experiment):
-                groups.setdefault(f"{name}: {experiment.name}", []).append(run)
+    tables = []
+    for name in filter(lambda name: is_trained(study_module(name)), STUDIES):
+        module = study_module(name)
+        runs = [run for experiment in module.experiments() if (run := load(experiment))]
+        if hasattr(module, "findings"):
+            tables.append(module.findings(runs).markdown())
+            continue
+        for run in runs:
+            groups.setdefault(f"{name}: {run.config.name}", []).append(run)
+    told = "\n\n".join([scores(groups).markdown(), *tables])
     before, rest = text.split("-->\n", 1)
     after = rest[rest.index("<!-- /findings -->") :]
-    return f"{before}-->\n{scores(groups).markdown()}\n{after}"
+    return f"{before}-->\n{told}\n{after}"
 
 
 def tell_cost(
@@ -116,6 +184,9 @@ def tell_cost(
         study: Which study, by the name of its module in lmcore/studies.
         runtime: Device, precision and compilation to reckon with.
     """
+    if not is_trained(study_module(study)):
+        print(f"{study} trains no model")
+        return
     named = {e.name: e for e in reversed(study_module(study).experiments())}
     for name, experiment in reversed(named.items()):
         runs = [e for e in study_module(study).experiments() if e.name == name]
@@ -137,6 +208,8 @@ def main() -> int:
         tyro.extras.subcommand_cli_from_dict(
             {
                 "run": run,
+                "live": live,
+                "ask": ask,
                 "notebooks": notebooks,
                 "readme": readme,
                 "studies": list_studies,

@@ -10,7 +10,7 @@ import itertools
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,8 @@ from lmcore.pretokens import (
     GPT2_PATTERN,
     Texts,
     in_threads,
-    pieces,
+    plain_pieces,
     pre_token_finder,
-    texts_in_blocks,
 )
 
 Pair = tuple[bytes, bytes]
@@ -73,13 +72,10 @@ def train_bpe(
             f"{len(specials)} special tokens need {len(ALPHABET) + len(specials)}"
         )
     input = [Path(input)] if isinstance(input, str | Path) else input
-    with tqdm(desc="read", total=_size(input), unit_scale=True, disable=not progress) as bar:
-        plain = (
-            piece
-            for blocks in texts_in_blocks(input, errors, bar.update)
-            for piece, is_special in pieces(blocks, specials, pattern)
-            if not is_special
-        )
+    size = _size(input)
+    unit = {"unit": "char" if size is None else "B", "unit_scale": True}
+    with tqdm(desc="read", total=size, disable=not progress, **unit) as bar:
+        plain = plain_pieces(input, specials, pattern, errors, bar.update)
         few, more = _first(plain, SMALL)
         if more is None:
             words = count_pre_tokens(few, pattern)
@@ -159,15 +155,20 @@ def _merged(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
 
 
 def merge_pairs(pre_tokens: Counter[bytes], n_new: int, bar: tqdm) -> list[Pair]:
-    """Return the merges, in order, that add n_new tokens to the byte alphabet.
+    """Return the merges, in order, that add n_new tokens to the byte alphabet."""
+    in_bytes = {tuple(ALPHABET[byte] for byte in word): n for word, n in pre_tokens.items()}
+    return merge_tokens(in_bytes, n_new, bar)
+
+
+def merge_tokens(counted: Mapping[tuple[bytes, ...], int], n_new: int, bar: tqdm) -> list[Pair]:
+    """Return the merges, in order, that add n_new tokens to those that the words are made of.
 
     The list is shorter where the text holds nothing more to merge. No two merges make the same
     token: where no token reaches across the ends of a stretch of a word, what happened inside it
     would have happened to it alone, so one stretch of bytes comes to the same two tokens wherever
     it comes to two.
     """
-    words = [tuple(ALPHABET[byte] for byte in word) for word in pre_tokens]
-    counts = list(pre_tokens.values())
+    words, counts = list(counted), list(counted.values())
     pair_counts: Counter[Pair] = Counter()
     places: defaultdict[Pair, set[int]] = defaultdict(set)
     for i, word in enumerate(words):

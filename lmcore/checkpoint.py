@@ -2,26 +2,30 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lmcore.records import whole_file
 
 KEEP = 2
+KEPT = "weights"
+"""What the names of weights that stay begin with; their step follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a run has come; elapsed_s counts training alone.
 
-    Early stopping goes on from best_step, best_nats and misses; ended says why a run is over
-    before its planned length.
+    Early stopping goes on from best_step, best_nats, misses and held; ended says why a run is
+    over before its planned length.
     """
 
     step: int
@@ -30,6 +34,7 @@ class Progress:
     best_step: int = 0
     best_nats: float | None = None
     misses: int = 0
+    held: int = 0
     ended: str | None = None
 
 
@@ -42,26 +47,37 @@ def _checksum(told: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _write(target: Path | BufferedIOBase, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     progress = json.dumps(told)
     metadata = {"progress": progress, "checksum": _checksum(progress, tensors)}
-    with whole_file(path) as beside:
-        beside.write_bytes(save(tensors, metadata))
+    content = save(tensors, metadata)
+    if not isinstance(target, Path):
+        target.write(content)
+        return
+    with whole_file(target) as beside:
+        beside.write_bytes(content)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(source: Path | BufferedIOBase) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata, names = file.metadata(), list(file.keys())
-            tensors = {name: file.get_tensor(name) for name in names}
+        content = source.read_bytes() if isinstance(source, Path) else source.read()
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header["__metadata__"]
         told = json.loads(metadata["progress"])
         intact = metadata["checksum"] == _checksum(metadata["progress"], tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}){_other_checkpoint(path)}") from None
+        raise _damaged(source, error) from None
     if not intact:
-        raise ValueError(f"{path} is damaged (its checksum differs){_other_checkpoint(path)}")
+        raise _damaged(source, "its checksum differs")
     return told, tensors
+
+
+def _damaged(source: Path | BufferedIOBase, why: object) -> ValueError:
+    if not isinstance(source, Path):
+        return ValueError(f"the open file is no whole checkpoint ({why})")
+    return ValueError(f"{source} is damaged ({why}){_other_checkpoint(source)}")
 
 
 def _model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -73,11 +89,13 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"optimizer.{i}.{k}": v for i, kept in state.items() for k, v in kept.items()}
 
 
-def _restore_model(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def _restore_model(
+    source: Path | BufferedIOBase, model: nn.Module, tensors: dict[str, Tensor]
+) -> None:
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     own = {name: value.shape for name, value in model.state_dict().items()}
     if own != {name: value.shape for name, value in weights.items()}:
-        raise ValueError(f"{path} holds a model of another shape than the one to be restored")
+        raise ValueError(f"{source} holds a model of another shape than the one to be restored")
     model.load_state_dict(weights)
 
 
@@ -95,36 +113,59 @@ def load_weights(path: Path, model: nn.Module) -> None:
     _restore_model(path, model, _read(path)[1])
 
 
-def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> Path:
-    """Write model, optimizer and random states after progress.step steps; return the file's path.
+def kept_weights(folder: Path, model: nn.Module) -> Iterator[tuple[int, nn.Module]]:
+    """Yield each step whose weights were kept in folder, in order, and model with these weights.
 
-    The newest KEEP checkpoints stay, older ones are deleted once the new one is whole.
+    In the end model has its own weights again.
+    """
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    for path in sorted(folder.glob(f"{KEPT}*.safetensors")):
+        load_weights(path, model)
+        yield int(path.stem.removeprefix(KEPT)), model
+    model.load_state_dict(own)
+
+
+def save_checkpoint(
+    target: Path | BufferedIOBase,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> Path | None:
+    """Write model, optimizer and random states after progress.step steps.
+
+    Into an open binary file, or into a folder as a file whose path is returned. There the newest
+    KEEP checkpoints stay, older ones are deleted once the new one is whole.
     """
     tensors = _model_tensors(model) | _optimizer_tensors(optimizer)
     tensors["random.cpu"] = torch.get_rng_state()
     if next(model.parameters()).is_cuda:
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    path = folder / f"step{progress.step:07d}.safetensors"
+    if not isinstance(target, Path):
+        _write(target, vars(progress), tensors)
+        return None
+    path = target / f"step{progress.step:07d}.safetensors"
     _write(path, vars(progress), tensors)
-    for old in sorted(folder.glob("step*.safetensors"))[:-KEEP]:
+    for old in sorted(target.glob("step*.safetensors"))[:-KEEP]:
         old.unlink()
     return path
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put model, optimizer and random states back to where they were when path was written.
+def load_checkpoint(
+    source: Path | BufferedIOBase, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress:
+    """Put model, optimizer and random states back to where they were when source was written.
+
+    Returns how far the run had come, its step among it.
 
     Raises:
         ValueError: the file is damaged, or belongs to a model of another shape.
     """
-    told, tensors = _read(path)
+    told, tensors = _read(source)
     try:
         progress = Progress(**told)
     except TypeError as error:
-        raise ValueError(f"{path} is damaged ({error}){_other_checkpoint(path)}") from None
-    _restore_model(path, model, tensors)
+        raise _damaged(source, error) from None
+    _restore_model(source, model, tensors)
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

@@ -61,12 +61,32 @@ def coverage(score: dict) -> float:
     return score["n_tokens"] / score["of_tokens"]
 
 
+def rate(kind: str) -> Callable[[dict[str, Any]], float | None]:
+    """Return what reads nats per character of the score called kind off a record."""
+    return lambda record: per_character(record[kind]) if kind in record else None
+
+
+def named(runs: Sequence[Run], name: str) -> list[Run]:
+    """Return the runs of the experiment called name."""
+    return [run for run in runs if run.config.name == name]
+
+
 def spread(values: Sequence[float], digits: int) -> str:
     """Return mean ± sample standard deviation; a value without spread stands alone."""
     mean = f"{statistics.fmean(values):.{digits}f}"
     if min(values) == max(values):
         return mean
     return f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def told(values: Sequence[float | int | None], digits: int = 0, unit: str = "") -> str:
+    """Return mean and spread of those that are known, and how many are not."""
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return f"none of {len(values)}"
+    said = spread(known, digits) + unit
+    missing = len(values) - len(known)
+    return f"{said} ({len(known)} of {len(values)})" if missing else said
 
 
 def settings(experiments: Sequence[Any]) -> Table:

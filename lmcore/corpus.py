@@ -9,12 +9,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from lmcore import grammar
+from lmcore.batches import Batches, Order
+from lmcore.evaluate import Score, score
+from lmcore.model import GPT
 from lmcore.records import check_choices, write_json
+from lmcore.source import TextSource
 from lmcore.tokenizer import Tokenizer
 from lmcore.tokens import Tokens, load_tokens, write_documents
 
@@ -23,7 +27,7 @@ HUB_REVISION = "9e21b0f3c36bd7ce50b741ce966297a7f73cae38"
 END = "<eos>"
 SPECIAL_TOKENS = ("<pad>", END, "<unk>")
 SPLITS = ("train", "validation", "test")
-FILES = "tokenizer.json of Hugging Face's form, tokens with documents"
+FILES = "tokenizer.json of Hugging Face's form, tokens with documents and what ends them"
 """What a prepared folder holds; folders of another form have another name and are not read."""
 
 
@@ -50,6 +54,25 @@ class CorpusConfig:
         """Titles to train on; the rest of n_titles validate."""
         return int(self.n_titles * (1 - self.validation_fraction))
 
+    def prepare(self, cache: Path, data: Path | None = None, progress: bool = False) -> "Corpus":
+        """Return the corpus, as `prepare` does."""
+        return prepare(self, cache, data, progress)
+
+    def small(self) -> tuple["CorpusConfig", dict[str, Any], dict[str, Any]]:
+        """Return generated titles for runs of seconds, with sizes that suit them.
+
+        The shape stays what it is and sizes shrink; lr is what so small a model learns well
+        with by SGD.
+        """
+        titles = CorpusConfig(source="generated", n_titles=4_000, n_test_titles=400, vocab_size=512)
+        shape = {"vocab_size": 512, "context_length": 32, "d_model": 64, "n_layers": 2}
+        plan = {"batch_size": 16, "epochs": 2, "steps": None, "n_tokens": None, "lr": 0.12}
+        return (
+            titles,
+            shape | {"n_heads": 2, "d_ff": 256},
+            plan | {"evaluate_at": (1, 5, 20, 50)},
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
@@ -65,6 +88,27 @@ class Corpus:
     def end_id(self) -> int:
         """The id of <eos>, which closes every title."""
         return self.tokenizer.special_tokens[END]
+
+    def source(
+        self,
+        *,
+        batch_size: int,
+        context_length: int,
+        order: Order,
+        seed: int,
+        within_documents: bool = False,
+    ) -> TextSource:
+        """Return what is learned from and judged by."""
+        return TextSource(
+            batches=Batches(self.train, batch_size, context_length, order, seed),
+            validation=self.validation,
+            end_id=self.end_id,
+            within_documents=within_documents,
+        )
+
+    def test_scores(self, model: GPT) -> dict[str, Score]:
+        """Return the score of the test titles."""
+        return {"test": score(model, self.test, self.end_id)}
 
 
 def joined(titles: Sequence[str]) -> str:

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Int32
 
 from lmcore.bpe import ALPHABET, Pair
-from lmcore.pretokens import GPT2_PATTERN, in_threads, pieces, pre_token_finder
+from lmcore.pretokens import GPT2_PATTERN, pieces, pre_token_finder
 
 PATIENCE = 2**18 - 1
 """With so many characters in plain Python done, or more to do at once, it pays to start Numba."""
 
 FEW = 200
-"""A text of fewer characters is encoded before the compiled code has been given its arrays."""
+"""So few characters are encoded before the compiled code has been given its arrays."""
 
 BATCH = 2**18
 """How many characters of small texts are encoded in one go."""
@@ -31,17 +31,22 @@ Ranks = Int32[np.ndarray, "tokens"]
 
 
 class Encoder:
-    """Turns text to ranks by given merges; it knows no special tokens.
+    """Turns text to ranks by given merges; it knows no special tokens. Threads may share it.
 
     Two merges may make the same token, and one pair may be merged again later on, once another
     merge has made its parts anew. So merges are found by their pairs, and those after the last one
     applied; the bytes of a token alone, which tiktoken goes by, tell neither.
+
+    A pre-token that is one of whole is that token, whatever merges make of it: this is what a
+    tokenizer.json calls ignore_merges.
     """
 
-    def __init__(self, merges: Sequence[Pair], pattern: str = GPT2_PATTERN):
-        self.pattern = pattern
+    def __init__(
+        self, merges: Sequence[Pair], pattern: str = GPT2_PATTERN, whole: Iterable[bytes] = ()
+    ):
+        self.pattern, whole = pattern, list(whole)
         made = (left + right for left, right in merges)
-        self.tokens = list(dict.fromkeys([*ALPHABET, *made]))
+        self.tokens = list(dict.fromkeys([*ALPHABET, *made, *whole]))
         rank = {token: rank for rank, token in enumerate(self.tokens)}
         self._rules = [
             (rank[left], rank[right], rank[left + right])
@@ -51,34 +56,25 @@ class Encoder:
         self._numbers: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for number, (left, right, _) in enumerate(self._rules):
             self._numbers[left, right].append(number)
+        self._whole = {token: rank[token] for token in whole}
         self._find = pre_token_finder(pattern)
         self._known: dict[str, list[int]] = {}
         self._n_interpreted = 0
         self._idle: list = []
 
-    def encode(self, text: str, workers: int = 1) -> Ranks:
+    def encode(self, text: str) -> Ranks:
         """Return the ranks of text.
 
         Raises:
             UnicodeEncodeError: the text has a lone surrogate, which no bytes stand for.
         """
-        if len(text) < FEW:
-            return self._interpreted([text])[0]
-        return next(self.encode_many([text], workers))
+        return next(self.encode_many([text]))
 
-    def encode_many(self, texts: Iterable[str], workers: int = 1) -> Iterator[Ranks]:
-        """Yield the ranks of each text, in order; workers threads share the work in pieces.
-
-        Memory holds a few pieces and the ranks of one text, not all of texts.
-        """
-        batches = self._batches(texts)
-        if workers == 1:
-            done: Iterator = map(self._encode_batch, batches)
-        else:
-            done = in_threads(self._encode_batch, batches, workers)
+    def encode_many(self, texts: Iterable[str]) -> Iterator[Ranks]:
+        """Yield the ranks of each text, in order; see `encode`."""
         waiting: list[Ranks] = []
-        for batch in done:
-            for ranks, is_end in batch:
+        for batch in self._batches(texts):
+            for ranks, is_end in self._encode_batch(batch):
                 waiting.append(ranks)
                 if is_end:
                     yield np.concatenate(waiting) if len(waiting) > 1 else ranks
@@ -108,7 +104,8 @@ class Encoder:
     def _encode_batch(self, batch: list[tuple[str, bool]]) -> list[tuple[Ranks, bool]]:
         texts = [text for text, _ in batch]
         size = sum(map(len, texts))
-        if self.pattern == GPT2_PATTERN and self._n_interpreted + size > PATIENCE:
+        is_patient = size < FEW or self._n_interpreted + size <= PATIENCE
+        if self.pattern == GPT2_PATTERN and not self._whole and not is_patient:
             self._n_interpreted = PATIENCE
             ranks = self._compiled(texts)
         else:
@@ -133,7 +130,8 @@ class Encoder:
 
         A queue holds the merges that can be applied, by number and then by place.
         """
-        ranks = list(pre_token.encode())
+        raw = pre_token.encode()
+        ranks = [self._whole[raw]] if raw in self._whole else list(raw)
         n = len(ranks)
         before, after = list(range(-1, n - 1)), list(range(1, n + 1))
         queue: list[tuple[int, int]] = []

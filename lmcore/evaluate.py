@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmcore.batches import scoring_windows
 from lmcore.model import GPT
-from lmcore.tokens import Tokens, scoring_windows
+from lmcore.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,61 @@ class Score:
     def coverage(self) -> float:
         """The share of the text's tokens that were scored."""
         return self.n_tokens / self.of_tokens
+
+    @property
+    def accuracy(self) -> float:
+        """The share of scored tokens that were thought likeliest."""
+        return self.n_correct / self.n_tokens
+
+    def __str__(self) -> str:
+        return f"{self.nats_per_character:.3f} nats/character"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Sums over questions of which each has one answer; logit_rms is the size of their logits."""
+
+    nats: float
+    n: int
+    n_correct: int
+    logit_rms: float
+
+    @property
+    def loss(self) -> float:
+        """Nats per answer."""
+        return self.nats / self.n
+
+    @property
+    def accuracy(self) -> float:
+        """The share of answers that were thought likeliest."""
+        return self.n_correct / self.n
+
+    def __str__(self) -> str:
+        return f"{self.accuracy:.1%} right"
+
+
+@torch.no_grad()
+def answer_score(
+    model: GPT, x: Int[Tensor, "n seq"], y: Int[Tensor, "n targets"], rows: int = 2048
+) -> Answers:
+    """Return the score of the answers y, which stand at the last positions of x.
+
+    The size of logits is their root mean square once each row's mean is taken away.
+    """
+    was_training = model.training
+    model.eval()
+    device = model.head_weight.device
+    nats, squares, n_correct = 0.0, 0.0, 0
+    for asked, answers in zip(x.split(rows), y.split(rows), strict=True):
+        logits = model(asked.to(device), last=answers.shape[1]).flatten(0, 1).double()
+        targets = answers.flatten().to(device)
+        nats += F.cross_entropy(logits, targets, reduction="sum").item()
+        n_correct += int((logits.argmax(-1) == targets).sum())
+        squares += logits.var(-1, correction=0).sum().item()
+    model.train(was_training)
+    n = y.numel()
+    size = round(math.sqrt(squares / n), 4)
+    return Answers(nats=round(nats, 4), n=n, n_correct=n_correct, logit_rms=size)
 
 
 def token_nats(

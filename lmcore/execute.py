@@ -11,12 +11,17 @@ from tqdm.auto import tqdm
 
 from lmcore.records import write_text
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 def pair(source: Path) -> nbformat.NotebookNode:
-    """Return the notebook that source, a .py, stands for: no outputs, cell ids by their place."""
+    """Return the notebook that source, a .py, stands for, without outputs.
+
+    Cells are named by notebook and place, since no two in a site may have the same id.
+    """
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number:02d}"
+        cell.id = f"{source.stem}-{number:02d}"
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -58,6 +63,7 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
             client.execute()
     except CellExecutionError as error:
         raise ValueError(f"{source.name} failed: {error.ename}: {error.evalue}") from None
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
@@ -74,4 +80,5 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
 
 def _kept(output: nbformat.NotebookNode) -> bool:
     """Return whether output belongs in a saved notebook; progress bars and warnings do not."""
-    return not (output.output_type == "stream" and output.name == "stderr")
+    is_warning = output.output_type == "stream" and output.name == "stderr"
+    return not is_warning and WIDGET not in output.get("data", {})

@@ -1,7 +1,7 @@
 """Experiments with names: what a run is, its small version, and running it at most once."""
 
-import dataclasses
 import importlib.metadata
+import math
 import platform
 import subprocess
 import sys
@@ -15,30 +15,42 @@ import torch
 from tqdm.auto import tqdm
 
 from lmcore import parallel
-from lmcore.corpus import Corpus, CorpusConfig, prepare
-from lmcore.evaluate import score
+from lmcore.checkpoint import kept_weights
+from lmcore.corpus import CorpusConfig
 from lmcore.model import GPT, ModelConfig
+from lmcore.modular import ModularConfig
 from lmcore.records import Run, RunWriter, config_hash, load_run
 from lmcore.runtime import Runtime
-from lmcore.source import TextSource
-from lmcore.tokens import Batches
-from lmcore.train import Record, TrainConfig, train
+from lmcore.sentence import SentenceConfig
+from lmcore.source import Data, Source
+from lmcore.train import DivergedError, Record, TrainConfig, train
 
 TOKENS_PER_TITLE = 12.8
 USUAL_EFFICIENCY = 0.7
 """The share of a large product's speed that training steps of this package reach on a CPU."""
 
-Probe = Callable[[GPT, Corpus], dict[str, Any]]
+SHORT_WARMUP = 20
+"""Steps of warmup that a small version has at most."""
+
+WORTH_COMPARING = 2e12
+"""Operations in a run from which on its speed is shown beside that of large products."""
+
+Probe = Callable[[GPT, Data], dict[str, Any]]
+History = Callable[[Iterator[tuple[int, GPT]], GPT, Data], dict[str, Any]]
+"""What a study finds in the weights kept on the way, each with its step, and in the last ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """All that decides a run's numbers: the study and name it goes by, its seed, its configs."""
+    """All that decides a run's numbers: the study and name it goes by, its seed, its configs.
+
+    What is learned is called its corpus, be it of text or a table.
+    """
 
     study: str
     name: str
     seed: int
-    corpus: CorpusConfig
+    corpus: CorpusConfig | ModularConfig | SentenceConfig
     model: ModelConfig
     train: TrainConfig
     scale: Literal["full", "smoke"] = "full"
@@ -62,26 +74,28 @@ class Experiment:
 
 
 def smoke(experiment: Experiment) -> Experiment:
-    """Return the small version of experiment: seconds long, on generated titles.
+    """Return the small version of experiment: seconds long, on generated titles or a small table.
 
-    The shape stays what it is and sizes shrink; lr is what so small a model learns well with.
+    Whatever its data does not shrink stays as it is, but for a warmup that is longer than so short
+    a run can have. So does the lr of other optimizers than SGD, since the small version's is SGD's.
     """
-    corpus = CorpusConfig(source="generated", n_titles=4_000, n_test_titles=400, vocab_size=512)
-    model = replace(
-        experiment.model, vocab_size=512, context_length=32, d_model=64, n_layers=2, n_heads=2,
-        d_ff=256,
-    )  # fmt: skip
-    small = replace(
-        experiment.train, batch_size=16, epochs=2, steps=None, n_tokens=None, lr=0.12,
-        evaluate_at=(1, 5, 20, 50),
-    )  # fmt: skip
-    return replace(experiment, corpus=corpus, model=model, train=small, scale="smoke")
+    corpus, shape, plan = experiment.corpus.small()
+    plan.setdefault("warmup", min(experiment.train.warmup, SHORT_WARMUP))
+    if experiment.train.optimizer != "sgd":
+        plan.pop("lr", None)
+    model, plan = replace(experiment.model, **shape), replace(experiment.train, **plan)
+    return replace(experiment, corpus=corpus, model=model, train=plan, scale="smoke")
 
 
 def workspace() -> Path:
     """Return the repository around the working directory, or that directory itself."""
     here = Path.cwd()
     return next((up for up in (here, *here.parents) if (up / "myst.yml").exists()), here)
+
+
+def slug(name: str) -> str:
+    """Return a name as it stands in a path."""
+    return name.replace(", ", "-").replace(" ", "-").lower()
 
 
 def load(experiment: Experiment) -> Run | None:
@@ -106,6 +120,7 @@ def run_or_load(
     experiment: Experiment,
     probe: Probe,
     *,
+    history: History | None = None,
     runtime: Runtime | None = None,
     data: Path | None = None,
     scratch: Path | None = None,
@@ -114,22 +129,25 @@ def run_or_load(
     """Return experiment's run: loaded if it is finished, else trained, resumed where it stopped.
 
     What is under way stands in scratch and moves to the results when it is whole. After training,
-    the test titles are scored, once, and probe's findings are kept with the scores.
+    the test set is scored, once, and probe's findings are kept with the scores. A run that
+    diverged is a result too: its outcome says so, and holds no score.
 
     Raises:
         ValueError: text or a folder is missing, damaged or of another config.
-        DivergedError, KeyboardInterrupt: as `train` does; the run can be taken up again.
+        KeyboardInterrupt: as `train` does; the run can be taken up again.
     """
     finished = load(experiment)
     if finished:
         return finished
     with parallel.first_goes_first():
-        corpus = prepare(experiment.corpus, experiment.root / ".cache/corpus", data, progress)
+        cache = experiment.root / ".cache/corpus"
+        corpus = experiment.corpus.prepare(cache, data, progress)
+    started = time.process_time()
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
     source = source_of(experiment, corpus)
     flops = steps_of(experiment, source) * flops_per_step(experiment)
-    resolved = (runtime or Runtime()).resolve(flops)
+    resolved = (runtime or Runtime()).resolve(flops, experiment.train.precision)
     folder = (scratch or experiment.root / "runs") / experiment.path
     records = train(model, experiment.train, source, resolved, folder / "checkpoints")
     if parallel.rank() > 0:
@@ -139,16 +157,29 @@ def run_or_load(
             return load(experiment)
     writer = RunWriter(folder, experiment)
     writer.check_text(corpus.origin["text_sha256"])
-    writer.note_session(environment(resolved))
+    session = environment(resolved)
+    if experiment.train.within_documents:
+        session["document_attention"] = resolved.document_attention(experiment.model.dropout)
+    writer.note_session(session)
     writer.note_environment({"corpus": corpus.origin})
-    for record in with_bar(records, experiment, source, resolved, progress):
-        writer.add(told(record))
-    with resolved.autocast():
-        test = score(model, corpus.test, corpus.end_id)
-    outcome = {"test": dataclasses.asdict(test), "probe": probe(model, corpus)}
+    try:
+        for record in with_bar(records, experiment, source, resolved, progress):
+            writer.add(told(record))
+    except DivergedError as error:
+        tqdm.write(f"{experiment.path.as_posix()} diverged: {error}", file=sys.stderr)
+        outcome = {"diverged": str(error)}
+    else:
+        with resolved.autocast():
+            tests = corpus.test_scores(model)
+        outcome = {name: asdict(score) for name, score in tests.items()}
+        outcome["probe"] = probe(model, corpus)
+        if history and experiment.train.keep_weights:
+            weights = kept_weights(folder / "checkpoints", model)
+            outcome["history"] = history(weights, model, corpus)
     writer.note_environment(
         {
             "training_s": writer.kept_records()[-1]["elapsed_s"],
+            "cpu_s": round(time.process_time() - started, 2),
             "peak_bytes": peak_bytes(resolved),
         }
     )
@@ -157,18 +188,19 @@ def run_or_load(
     return load(experiment)
 
 
-def source_of(experiment: Experiment, corpus: Corpus) -> TextSource:
+def source_of(experiment: Experiment, corpus: Data) -> Source:
     """Return what experiment learns from and is judged by, out of corpus."""
-    plan, context = experiment.train, experiment.model.context_length
-    return TextSource(
-        batches=Batches(corpus.train, plan.batch_size, context, plan.order, experiment.seed),
-        validation=corpus.validation,
-        end_id=corpus.end_id,
+    plan = experiment.train
+    return corpus.source(
+        batch_size=plan.batch_size,
+        context_length=experiment.model.context_length,
+        order=plan.order,
+        seed=experiment.seed,
         within_documents=plan.within_documents,
     )
 
 
-def steps_of(experiment: Experiment, source: TextSource) -> int:
+def steps_of(experiment: Experiment, source: Source) -> int:
     """Return the number of steps that experiment plans to take on source."""
     tokens_per_step = experiment.train.batch_size * experiment.model.context_length
     return experiment.train.planned_steps(source, tokens_per_step)
@@ -184,6 +216,7 @@ def run_all(
     experiments: list[Experiment],
     probe: Probe,
     *,
+    history: History | None = None,
     runtime: Runtime | None = None,
     data: Path | None = None,
     scratch: Path | None = None,
@@ -192,10 +225,8 @@ def run_all(
     waiting = [e for e in experiments if e.scale == "full" and load(e) is None]
     if waiting:
         tqdm.write(cost(waiting, runtime or Runtime()), file=sys.stderr)
-    return [
-        run_or_load(each, probe, runtime=runtime, data=data, scratch=scratch)
-        for each in experiments
-    ]
+    places = {"runtime": runtime, "data": data, "scratch": scratch}
+    return [run_or_load(each, probe, history=history, **places) for each in experiments]
 
 
 def cost(experiments: list[Experiment], runtime: Runtime) -> str:
@@ -227,25 +258,26 @@ def usual_steps(experiment: Experiment) -> int:
 def with_bar(
     records: Iterator[Record],
     experiment: Experiment,
-    source: TextSource,
+    source: Source,
     runtime: Runtime,
     shown: bool,
 ) -> Iterator[Record]:
     """Pass records on, with a bar of steps, time left, score, speed and its share of the ceiling.
 
-    The share, known as MFU, is of the speed of large matrix products here (see `accounting`).
+    The share, known as MFU, is of the speed of large matrix products here (see `accounting`); a
+    run that is over in seconds goes without it.
     """
     steps, name = steps_of(experiment, source), experiment.path.as_posix()
-    ceiling = runtime.product_speed() if shown else 0.0
+    is_long = shown and steps * flops_per_step(experiment) > WORTH_COMPARING
+    ceiling = runtime.product_speed() if is_long else math.inf
     said: dict[str, str] = {}
     first: Record | None = None
     with tqdm(total=steps, desc=name, unit="step", disable=not shown, leave=False) as bar:
         for record in records:
             first = first or record
             if "validation" in record.scores:
-                rate = record.scores["validation"].nats_per_character
-                said["validation"] = f"{rate:.3f} nats/character"
-            if record.elapsed_s > first.elapsed_s and shown:
+                said["validation"] = str(record.scores["validation"])
+            if record.elapsed_s > first.elapsed_s and is_long:
                 per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
                 said["tokens/s"] = f"{per_s:,.0f}"
                 said["MFU"] = f"{per_s * experiment.model.flops_per_token / ceiling:.0%}"

@@ -271,6 +271,7 @@ def family_of(fields: Any) -> Family:
     model_type = fields.get("model_type") if isinstance(fields, dict) else None
     if model_type not in FAMILIES:
         raise ValueError(f"model_type {model_type!r} is not known, only {' and '.join(FAMILIES)}")
+    choice(fields, "quantization_config", None)
     return FAMILIES[model_type]
 
 
@@ -447,7 +448,10 @@ def llama_fields(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-BOTH = {"norm_at": ("pre",), "qk_norm": (False,), "parallel": (False,), "layer_scale": (None,)}
+BOTH = {
+    "norm_at": ("pre",), "qk_norm": (False,), "parallel": (False,), "layer_scale": (None,),
+    "head_scale": (None,),
+}  # fmt: skip
 """What GPT-2 and Llama have in common, beside what the shapes of each allow."""
 
 FAMILIES = {

@@ -1,17 +1,20 @@
-"""The head and its cross-entropy in one, a few rows of logits at a time."""
+"""The head and its cross-entropy in one, a few rows of logits at a time; StableMax."""
 
 import functools
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+Kind = Literal["softmax", "softmax-float64", "stablemax"]
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     """Both gradients are made in the forward pass, a few rows of logits at a time."""
 
     @staticmethod
-    def forward(ctx, x, weight, targets, rows, compiled):
+    def forward(ctx, x, weight, targets, rows, compiled, kind):
         n = len(targets)
         cast = weight.to(x.dtype)
         step = _compiled_slope() if compiled else _slope
@@ -19,7 +22,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_x, d_weight = torch.empty_like(x), torch.zeros_like(weight)
         for start in range(0, n, rows):
             part = slice(start, start + rows)
-            nats, slope = step(x[part] @ cast.T, targets[part], n)
+            nats, slope = step(x[part] @ cast.T, targets[part], n, kind)
             loss += nats
             torch.mm(slope, cast, out=d_x[part])
             d_weight += slope.T @ x[part]
@@ -29,16 +32,31 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_loss):
         d_x, d_weight = ctx.saved_tensors
-        return d_x * d_loss, d_weight * d_loss, None, None, None
+        return d_x * d_loss, d_weight * d_loss, None, None, None, None
 
 
-def _slope(logits: Tensor, targets: Tensor, n: int) -> tuple[Tensor, Tensor]:
+def stablemax_logits(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
+    """Return the logits whose softmax is the StableMax of these (Prieto et al. 2025, 2501.04697).
+
+    StableMax puts s(x) = x + 1 from 0 up and 1 / (1 - x) below in the place of exp(x), and the
+    logarithm of s(x) is sign(x) log(1 + |x|).
+    """
+    return logits.sign() * logits.abs().log1p()
+
+
+def _slope(logits: Tensor, targets: Tensor, n: int, kind: Kind) -> tuple[Tensor, Tensor]:
     """Return these rows' share of the mean loss, and its gradient by the logits."""
-    logits32 = logits.float()
-    log_z = logits32.logsumexp(-1, keepdim=True)
-    nats = (log_z - logits32.gather(-1, targets[:, None])).sum() / n
+    given = logits.double() if kind == "softmax-float64" else logits.float()
+    wide = stablemax_logits(given) if kind == "stablemax" else given
+    highest = wide.amax(-1, keepdim=True)
+    powers = (wide - highest).exp()  # taken once, for the loss and for its gradient
+    total = powers.sum(-1, keepdim=True)
+    nats = (total.log() + highest - wide.gather(-1, targets[:, None])).sum() / n
     hit = torch.arange(logits.shape[-1], device=logits.device) == targets[:, None]
-    return nats, (((logits32 - log_z).exp() - hit.float()) / n).to(logits.dtype)
+    slope = (powers / total - hit.to(powers.dtype)) / n
+    if kind == "stablemax":
+        slope = slope / (1 + given.abs())
+    return nats, slope.to(logits.dtype)
 
 
 @functools.cache
@@ -52,9 +70,12 @@ def linear_cross_entropy(
     targets: Int[Tensor, "rows"],
     rows: int = 1024,
     compiled: bool = False,
+    kind: Kind = "softmax",
 ) -> Float[Tensor, ""]:
     """Return the mean cross-entropy in nats of the logits x weightᵀ, which are never all held.
 
-    The softmax is taken in float32, the products in x's dtype; memory follows rows.
+    The softmax, or in its place StableMax, is taken in float32, the products in x's dtype; memory
+    follows rows. In float64 a softmax still has a gradient where float32 rounds the answer's
+    probability to 1 (Prieto et al. 2025, 2501.04697, section 3).
     """
-    return _LinearCrossEntropy.apply(x, weight, targets, rows, compiled)
+    return _LinearCrossEntropy.apply(x, weight, targets, rows, compiled, kind)

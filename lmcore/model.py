@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from lmcore import accounting
 from lmcore.dropout import drop
+from lmcore.flex import BlockMask, attend_in_blocks
 from lmcore.records import check_choices
 from lmcore.rope import RopeStretch, rope_table, rotate
 
-Activation = Literal["gelu", "gelu_tanh", "silu", "relu2", "swiglu"]
+Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2", "swiglu"]
 Rotation = tuple[Tensor, Tensor]
 
 
@@ -28,7 +29,9 @@ class ModelConfig:
     """The shape of a decoder; vocab_size comes from the tokenizer.
 
     Without n_kv_heads each query head has keys and values of its own, and without head_size the
-    heads share d_model. Llama's shape has a d_ff of `gated_width`.
+    heads share d_model. Llama's shape has a d_ff of `gated_width`. With a head_scale, logits are
+    that number times the cosine between features and rows of the head. initial_scale multiplies
+    every matrix as drawn.
     """
 
     vocab_size: int
@@ -53,6 +56,8 @@ class ModelConfig:
     tied: bool = True
     dropout: float = 0.1
     initialisation: Literal["flat", "gpt2", "truncated", "zero_residual"] = "flat"
+    initial_scale: float = 1.0
+    head_scale: float | None = None
 
     def __post_init__(self):
         for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff"):
@@ -78,6 +83,10 @@ class ModelConfig:
             raise ValueError(
                 "truncated initialisation draws embeddings with standard deviation 1, too wide for "
                 "a tied head: set tied=False or initialisation='gpt2'"
+            )
+        if self.initial_scale <= 0 or (self.head_scale is not None and self.head_scale <= 0):
+            raise ValueError(
+                f"initial_scale {self.initial_scale}, head_scale {self.head_scale}: above 0 only"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
@@ -137,16 +146,33 @@ def activate(x: Float[Tensor, "*batch up"], activation: Activation) -> Float[Ten
     if activation == "swiglu":
         gate, value = x.chunk(2, dim=-1)
         return F.silu(gate) * value
-    if activation == "relu2":
-        return F.relu(x).square()
+    if activation in ("relu", "relu2"):
+        return F.relu(x) if activation == "relu" else F.relu(x).square()
     if activation == "silu":
         return F.silu(x)
+    if activation == "gelu_tanh" and x.dtype == torch.bfloat16 and torch.compiler.is_compiling():
+        return gelu_by_sigmoid(x)
     return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
+
+
+def gelu_by_sigmoid(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return GPT-2's GELU without tanh, which takes generated code for a CPU three times as long.
+
+    1 + tanh(y) is 2 sigmoid(2 y). It is computed in float32, where the gradient is off by up to
+    2e-6 far out: less than bfloat16 shows.
+    """
+    x32 = x.float()
+    doubled = 2 * math.sqrt(2 / math.pi) * (x32 + 0.044715 * x32**3)
+    return (x32 * doubled.sigmoid()).to(x.dtype)
 
 
 def causal_mask(q_len: int, k_len: int, device: torch.device) -> Bool[Tensor, "q_len k_len"]:
     """Return which keys each query may see; the last query sees every key."""
     return torch.ones(q_len, k_len, dtype=torch.bool, device=device).tril(k_len - q_len)
+
+
+FEW_KEYS = 8
+"""Up to so many keys, one query's products are faster as sums: as matrices they are too small."""
 
 
 def attend(
@@ -171,12 +197,17 @@ def attend(
     if causal and not (is_fused and q_len == k_len):
         mask, causal = causal_mask(q_len, k_len, q.device), False
     if is_fused:
-        y = F.scaled_dot_product_attention(q.to(k.dtype), k, v, mask, dropout, is_causal=causal)
-        return y.to(q.dtype)
-    scores = ((q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)).float()
+        y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
+        return y.to(dtype)
+    q = q * (1 / math.sqrt(q.shape[-1]))
+    is_small = q_len == 1 and k_len <= FEW_KEYS
+    scores = ((q * k).sum(-1)[..., None, :] if is_small else q @ k.transpose(-2, -1)).float()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return (drop(scores.softmax(-1).to(v.dtype), dropout) @ v).to(dtype)
+    weights = drop(scores.softmax(-1).to(v.dtype), dropout)
+    return ((weights[..., 0, :, None] * v).sum(-2, keepdim=True) if is_small else weights @ v).to(
+        dtype
+    )
 
 
 class RMSNorm(nn.Module):
@@ -284,13 +315,27 @@ class Cache:
 class View:
     """What tokens may see and from where, the same for all layers; without a mask, the past."""
 
-    mask: Bool[Tensor, "..."] | None = None
+    mask: Bool[Tensor, "..."] | BlockMask | None = None
     rotation: Rotation | None = None
     cache: Cache | None = None
     places: Int[Tensor, "batch seq"] | None = None
 
 
 PAST = View()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features many of which are equal: each distinct one, and which of them stands where."""
+
+    distinct: Float[Tensor, "rows f"]
+    places: Int[Tensor, "batch seq"]
+
+
+def newest(x: Tensor | Rows, last: int | None) -> Float[Tensor, "batch last f"]:
+    """Return the last positions of x, or all of them where their number is not given."""
+    at = slice(None if last is None else -last, None)
+    return F.embedding(x.places[:, at], x.distinct) if isinstance(x, Rows) else x[:, at]
 
 
 class Attention(nn.Module):
@@ -312,24 +357,53 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(self.d_head, config.norm_eps) if config.qk_norm else nn.Identity()
 
     def forward(
-        self, x: Float[Tensor, "batch seq d_model"], view: View = PAST, layer: int = 0
-    ) -> Float[Tensor, "batch seq d_model"]:
+        self,
+        x: Float[Tensor, "batch seq d_model"] | Rows,
+        view: View = PAST,
+        layer: int = 0,
+        last: int | None = None,
+    ) -> Float[Tensor, "batch last d_model"]:
         dropout = self.dropout if self.training else 0.0
-        heads = self.qkv(x).unflatten(-1, (sum(self.heads), self.d_head)).transpose(1, 2)
-        q, k, v = heads.split(self.heads, dim=1)
+        q, k, v = self.projected(x, last)
         q, k = self.q_norm(q), self.k_norm(k)
         if view.rotation:
-            q, k = rotate(q, *view.rotation), rotate(k, *view.rotation)
+            cos, sin = view.rotation
+            at = slice(k.shape[2] - q.shape[2], None)
+            q, k = rotate(q, cos[..., at, :], sin[..., at, :]), rotate(k, cos, sin)
         if view.cache:
             k, v = view.cache.extend(layer, k, v, view.places)
         shape, n_kv = q.shape, k.shape[1]
+        if isinstance(view.mask, BlockMask):
+            y = attend_in_blocks(q, k, v, view.mask)
+            return drop(self.out(y.transpose(1, 2).flatten(2)), dropout)
         if q.shape[2] == 1:  # heads that share keys are laid out as queries: no key is copied
             q = q.reshape(len(q), n_kv, -1, self.d_head)
         elif n_kv < q.shape[1]:
             k, v = (each.repeat_interleave(q.shape[1] // n_kv, 1) for each in (k, v))
-        causal = view.mask is None and shape[2] > 1
-        y = attend(q, k, v, view.mask, causal=causal, dropout=dropout).reshape(shape)
+        causal, mask = view.mask is None and shape[2] > 1, view.mask
+        if mask is not None and last is not None:
+            mask = mask[..., -last:, :]
+        y = attend(q, k, v, mask, causal=causal, dropout=dropout).reshape(shape)
         return drop(self.out(y.transpose(1, 2).flatten(2)), dropout)
+
+    def projected(self, x: Tensor | Rows, last: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the heads' keys and values at every position, and the last queries or all."""
+
+        def heads(y: Tensor, n: int) -> Tensor:
+            return y.unflatten(-1, (n, self.d_head)).transpose(1, 2)
+
+        if last is None and not isinstance(x, Rows):
+            return heads(self.qkv(x), sum(self.heads)).split(self.heads, dim=1)
+        sizes = (self.heads[0] * self.d_head, 2 * self.heads[1] * self.d_head)
+        if isinstance(x, Rows):
+            q, both = (Rows(y, x.places) for y in self.qkv(x.distinct).split(sizes, dim=-1))
+            q, both = newest(q, last), newest(both, None)
+        else:
+            weights = self.qkv.weight.split(sizes)
+            biases = (None, None) if self.qkv.bias is None else self.qkv.bias.split(sizes)
+            q = F.linear(newest(x, last), weights[0], biases[0])
+            both = F.linear(x, weights[1], biases[1])
+        return heads(q, self.heads[0]), *heads(both, 2 * self.heads[1]).split(self.heads[1:], dim=1)
 
 
 class MLP(nn.Module):
@@ -383,14 +457,24 @@ class Block(nn.Module):
         self.mlp_scale = nn.Identity() if scale is None else LayerScale(d_model, scale)
 
     def forward(
-        self, x: Float[Tensor, "batch seq d_model"], view: View = PAST, layer: int = 0
-    ) -> Float[Tensor, "batch seq d_model"]:
+        self,
+        x: Float[Tensor, "batch seq d_model"] | Rows,
+        view: View = PAST,
+        layer: int = 0,
+        last: int | None = None,
+    ) -> Float[Tensor, "batch last d_model"]:
+        kept = newest(x, last)
         if self.is_post:
-            x = self.attention_norm(x + self.attention_scale(self.attention(x, view, layer)))
+            x = self.attention_norm(
+                kept + self.attention_scale(self.attention(x, view, layer, last))
+            )
             return self.mlp_norm(x + self.mlp_scale(self.mlp(x)))
-        normed = self.attention_norm(x)
-        attended = x + self.attention_scale(self.attention(normed, view, layer))
-        to_mlp = normed if self.is_parallel else self.mlp_norm(attended)
+        if isinstance(x, Rows):
+            normed = Rows(self.attention_norm(x.distinct), x.places)
+        else:
+            normed = self.attention_norm(x)
+        attended = kept + self.attention_scale(self.attention(normed, view, layer, last))
+        to_mlp = newest(normed, last) if self.is_parallel else self.mlp_norm(attended)
         return attended + self.mlp_scale(self.mlp(to_mlp))
 
 
@@ -438,6 +522,9 @@ class GPT(nn.Module):
             block.mlp.down.weight.mul_(scale)
         if kind == "flat" and self.config.positions == "learned":
             nn.init.zeros_(self.position_embedding.weight)
+        for p in self.parameters():
+            if p.ndim > 1 and self.config.initial_scale != 1:
+                p.mul_(self.config.initial_scale)
 
     def _draw_truncated(self, module: nn.Linear | nn.Embedding) -> None:
         for weight in self._taken_apart(module):
@@ -457,40 +544,72 @@ class GPT(nn.Module):
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab d_model"]:
-        """The weight that turns features into logits: the token embedding's where it is tied."""
-        return self.token_embedding.weight if self.config.tied else self.head.weight
+        """The weight that turns features into logits: the token embedding's where it is tied.
+
+        Where logits are cosines its rows have length 1.
+        """
+        weight = self.token_embedding.weight if self.config.tied else self.head.weight
+        return weight if self.config.head_scale is None else F.normalize(weight, dim=-1)
 
     def hidden(
         self,
         ids: Int[Tensor, "batch seq"],
         documents: Int[Tensor, "batch seq"] | None = None,
         cache: Cache | None = None,
-    ) -> Float[Tensor, "batch seq d_model"]:
+        last: int | None = None,
+        blocks: BlockMask | None = None,
+    ) -> Float[Tensor, "batch last d_model"]:
         """Return the normalised features that the head turns into logits.
 
         With documents, the number of each token's document, attention stays within a document and
-        positions start anew in each, so that it is read as if it stood alone. With a cache, ids
-        follow what it has kept.
+        positions start anew in each, so that it is read as if it stood alone; blocks, the same
+        made by `flex.blocks_within`, take the place of a mask. With a cache, ids follow what it has
+        kept. Where only the last positions are wanted, the last block computes no others, and the
+        first works on each token at each position once if there are fewer of these than ids.
 
         Raises:
             ValueError: the sequence is longer than the context, or an id is out of range.
         """
-        view, positions = self.view(ids, documents, cache)
+        view, positions = self.view(ids, documents, cache, blocks)
+        dropout = self.config.dropout if self.training else 0.0
+        is_alone = documents is None and cache is None and last is not None
+        if is_alone and not dropout and len(ids) > self.config.vocab_size:
+            x = self.distinct(ids)
+        else:
+            x = drop(self.embedded(ids, positions), dropout)
+        for layer, block in enumerate(self.blocks, 1):
+            x = block(x, view, layer - 1, last if layer == len(self.blocks) else None)
+        if cache:
+            cache.advance(ids.shape[1])
+        x, scale = self.norm(x), self.config.head_scale
+        return x if scale is None else F.normalize(x, dim=-1) * scale
+
+    def embedded(self, ids: Tensor, positions: Tensor) -> Float[Tensor, "... d_model"]:
+        """Return the features of tokens at positions, as the first block reads them."""
         x = self.token_embedding(ids)
         if self.config.positions == "learned":
             x = x + self.position_embedding(positions)
         if self.config.positions == "sinusoidal":
             cos, sin = rope_table(positions, self.config.d_model, 10_000.0)
             x = x + torch.stack((sin, cos), dim=-1).flatten(-2).to(x.dtype)
-        x = drop(x, self.config.dropout if self.training else 0.0)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, view, layer)
-        if cache:
-            cache.advance(ids.shape[1])
-        return self.norm(x)
+        return x
+
+    def distinct(self, ids: Int[Tensor, "batch seq"]) -> Rows:
+        """Return the features of every token at every position, and where ids are among them."""
+        vocab_size, positions = (
+            self.config.vocab_size,
+            torch.arange(ids.shape[1], device=ids.device),
+        )
+        every = torch.arange(vocab_size, device=ids.device).expand(len(positions), -1)
+        table = self.embedded(every, positions[:, None])
+        return Rows(table.flatten(0, 1), positions * vocab_size + ids)
 
     def view(
-        self, ids: Tensor, documents: Tensor | None, cache: Cache | None
+        self,
+        ids: Tensor,
+        documents: Tensor | None,
+        cache: Cache | None,
+        blocks: BlockMask | None,
     ) -> tuple[View, Int[Tensor, "... seq"]]:
         """Return what each of ids may see, and their positions."""
         seq, device = ids.shape[1], ids.device
@@ -509,8 +628,7 @@ class GPT(nn.Module):
             places = positions if positions.ndim == 2 else None
         elif documents is not None:
             positions = positions - starts(documents)
-            same = documents[:, :, None] == documents[:, None, :]
-            mask = (same & causal_mask(seq, seq, device))[:, None]
+            mask = document_mask(documents) if blocks is None else blocks
         if self.config.positions == "rope":
             table = self.rotation
             rotation = cache.rotation(table, positions) if cache else table(positions)
@@ -537,9 +655,10 @@ class GPT(nn.Module):
         ids: Int[Tensor, "batch seq"],
         documents: Int[Tensor, "batch seq"] | None = None,
         cache: Cache | None = None,
-    ) -> Float[Tensor, "batch seq vocab"]:
+        last: int | None = None,
+    ) -> Float[Tensor, "batch last vocab"]:
         """Return unnormalised logits for the token after each position; see `hidden`."""
-        return F.linear(self.hidden(ids, documents, cache), self.head_weight)
+        return F.linear(self.hidden(ids, documents, cache, last), self.head_weight)
 
 
 def starts(documents: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
@@ -547,3 +666,10 @@ def starts(documents: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
     index = torch.arange(documents.shape[1], device=documents.device)
     is_first = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
     return torch.where(is_first, index, 0).cummax(1).values
+
+
+def document_mask(documents: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch 1 seq seq"]:
+    """Return which keys each query sees: those up to its own of the same document."""
+    seq, device = documents.shape[1], documents.device
+    same = documents[:, :, None] == documents[:, None, :]
+    return (same & causal_mask(seq, seq, device))[:, None]

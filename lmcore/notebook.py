@@ -2,17 +2,25 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import matplotlib_inline.backend_inline as inline
 import torch
+from IPython.display import display
+from matplotlib.figure import Figure
 
 from lmcore import plotting
 from lmcore.compare import Table
 from lmcore.experiment import processor, workspace
 from lmcore.records import Run
 from lmcore.runtime import Runtime
+from lmcore.train import Record
+
+REDRAWN_S = 0.5
+"""A figure that follows a run is drawn anew no more often than this."""
 
 
 def start() -> str:
@@ -34,6 +42,26 @@ def drive(folder: str = "lmcore") -> Path:
         raise ValueError("Google Drive can be mounted on Colab only; give scratch a local folder")
     sys.modules["google.colab"].drive.mount("/content/drive")
     return Path("/content/drive/MyDrive") / folder
+
+
+def follow(records: Iterable[Record], draw: Callable[[list[Record]], Figure]) -> None:
+    """Draw the records so far again and again in one place while a run makes them.
+
+    What stays in the notebook is the figure of all of them.
+    """
+    seen: list[Record] = []
+    shown, last = display(display_id=True), 0.0
+    for record in records:
+        seen.append(record)
+        if time.monotonic() - last > REDRAWN_S:
+            _redraw(shown, draw(seen))
+            last = time.monotonic()
+    _redraw(shown, draw(seen))
+
+
+def _redraw(shown: "IPython.display.DisplayHandle", fig: Figure) -> None:
+    shown.update(fig)
+    plt.close(fig)
 
 
 def source_hash(name: str) -> str:

@@ -1,11 +1,13 @@
-"""SGD, AdamW and Muon, which of a model's parameters each of them steps, and gradient clipping.
+"""SGD, AdamW and Muon, which of a model's parameters each of them steps, and what is done to
+gradients: clipping, Grokfast's filter, orthogonal gradients.
 
 In all three the decay is decoupled: it shrinks a weight by lr · weight_decay of itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -103,16 +105,50 @@ def _lay_out_gradients(optimizer: AdamW, args: tuple, kwargs: dict) -> None:
             p.grad = torch.empty_like(p).copy_(gradient)
 
 
+@torch.no_grad()
+def orthogonalised(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+    """Return about the nearest matrix whose singular values are all 1.
+
+    They come out between 0.6 and 1.3: five steps of Newton-Schulz, with the numbers of Jordan et
+    al. 2024, aim no closer. Taken in bfloat16 on a GPU; on a CPU in float32, since a processor
+    without bfloat16 takes many times as long in it.
+    """
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.to(torch.bfloat16 if matrix.is_cuda else torch.float32)
+    x = x.T if is_tall else x
+    x = x / torch.linalg.matrix_norm(x).clamp(min=1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (2.0315 * gram @ gram - 4.775 * gram) @ x
+    return (x.T if is_tall else x).to(matrix.dtype)
+
+
+class _Orthogonal(torch.optim.Optimizer):
+    """Muon's step for matrices alone."""
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
+                velocity.lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonalised(p.grad.lerp(velocity, group["momentum"]))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
+
+
 class Muon(torch.optim.Optimizer):
-    """Steps hidden matrices along their orthogonalised momentum (Jordan et al. 2024), by torch.
+    """Steps hidden matrices along their momentum, `orthogonalised` (Jordan et al. 2024).
 
     The rest (embeddings, head, norms, biases) is stepped by AdamW. A matrix's update is scaled by
     0.2 √max(rows, columns), so that its root mean square is about AdamW's and one lr and one
     weight_decay serve both, those that suit AdamW alone (Liu et al. 2025, 2502.16982). The momentum
-    is Nesterov's, and the orthogonalisation is computed in bfloat16.
+    is Nesterov's. All this is torch's Muon, but for what `orthogonalised` computes in.
 
     Raises:
-        ValueError: this torch has no Muon, or a hidden parameter is no matrix.
+        ValueError: a hidden parameter is no matrix.
     """
 
     def __init__(
@@ -125,11 +161,11 @@ class Muon(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ):
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(f"Muon needs torch 2.9 or later, and this is {torch.__version__}")
-        matrices = torch.optim.Muon(
-            hidden, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw"
-        )
+        numbers = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        matrices = _Orthogonal(hidden, numbers)
+        for p in _parameters(matrices.param_groups):
+            if p.ndim != 2:
+                raise ValueError(f"Muon turns matrices, not a parameter of shape {tuple(p.shape)}")
         others = AdamW(rest, lr, betas, eps, weight_decay)
         super().__init__(matrices.param_groups + others.param_groups, {})
         _require_sensible(self.param_groups)
@@ -168,8 +204,8 @@ def _require_sensible(groups: list[dict]) -> None:
 
 def _restore_tuples(groups: list[dict]) -> None:
     for group in groups:
-        for name in {"betas", "ns_coefficients"} & group.keys():
-            group[name] = tuple(group[name])
+        if "betas" in group:
+            group["betas"] = tuple(group["betas"])
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_embeddings: bool) -> list[dict]:
@@ -220,25 +256,95 @@ def build_optimizer(
     momentum: float,
     betas: tuple[float, float],
     eps: float,
+    grokfast: float = 0.0,
+    grokfast_memory: float = 0.98,
+    orthogonal: bool = False,
 ) -> torch.optim.Optimizer:
     """Return the optimizer `sgd`, `adamw` or `muon` over the parameter_groups of model.
 
     SGD reads no betas and eps, AdamW no momentum. Each group keeps lr as its `peak_lr`, which a
-    schedule's multiplier scales to the lr of a step.
+    schedule's multiplier scales to the lr of a step. With grokfast, the gain, slow gradients are
+    amplified, before they may be made orthogonal.
     """
     groups = parameter_groups(model, weight_decay, decay_embeddings)
     for group in groups:
         group["peak_lr"] = lr
     match kind:
         case "sgd":
-            return SGD(groups, lr, weight_decay, momentum)
+            optimizer = SGD(groups, lr, weight_decay, momentum)
         case "adamw":
-            return AdamW(groups, lr, betas, eps, weight_decay)
+            optimizer = AdamW(groups, lr, betas, eps, weight_decay)
         case "muon":
             hidden = [group for group in groups if group["name"] == "hidden"]
             rest = [group for group in groups if group["name"] != "hidden"]
-            return Muon(hidden, rest, lr, momentum, betas, eps, weight_decay)
-    raise ValueError(f"unknown optimizer {kind!r}: take sgd, adamw or muon")
+            optimizer = Muon(hidden, rest, lr, momentum, betas, eps, weight_decay)
+        case _:
+            raise ValueError(f"unknown optimizer {kind!r}: take sgd, adamw or muon")
+    if grokfast:
+        amplify_slow_gradients(optimizer, grokfast, grokfast_memory)
+    if orthogonal:
+        orthogonalise_gradients(optimizer)
+    return optimizer
+
+
+def amplify_slow_gradients(optimizer: torch.optim.Optimizer, gain: float, memory: float) -> None:
+    """Make optimizer step with what slowly changes in the gradients amplified.
+
+    This is Grokfast-EMA (Lee et al. 2024, 2405.20233). Of each gradient g a moving mean is kept:
+
+        μ ← memory · μ + (1 - memory) · g
+        g ← g + gain · μ
+
+    As in the authors' code μ begins as the first g. It is part of the optimizer's state.
+
+    Raises:
+        ValueError: gain is below 0, or memory not in [0, 1).
+    """
+    if not (gain >= 0 and 0 <= memory < 1):
+        raise ValueError(f"gain {gain} must be 0 or more, memory {memory} in [0, 1)")
+    means: dict[nn.Parameter, Tensor] = {}
+
+    def filter_gradients(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        for p in _parameters(optimizer.param_groups):
+            if p.grad is not None:
+                # Not left in the state: torch's AdamW takes a parameter with any for a known one.
+                mean = optimizer.state[p].pop("slow_gradient", p.grad)
+                means[p] = mean.lerp(p.grad, 1 - memory)
+                p.grad.add_(means[p], alpha=gain)
+
+    def keep_means(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        while means:
+            p, mean = means.popitem()
+            optimizer.state[p]["slow_gradient"] = mean
+
+    optimizer.register_step_pre_hook(filter_gradients)
+    optimizer.register_step_post_hook(keep_means)
+
+
+def orthogonalise_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Make optimizer step with each gradient made orthogonal to its parameter, at its old norm.
+
+    This is ⊥Grad (Prieto et al. 2025, 2501.04697), for each parameter w taken as one vector:
+
+        g ← g - (w · g / w · w) w
+
+    The norm is kept as in the authors' code. We differ from it where g is parallel to w but for
+    rounding, as a single number always is: nothing is left of it.
+    """
+    optimizer.register_step_pre_hook(_orthogonalise)
+
+
+@torch.no_grad()
+def _orthogonalise(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+    for p in _parameters(optimizer.param_groups):
+        if p.grad is None:
+            continue
+        limits = torch.finfo(p.dtype)
+        before = torch.linalg.vector_norm(p.grad)
+        p.grad.sub_(p * ((p * p.grad).sum() / p.square().sum().clamp(min=limits.tiny)))
+        after = torch.linalg.vector_norm(p.grad)
+        is_rounding = after <= 8 * limits.eps * before
+        p.grad.mul_(torch.where(is_rounding, 0.0, before / after))
 
 
 @torch.no_grad()
@@ -251,8 +357,13 @@ def clip_gradient(params: Iterable[nn.Parameter], max_norm: float) -> Tensor:
     gradients = [p.grad for p in params if p.grad is not None]
     if not gradients:
         return torch.zeros(())
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    norm = global_norm(gradients)
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(scale)
     return norm
+
+
+def global_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the L2 norm of all numbers in tensors together."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))

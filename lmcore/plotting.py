@@ -3,8 +3,10 @@
 The same runs give the same bytes: no dates, no random ids, text kept as text.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -112,10 +114,16 @@ def shown(token: str) -> str:
     return token.replace(" ", "␣").replace("\n", "⏎") or "(empty)"
 
 
-def save(fig: Figure, label: str, runs: Sequence[Run] = ()) -> Figure:
+def file_hash(path: Path) -> str:
+    """Return what tells the content of a file from another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def save(fig: Figure, label: str, runs: Sequence[Run] = (), files: Sequence[Path] = ()) -> Figure:
     """Write fig as <label>.svg beside the results of runs, note its sources, and return it.
 
-    Runs at full scale go to figures/, smoke runs to .smoke/figures.
+    Runs at full scale go to figures/, smoke runs to .smoke/figures. Sources are runs, and files of
+    other measurements in the repository.
 
     Raises:
         ValueError: runs come from different results folders, so a figure would mix scales.
@@ -133,6 +141,10 @@ def save(fig: Figure, label: str, runs: Sequence[Run] = ()) -> Figure:
         "runs": {str(run.config.path.as_posix()): config_hash(run.config) for run in runs},
         "text_sha256": sorted({run.environment["corpus"]["text_sha256"] for run in runs}),
     }
+    if files:
+        known[label]["files"] = {
+            path.relative_to(folder.parent).as_posix(): file_hash(path) for path in files
+        }
     write_json(manifest, dict(sorted(known.items())))
     plt.close(fig)
     return fig

@@ -22,12 +22,19 @@ CL100K_PATTERN = (
 )
 """How tiktoken's cl100k_base does: numbers of at most three digits, line ends apart."""
 
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How Llama 3's tokenizer.json does, which is cl100k_base but for blank lines."""
+
 SAFE_CUTS = {
     GPT2_PATTERN: regex.compile(
         r"(?r)(?<=\S)(?=\s)|(?<=\p{L})(?=[^\s\p{L}])|(?<=\p{N})(?=[^\s\p{N}])"
         r"|(?<=[^\s\p{L}\p{N}'])(?=[\p{L}\p{N}])"
     ),
     CL100K_PATTERN: regex.compile(r"(?r)(?<=\S)(?=[^\S\r\n])|(?<=[\r\n])(?=\S)"),
+    LLAMA3_PATTERN: regex.compile(r"(?r)(?<=\S)(?=[^\S\r\n])|(?<=[\r\n])(?=\S)"),
 }
 """For each pattern, the places where it cuts whatever stands further off; found from the end."""
 
@@ -129,6 +136,20 @@ def texts_in_blocks(
         yield (_file_blocks if isinstance(text, Path) else _text_blocks)(text, errors, seen)
 
 
+def plain_pieces(
+    texts: Texts,
+    special_tokens: Iterable[str] = (),
+    pattern: str = GPT2_PATTERN,
+    errors: str = "strict",
+    seen: Callable[[int], object] = lambda n: None,
+) -> Iterator[str]:
+    """Yield all texts but for their special tokens, in `pieces`; see `texts_in_blocks`."""
+    for blocks in texts_in_blocks(texts, errors, seen):
+        for piece, is_special in pieces(blocks, special_tokens, pattern):
+            if not is_special:
+                yield piece
+
+
 def _text_blocks(text: str, errors: str, seen: Callable[[int], object]) -> Iterator[str]:
     for start in range(0, len(text), BLOCK):
         seen(min(BLOCK, len(text) - start))
@@ -160,7 +181,13 @@ def _file_blocks(path: Path, errors: str, seen: Callable[[int], object]) -> Iter
 
 
 def in_threads(function: Callable, items: Iterable, workers: int) -> Iterator[Any]:
-    """Yield function of each item, in order, with a few more of them under way than workers."""
+    """Yield function of each item, in order; one item more is under way than there are workers.
+
+    A single worker takes each item when it is asked for, and none ahead.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque = deque()
         for item in items:

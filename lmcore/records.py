@@ -19,14 +19,27 @@ from typing import Any, TypeVar
 Config = TypeVar("Config")
 
 
+class UnwritableError(OSError):
+    """A file cannot be written; the message names it."""
+
+
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Make an error of the disk say which file it kept from being written."""
+    """Make an error of the disk say which file it kept from being written.
+
+    An error that names another file, such as one that is read meanwhile, is passed on as it is.
+    """
     try:
         yield
+    except UnwritableError:
+        raise
     except OSError as error:
+        if error.filename is not None and path.name not in str(error.filename):
+            raise
         reason = error.strerror or error
-        raise OSError(f"{path} cannot be written ({reason}); nothing else was lost") from error
+        raise UnwritableError(
+            f"{path} cannot be written ({reason}); nothing else was lost"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -90,10 +103,17 @@ def from_dict(kind: type[Config], stored: Any) -> Config:
 
 def _typed(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is UnionType and value is not None:
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        hint = next((option for option in options if _has_fields(option, value)), options[0])
     if dataclasses.is_dataclass(hint) and value is not None:
         return from_dict(hint, value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _has_fields(kind: Any, stored: Any) -> bool:
+    """Return whether kind is a dataclass that knows each of stored's names."""
+    known = getattr(kind, "__dataclass_fields__", None)
+    return known is not None and isinstance(stored, dict) and set(stored) <= set(known)
 
 
 def check_choices(config: Any) -> None:

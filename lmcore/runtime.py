@@ -7,6 +7,7 @@ machine really has, and recorded with the run.
 import contextlib
 import ctypes
 import dataclasses
+import os
 import shutil
 import sys
 import time
@@ -27,13 +28,15 @@ WORTH_COMPILING = 1e14
 class Runtime:
     """How to compute. `auto` is settled by `resolve` from what the machine really has.
 
-    With accumulate, a batch is read in as many parts, one after the other, to take less memory;
-    dropout then draws other numbers.
+    Without flex, attention within documents is that of a mask; see `document_attention`. With
+    accumulate, a batch is read in as many parts, one after the other, to take less memory; dropout
+    then draws other numbers.
     """
 
     device: str = "auto"
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
+    flex: Literal["auto", "no"] = "auto"
     accumulate: int = 1
     checkpoint_every_s: float = 300.0
 
@@ -42,8 +45,10 @@ class Runtime:
         if self.accumulate < 1:
             raise ValueError(f"accumulate must be at least 1, not {self.accumulate}")
 
-    def resolve(self, flops: int | float) -> "Runtime":
+    def resolve(self, flops: int | float, precision: str = "auto") -> "Runtime":
         """Return the runtime with nothing left to settle, for a run of so many operations.
+
+        precision is what the run wants where nothing else is asked for.
 
         Raises:
             ValueError: the device is unknown or not there, or has no such precision.
@@ -55,7 +60,7 @@ class Runtime:
             raise ValueError(f"unknown device {device!r}: take cpu, cuda or auto")
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError("device cuda was asked for, but torch sees no GPU here")
-        precision = self.precision
+        precision = precision if self.precision == "auto" else self.precision
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16(device) else "float32"
         if precision == "tf32" and not (device.startswith("cuda") and has_bfloat16(device)):
@@ -65,6 +70,22 @@ class Runtime:
             can = device != "cpu" or shutil.which("g++") is not None
             compile_ = "yes" if can and flops > WORTH_COMPILING else "no"
         return dataclasses.replace(self, device=device, precision=precision, compile=compile_)
+
+    def document_attention(self, dropout: float) -> Literal["flex", "masked"]:
+        """Return how a model with so much dropout is trained with attention within documents.
+
+        FlexAttention has no dropout, no backward pass on a CPU, and is fast only when compiled.
+        """
+        can = self.device.startswith("cuda") and self.compile == "yes" and dropout == 0
+        return "flex" if can and self.flex == "auto" else "masked"
+
+    def memory_bytes(self) -> int | None:
+        """Return how much memory the device has, or None where the system does not tell."""
+        if self.device.startswith("cuda"):
+            return torch.cuda.get_device_properties(self.device).total_memory
+        if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+            return None
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:

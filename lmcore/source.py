@@ -1,23 +1,24 @@
 """What a model learns from and is judged by: batches by number, scores on fixed tokens."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Int
 from torch import Tensor
 
-from lmcore.evaluate import Score, challenge_score, score
+from lmcore.batches import Batches, to_device
+from lmcore.evaluate import Answers, Score, challenge_score, score
 from lmcore.model import GPT
-from lmcore.tokens import Batches, Tokens, to_device
+from lmcore.tokens import Tokens
 
 
 class Batch(NamedTuple):
-    """Inputs, their targets one token later, and where attention is to stay within documents,
-    the number of each token's document.
+    """Inputs, the targets of their last positions or of all, and where attention is to stay
+    within documents, the number of each token's document.
     """
 
     x: Int[Tensor, "batch seq"]
-    y: Int[Tensor, "batch seq"]
+    y: Int[Tensor, "batch targets"]
     documents: Int[Tensor, "batch seq"] | None = None
 
     def part(self, number: int, parts: int) -> "Batch":
@@ -44,8 +45,36 @@ class Source(Protocol):
         """Return the batch of this number, counted from 0 and without end."""
         ...
 
-    def scores(self, model: GPT) -> dict[str, Score]:
+    def scores(self, model: GPT) -> dict[str, Score | Answers]:
         """Return the model's scores by name; `validation` selects."""
+        ...
+
+
+@runtime_checkable
+class Data(Protocol):
+    """Data made ready to be learned from. An experiment's corpus config makes it by `prepare`, and
+    says by `small` what its small version is and what of model and plan shrinks with it.
+    """
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a run's environment keeps; `text_sha256` is a hash of all of it."""
+        ...
+
+    def source(
+        self,
+        *,
+        batch_size: int,
+        context_length: int,
+        order: str,
+        seed: int,
+        within_documents: bool = False,
+    ) -> Source:
+        """Return what a run with these numbers learns from."""
+        ...
+
+    def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
+        """Return the scores that are taken once, of the finished model; one is `test`."""
         ...
 
 

@@ -7,29 +7,34 @@ the fast part, plain text between special tokens; what is special is decided her
 import codecs
 import hashlib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex, get_args
 
 import numpy as np
 import regex
 
-from lmcore.bpe import ALPHABET, Pair, train_bpe
-from lmcore.encoder import Encoder
-from lmcore.pretokens import GPT2_PATTERN, SAFE_CUTS, Texts, split_on_specials
+from lmcore.bpe import Pair, train_bpe
+from lmcore.encoder import BATCH, Encoder
+from lmcore.pretokens import GPT2_PATTERN, SAFE_CUTS, Texts, in_threads, split_on_specials
 from lmcore.records import write_json, write_text
 from lmcore.vocab_files import (
+    NO_FRAME,
+    Frame,
     NotUnderstoodError,
     bpe_json,
     merges_txt,
     names,
     parse_bpe,
     parse_merges_txt,
+    parse_template,
     parse_vocab,
     symbols,
+    template,
 )
 
 Special = Literal["allow", "text", "forbid"]
@@ -79,8 +84,8 @@ class BaseTokenizer(ABC):
         self._beginnings = frozenset(proper)
 
     @abstractmethod
-    def _encode_plain(self, text: str) -> np.ndarray:
-        """Return the ids of text, nothing in it being special."""
+    def _encode_plain(self, texts: list[str]) -> list[np.ndarray]:
+        """Return the ids of each text, nothing in them being special; threads may call this."""
 
     @abstractmethod
     def _json(self) -> str:
@@ -132,11 +137,36 @@ class BaseTokenizer(ABC):
 
     def encode_array(self, text: str, special: Special = "allow") -> np.ndarray:
         """Return the ids of text as an array; see `encode`."""
-        return self._encode(text, special, 0)
+        return self._encode([(text, 0)], special)[0]
 
-    def encode_batch(self, texts: Iterable[str], special: Special = "allow") -> list[list[int]]:
-        """Return the ids of each text; see `encode`."""
-        return [self.encode(text, special) for text in texts]
+    def encode_batch(
+        self, texts: Iterable[str], special: Special = "allow", workers: int | None = None
+    ) -> list[list[int]]:
+        """Return the ids of each text; see `encode_many`."""
+        return [ids.tolist() for ids in self.encode_many(texts, special, workers)]
+
+    def encode_many(
+        self, texts: Iterable[str], special: Special = "allow", workers: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield the ids of each text in an array, in order; see `encode`.
+
+        Texts are taken some at a time by workers threads, one for each core unless given.
+        """
+
+        def batches() -> Iterator[list[tuple[str, int]]]:
+            batch, size = [], 0
+            for text in texts:
+                batch.append((text, 0))
+                size += len(text)
+                if size >= BATCH:
+                    yield batch
+                    batch, size = [], 0
+            if batch:
+                yield batch
+
+        encode = partial(self._encode, special=special)
+        for some in in_threads(encode, batches(), workers or os.cpu_count() or 1):
+            yield from some
 
     def encode_iterable(self, chunks: Iterable[str], special: Special = "allow") -> Iterator[int]:
         """Yield the ids of the text that chunks make up, the same however it is cut.
@@ -149,23 +179,12 @@ class BaseTokenizer(ABC):
             yield from ids.tolist()
 
     def encode_chunks(
-        self, chunks: Iterable[str], special: Special = "allow"
+        self, chunks: Iterable[str], special: Special = "allow", workers: int = 1
     ) -> Iterator[np.ndarray]:
-        """Yield the ids of `encode_iterable` in arrays."""
-        held, size, place, enough = [""], 0, 0, 1
-        for chunk in chunks:
-            held.append(chunk)
-            size += len(chunk)
-            if size >= enough:
-                text = "".join(held)
-                cut = self._settled(text, special)
-                if cut:
-                    yield self._encode(text[:cut], special, place)
-                held, size, place = [text[cut:]], size - cut, place + cut
-                # twice what could not be cut, so that a text without blanks takes linear time
-                enough = max(min(2 * enough, GATHERED), 2 * size)
-        if size:
-            yield self._encode("".join(held), special, place)
+        """Yield the ids of `encode_iterable` in arrays; more workers read a few chunks ahead."""
+        encode = partial(self._encode, special=special)
+        for [ids] in in_threads(encode, self._settled_texts(chunks, special), workers):
+            yield ids
 
     def encode_documents(self, texts: Iterable[str], end: str) -> np.ndarray:
         """Return the ids of all texts in one array, each text closed by the special token end.
@@ -173,12 +192,26 @@ class BaseTokenizer(ABC):
         Nothing inside a text counts as special, whatever it spells.
         """
         parts, close = [np.empty(0, self.dtype)], np.array([self.special_id(end)], self.dtype)
-        for text in texts:
-            parts += [self.encode_array(text, "text"), close]
+        for ids in self.encode_many(texts, "text"):
+            parts += [ids, close]
         return np.concatenate(parts)
 
-    def _encode(self, text: str, special: Special, place: int) -> np.ndarray:
-        """Return the ids of text, which begins at character place of what was given."""
+    def _encode(self, texts: list[tuple[str, int]], special: Special) -> list[np.ndarray]:
+        """Return the ids of each text; a number beside it says at which character it begins."""
+        cut = [self._parts(text, place, special) for text, place in texts]
+        plain = [part for parts in cut for part in parts[::2]]
+        encoded = iter(self._encode_plain(plain))
+        out = []
+        for parts in cut:
+            ids = [next(encoded)]
+            for found in parts[1::2]:
+                ids += [np.array([self.special_tokens[found]]), next(encoded)]
+            whole = np.concatenate(ids) if len(ids) > 1 else ids[0]
+            out.append(whole.astype(self.dtype, copy=False))
+        return out
+
+    def _parts(self, text: str, place: int, special: Special) -> list[str]:
+        """Return text, which begins at character place, cut at special tokens as they count."""
         if special not in get_args(Special):
             raise ValueError(f"special is {special!r}: take one of {', '.join(get_args(Special))}")
         parts = [text] if special == "text" else split_on_specials(text, self.special_tokens)
@@ -187,19 +220,29 @@ class BaseTokenizer(ABC):
                 f"special token {parts[1]!r} stands at character {place + len(parts[0])}: take it "
                 "out, or encode with special='allow' for its id or special='text' for its letters"
             )
-        ids = [np.empty(0, self.dtype)]
-        for i, part in enumerate(parts):
-            if i % 2:
-                ids.append(np.array([self.special_tokens[part]]))
-            elif part:
-                ids.append(self._encode_plain(part))
-                # patterns with a rule are known to find every character, others may not
-                if self.pattern not in SAFE_CUTS and self.decode_bytes(ids[-1]) != part.encode():
-                    raise ValueError(
-                        f"pattern {self.pattern!r} leaves out some of the text: let it end with "
-                        r"|[\s\S]"
-                    )
-        return np.concatenate(ids, dtype=self.dtype, casting="unsafe")
+        return parts
+
+    def _settled_texts(
+        self, chunks: Iterable[str], special: Special
+    ) -> Iterator[list[tuple[str, int]]]:
+        """Yield pieces of the text of chunks that keep their ids, with the place of each.
+
+        One is a list of its own, as `_encode` takes them.
+        """
+        held, size, place, enough = [""], 0, 0, 1
+        for chunk in chunks:
+            held.append(chunk)
+            size += len(chunk)
+            if size >= enough:
+                text = "".join(held)
+                cut = self._settled(text, special)
+                if cut:
+                    yield [(text[:cut], place)]
+                held, size, place = [text[cut:]], size - cut, place + cut
+                # twice what could not be cut, so that a text without blanks takes linear time
+                enough = max(min(2 * enough, GATHERED), 2 * size)
+        if size:
+            yield [("".join(held), place)]
 
     def _settled(self, text: str, special: Special) -> int:
         """Return how many characters of text keep their ids whatever text follows."""
@@ -325,7 +368,9 @@ def _text_or_none(token: bytes) -> str | None:
 class Tokenizer(BaseTokenizer):
     """A byte-level BPE: encodes with a given vocabulary, merges and special tokens.
 
-    Of two ids for the same bytes the smaller is used.
+    Of two ids for the same bytes the smaller is used. With ignore_merges, a pre-token that the
+    vocabulary holds is its token, whether merges make it or not, as in Llama 3. A frame is what
+    a file puts around a text: the ids before it and after it, see `framed`.
     """
 
     def __init__(
@@ -334,18 +379,26 @@ class Tokenizer(BaseTokenizer):
         merges: list[Pair],
         special_tokens: Iterable[str] | None = None,
         pattern: str = GPT2_PATTERN,
+        *,
+        ignore_merges: bool = False,
+        frame: Frame = NO_FRAME,
     ):
         super().__init__(vocab, special_tokens, pattern)
-        self.merges, ids = list(merges), self._ids
-        ranked = list(dict.fromkeys([*ALPHABET, *(left + right for left, right in self.merges)]))
-        missing = [token for token in ranked if token not in ids]
+        self.merges, ids, self.ignore_merges = list(merges), self._ids, ignore_merges
+        self.frame = frame
+        self._special_of = {id: special for special, id in self.special_tokens.items()}
+        unknown = [id for side in frame for id in side if id not in self._special_of]
+        if unknown:
+            raise ValueError(f"id {unknown[0]} goes around each text but is no special token")
+        plain = [token for id, token in self.vocab.items() if id not in self._special_of]
+        self._engine = Encoder(self.merges, pattern, plain if ignore_merges else ())
+        missing = [token for token in self._engine.tokens if token not in ids]
         if missing:
             raise ValueError(
                 f"the vocabulary lacks {len(missing)} of the tokens that its merges and the "
                 f"256 bytes make, {missing[0]!r} first"
             )
-        self._id_of_rank = np.array([ids[token] for token in ranked], dtype=np.int64)
-        self._engine = Encoder(self.merges, pattern)
+        self._id_of_rank = np.array([ids[t] for t in self._engine.tokens], dtype=self.dtype)
 
     @classmethod
     def train(
@@ -360,22 +413,47 @@ class Tokenizer(BaseTokenizer):
         specials = tuple(special_tokens)
         return cls(*train_bpe(texts, vocab_size, specials, progress=progress), specials)
 
-    def _encode_plain(self, text: str) -> np.ndarray:
+    def _encode_plain(self, texts: list[str]) -> list[np.ndarray]:
         try:
-            text.encode()
+            out = [self._id_of_rank[ranks] for ranks in self._engine.encode_many(texts)]
         except UnicodeEncodeError as error:
-            found = text[error.start]
+            found = error.object[error.start]
             raise ValueError(f"{found!r} is a lone surrogate: no UTF-8 stands for it") from None
-        return self._id_of_rank[self._engine.encode(text)]
+        if self.pattern not in SAFE_CUTS:  # patterns with a rule are known to find all characters
+            for text, ids in zip(texts, out, strict=True):
+                if self.decode_bytes(ids) != text.encode():
+                    raise ValueError(
+                        f"pattern {self.pattern!r} leaves out some of the text: let it end with "
+                        r"|[\s\S]"
+                    )
+        return out
+
+    def framed(self, ids: Iterable[int]) -> list[int]:
+        """Return ids with those around them that the file asks for, such as a begin of text.
+
+        `tokenizers` and `transformers` add them whenever they encode; `encode` here never does.
+        """
+        before, after = self.frame
+        return [*before, *ids, *after]
 
     def _stored(self) -> dict[str, Any]:
         pattern = None if self.pattern == GPT2_PATTERN else self.pattern
-        return bpe_json(self.vocab, self.merges, self.special_tokens, pattern)
+        stored = bpe_json(self.vocab, self.merges, self.special_tokens, pattern)
+        stored["model"]["ignore_merges"] = self.ignore_merges
+        stored["post_processor"] = template(self.frame, self._special_of)
+        return stored
 
     @classmethod
     def _from_stored(cls, stored: Any) -> "Tokenizer":
         vocab, merges, specials, pattern = parse_bpe(stored)
-        return cls(vocab, merges, specials, GPT2_PATTERN if pattern is None else pattern)
+        return cls(
+            vocab,
+            merges,
+            specials,
+            GPT2_PATTERN if pattern is None else pattern,
+            ignore_merges=stored["model"].get("ignore_merges", False),
+            frame=parse_template(stored["post_processor"]),
+        )
 
     def save_gpt2(self, folder: str | Path) -> None:
         """Write folder/vocab.json and folder/merges.txt; they do not say what is special.
@@ -384,10 +462,11 @@ class Tokenizer(BaseTokenizer):
             ValueError: the pattern is not GPT-2's, or two ids stand for the same bytes.
         """
         ids = names(self.vocab, self.merges, self.special_tokens)
-        if self.pattern != GPT2_PATTERN or len(ids) != len(self.vocab):
+        is_plain = self.pattern == GPT2_PATTERN and self.frame == NO_FRAME
+        if not is_plain or self.ignore_merges or len(ids) != len(self.vocab):
             raise ValueError(
-                "vocab.json and merges.txt hold one id for each token and GPT-2's pattern: "
-                "save as tokenizer.json"
+                "vocab.json and merges.txt hold one id for each token and GPT-2's pattern, and "
+                "nothing around a text: save as tokenizer.json"
             )
         write_json(Path(folder) / "vocab.json", ids)
         write_text(Path(folder) / "merges.txt", merges_txt(self.merges))
@@ -423,4 +502,5 @@ class Tokenizer(BaseTokenizer):
                 "vocab": {id: token.hex() for id, token in sorted(self.vocab.items())},
                 "merges": [[left.hex(), right.hex()] for left, right in self.merges],
             }
+            | ({"ignore_merges": True} if self.ignore_merges else {})
         )

@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,8 +20,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmcore import parallel, schedule
-from lmcore.accounting import memory
+from lmcore.accounting import Memory, memory
+from lmcore.batches import Order
 from lmcore.checkpoint import (
+    KEPT,
     Progress,
     latest_checkpoint,
     load_checkpoint,
@@ -29,17 +31,20 @@ from lmcore.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from lmcore.evaluate import Score
-from lmcore.loss import linear_cross_entropy
+from lmcore.evaluate import Answers, Score
+from lmcore.flex import blocks_within
+from lmcore.loss import Kind, linear_cross_entropy
 from lmcore.model import GPT
-from lmcore.optimizer import build_optimizer, clip_gradient
+from lmcore.optimizer import build_optimizer, clip_gradient, global_norm
 from lmcore.records import check_choices
 from lmcore.runtime import Runtime, keep_large_blocks
 from lmcore.source import Batch, Source
-from lmcore.tokens import Order
 
 STEPS_BEFORE_READING = 32
 """On a GPU numbers are read back after so many steps: reading waits until the GPU is done."""
+
+HELD = 5
+"""Evaluations in a row that must reach the accuracy at which a run may end."""
 
 READ_BY = {
     "momentum": ("optimizer", ("sgd", "muon")),
@@ -57,9 +62,16 @@ class TrainConfig:
     The order of batches is told in `Batches`; within_documents keeps attention from crossing from
     one document to the next. The length is one of epochs, steps and n_tokens. A run ends before it
     after max_s seconds of training, or when patience evaluations in a row brought no better
-    validation score, and then goes back to its best weights. The validation text is scored before
-    the first step, after those in evaluate_at, after every evaluate_every of them, and after the
-    last one.
+    validation score, and then goes back to its best weights, or once the validation accuracy has
+    held at until_accuracy or above. The validation set is scored before the first step, after those
+    in evaluate_at, after every evaluate_every of them, and after the last one. Steps are recorded
+    where they are scored, and after every record_every of them. With keep_weights the weights of
+    each evaluation stay beside the checkpoints. A precision that is not auto is taken wherever none
+    is asked for by hand: where rounding decides what is learned.
+
+    The loss is of softmax, in float32 or float64, or of StableMax; scores are always of the first.
+    A clipped gradient is filtered with grokfast, the gain, and grokfast_memory, then made
+    orthogonal to its weight, as told in `optimizer`.
     """
 
     batch_size: int = 64
@@ -70,6 +82,7 @@ class TrainConfig:
     n_tokens: int | None = None
     max_s: float | None = None
     patience: int | None = None
+    until_accuracy: float | None = None
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: float = 6e-3
     schedule: Literal["constant", "cosine", "linear", "wsd", "wsd-linear"] = "cosine"
@@ -82,14 +95,21 @@ class TrainConfig:
     weight_decay: float = 0.0
     decay_embeddings: bool = False
     clip: float | None = 1.0
+    loss: Kind = "softmax"
+    grokfast: float = 0.0
+    grokfast_memory: float = 0.98
+    orthogonal: bool = False
     evaluate_at: tuple[int, ...] = (1, 44, 132, 264, 440, 616, 792)
     evaluate_every: int | None = None
+    record_every: int = 1
+    keep_weights: bool = False
+    precision: Literal["auto", "float32"] = "auto"
 
     def __post_init__(self):
         check_choices(self)
         for name in (
             "batch_size", "epochs", "steps", "n_tokens", "max_s", "patience", "lr", "clip",
-            "evaluate_every",
+            "evaluate_every", "until_accuracy", "record_every",
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -106,6 +126,9 @@ class TrainConfig:
                     f"{name} {getattr(self, name)} has no effect with "
                     f"{choice} {getattr(self, choice)!r}: leave it out"
                 )
+        if self.grokfast == 0 and self.grokfast_memory != _default("grokfast_memory"):
+            told = f"grokfast_memory {self.grokfast_memory}"
+            raise ValueError(f"{told} has no effect with grokfast 0: leave it out")
 
     def planned_steps(self, source: Source, tokens_per_step: int) -> int:
         """Return the number of optimizer steps on source that fill the run's length.
@@ -126,7 +149,8 @@ class TrainConfig:
     @property
     def moments(self) -> int:
         """How many numbers the optimizer keeps for each weight, at most."""
-        return int(self.momentum > 0) if self.optimizer == "sgd" else 2
+        own = int(self.momentum > 0) if self.optimizer == "sgd" else 2
+        return own + (self.grokfast > 0)
 
     def lr_at(self, step: int, steps: int) -> float:
         """Return the learning rate's multiplier at a step counted from 1."""
@@ -141,7 +165,8 @@ def _default(name: str) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is known after a step: the loss of its batch before it, and scores where due.
+    """What is known after a step: the loss of its batch before it, and where due, scores, the L2
+    norm of all weights, and how far each group of them went in this step, as a share of its norm.
 
     The last record of a run that ended before its planned length says why.
     """
@@ -152,7 +177,9 @@ class Record:
     lr: float | None = None
     loss: float | None = None
     gradient_norm: float | None = None
-    scores: dict[str, Score] = field(default_factory=dict)
+    weight_norm: float | None = None
+    update_ratios: dict[str, float] | None = None
+    scores: dict[str, Score | Answers] = field(default_factory=dict)
     ended: str | None = None
 
 
@@ -181,10 +208,11 @@ def between_steps() -> Iterator[threading.Event]:
 class BatchLoss(nn.Module):
     """A batch's mean cross-entropy in nats, as a module so that processes can share the work."""
 
-    def __init__(self, model: GPT, runtime: Runtime):
+    def __init__(self, model: GPT, runtime: Runtime, kind: Kind):
         super().__init__()
-        self.model, self.runtime = model, runtime
+        self.model, self.runtime, self.kind = model, runtime, kind
         self.is_compiled = runtime.compile == "yes"
+        self.in_blocks = runtime.document_attention(model.config.dropout) == "flex"
         self.hidden = (
             torch.compile(model.hidden, dynamic=False) if self.is_compiled else model.hidden
         )
@@ -192,13 +220,19 @@ class BatchLoss(nn.Module):
     def forward(
         self,
         x: Int[Tensor, "batch seq"],
-        y: Int[Tensor, "batch seq"],
+        y: Int[Tensor, "batch targets"],
         documents: Int[Tensor, "batch seq"] | None = None,
     ) -> Float[Tensor, ""]:
+        last = y.shape[1] if y.shape[1] < x.shape[1] else None
         with self.runtime.autocast():
-            features = self.hidden(x, documents).flatten(0, 1).to(self.runtime.dtype)
+            has_blocks = self.in_blocks and documents is not None
+            blocks = blocks_within(documents) if has_blocks else None
+            features = self.hidden(x, documents, last=last, blocks=blocks)
+            features = features.flatten(0, 1).to(self.runtime.dtype)
             weight, compiled = self.model.head_weight, self.is_compiled
-            return linear_cross_entropy(features, weight, y.flatten(), compiled=compiled)
+            return linear_cross_entropy(
+                features, weight, y.flatten(), compiled=compiled, kind=self.kind
+            )
 
 
 class Stepper:
@@ -215,6 +249,9 @@ class Stepper:
             momentum=config.momentum,
             betas=config.betas,
             eps=config.eps,
+            grokfast=config.grokfast,
+            grokfast_memory=config.grokfast_memory,
+            orthogonal=config.orthogonal,
         )
         config.lr_at(1, steps)  # contradictions of the schedule show before the first step
         self.parts = runtime.accumulate
@@ -223,7 +260,7 @@ class Stepper:
                 f"a batch of {config.batch_size} does not split evenly into {self.parts} parts "
                 f"for each of {parallel.world()} processes"
             )
-        self.batch_loss: nn.Module = BatchLoss(model, runtime)
+        self.batch_loss: nn.Module = BatchLoss(model, runtime, config.loss)
 
     def start(self, batch: Batch, done: int) -> None:
         """Share the work with the other processes, if any, and compile, after done steps."""
@@ -271,29 +308,61 @@ class Stepper:
         return MemoryError(
             f"out of memory with {rows} x {seq} tokens at once, which take about "
             f"{needed.total / 1e9:.1f} GB, {needed.activations / rows / 1e9:.2f} GB of them for "
-            f"each row: take a smaller batch, or read it in more parts with "
-            f"--runtime.accumulate {2 * self.parts}"
+            f"each row; {self._fitting(needed, rows)}: take a smaller batch, or read it in more "
+            f"parts with --runtime.accumulate {2 * self.parts}"
         )
 
-    def update(self, step: int) -> tuple[Float[Tensor, ""], float]:
-        """Step along the gradient, clipped; return its norm before, and the learning rate."""
+    def _fitting(self, needed: Memory, rows: int) -> str:
+        total = self.runtime.memory_bytes()
+        if total is None:
+            return "how much there is, the system does not tell"
+        fixed = needed.total - needed.activations
+        fit = max(0, int((total - fixed) * rows / needed.activations))
+        return f"of the {total / 1e9:.1f} GB here about {fit} rows would fit"
+
+    def update(
+        self, step: int, watched: bool = False
+    ) -> tuple[Float[Tensor, ""], float, dict[str, float] | None]:
+        """Step along the gradient, clipped; return its norm before, the learning rate, and if
+        watched how far each group of parameters went, as a share of its own norm.
+        """
         clip = math.inf if self.config.clip is None else self.config.clip
         norm = clip_gradient(self.model.parameters(), clip)
         share = self.config.lr_at(step, self.steps)
-        for group in self.optimizer.param_groups:
+        groups = self.optimizer.param_groups
+        for group in groups:
             group["lr"] = group["peak_lr"] * share
+        before = [[p.detach().clone() for p in group["params"]] for group in groups if watched]
         self.optimizer.step()
-        return norm, self.config.lr * share
+        went = update_ratios(groups, before) if watched else None
+        return norm, self.config.lr * share, went
+
+
+@torch.no_grad()
+def update_ratios(groups: Sequence[dict], before: Sequence[Sequence[Tensor]]) -> dict[str, float]:
+    """Return how far each group's parameters went from before, as a share of their norm then.
+
+    A group that was all zeros has no such share and is left out.
+    """
+    found = {}
+    for group, old in zip(groups, before, strict=True):
+        moved = [p - was for p, was in zip(group["params"], old, strict=True)]
+        if norm := global_norm(old).item():
+            found[group["name"]] = global_norm(moved).item() / norm
+    return found
 
 
 @dataclass
 class Best:
-    """The best validation score so far, and its weights where early stopping may want them."""
+    """The best validation score so far, its weights where early stopping may want them, and for
+    how many evaluations in a row the accuracy has held.
+    """
 
     path: Path | None
     step: int = 0
     nats: float = math.inf
     misses: int = 0
+    held: int = 0
     weights: dict[str, Tensor] | None = None
 
     def see(self, step: int, nats: float, model: GPT) -> None:
@@ -354,10 +423,29 @@ def finite(record: Record) -> Iterator[Record]:
         if not math.isfinite(value):
             said = f"the {name} is {value} at step {record.step} (lr {record.lr:.3g})"
             yield dataclasses.replace(
-                record, loss=None, gradient_norm=None, scores={}, ended=f"diverged: {said}"
+                record,
+                loss=None,
+                gradient_norm=None,
+                weight_norm=None,
+                update_ratios=None,
+                scores={},
+                ended=f"diverged: {said}",
             )
             raise DivergedError(f"{said}: lower lr or clip")
     yield record
+
+
+def recorded(records: Iterator[Record], every: int) -> Iterator[Record]:
+    """Pass on the records that are due, scored, or the last of their run."""
+    for record in records:
+        if record.step % every == 0 or record.scores or record.ended:
+            yield record
+
+
+@torch.no_grad()
+def weight_norm(model: nn.Module) -> float:
+    """Return the L2 norm of all of model's weights together."""
+    return global_norm(list(model.parameters())).item()
 
 
 def train(
@@ -382,12 +470,12 @@ def train(
     tokens_per_step = config.batch_size * model.config.context_length
     steps = config.planned_steps(source, tokens_per_step)
     flops = steps * tokens_per_step * model.config.flops_per_token
-    runtime = (runtime or Runtime()).resolve(flops)
+    runtime = (runtime or Runtime()).resolve(flops, config.precision)
     model.to(runtime.device).train()
     stepper = Stepper(model, config, runtime, steps)
     progress = taken_up(checkpoints, model, stepper.optimizer, runtime)
     best = Best(checkpoints / "best.safetensors" if checkpoints else None)
-    best.step, best.misses = progress.best_step, progress.misses
+    best.step, best.misses, best.held = progress.best_step, progress.misses, progress.held
     best.nats = math.inf if progress.best_nats is None else progress.best_nats
     is_over = bool(progress.ended) or progress.step >= steps
     if not is_over:
@@ -429,35 +517,47 @@ def _steps(
     model, config, runtime, steps = stepper.model, stepper.config, stepper.runtime, stepper.steps
     reading = STEPS_BEFORE_READING if runtime.device.startswith("cuda") else 1
 
-    def scores(step: int) -> dict[str, Score]:
+    def scores(step: int) -> dict[str, Score | Answers]:
         with runtime.autocast():
             found = source.scores(model)
         if config.patience:
             best.see(step, found["validation"].nats, model)
+        if config.until_accuracy:
+            is_there = found["validation"].accuracy >= config.until_accuracy
+            best.held = best.held + 1 if is_there else 0
+        if config.keep_weights and checkpoints and parallel.rank() == 0:
+            save_weights(checkpoints / f"{KEPT}{step:07d}.safetensors", model)
         return found
 
     with between_steps() as asked_to_stop:
         if done == 0:
-            yield Record(step=0, tokens=0, elapsed_s=0.0, scores=scores(0))
+            norm = weight_norm(model)
+            yield Record(step=0, tokens=0, elapsed_s=0.0, weight_norm=norm, scores=scores(0))
         saved = pending.started = time.monotonic()
         for step in range(done + 1, steps + 1):
             loss = stepper.gradient(source.batch(step - 1))
-            norm, lr = stepper.update(step)
-            pending.steps.append((step, loss, norm, lr))
             is_last = step == steps
             is_due = step in config.evaluate_at or step % (config.evaluate_every or steps) == 0
+            norm, lr, went = stepper.update(step, watched=is_last or is_due)
+            pending.steps.append((step, loss, norm, lr))
             if not (is_last or is_due or len(pending.steps) == reading):
                 continue
             *earlier, record = pending.read()
             for each in earlier:
-                yield from finite(each)
+                yield from recorded(finite(each), config.record_every)
             ended = None
             if parallel.anywhere(pending.elapsed_s > (config.max_s or math.inf)):
                 ended = f"after the {config.max_s:g} seconds it was given"
             found = scores(step) if is_last or is_due or ended else {}
             if config.patience and best.misses >= config.patience:
                 ended = f"no better validation loss since step {best.step}"
-            yield from finite(dataclasses.replace(record, scores=found, ended=ended))
+            if best.held >= HELD:
+                ended = f"validation accuracy held at {config.until_accuracy:g} or above"
+            norm = weight_norm(model) if found else None
+            record = dataclasses.replace(
+                record, weight_norm=norm, update_ratios=went, scores=found, ended=ended
+            )
+            yield from recorded(finite(record), config.record_every)
             stop = parallel.anywhere(asked_to_stop.is_set())
             late = parallel.anywhere(time.monotonic() - saved > runtime.checkpoint_every_s)
             if checkpoints and (stop or late or is_last or ended):
@@ -468,6 +568,7 @@ def _steps(
                     best_step=best.step,
                     best_nats=best.nats if math.isfinite(best.nats) else None,
                     misses=best.misses,
+                    held=best.held,
                     ended=ended,
                 )
                 if parallel.rank() == 0:

@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
 from lmcore.bpe import ALPHABET
-from lmcore.pretokens import GPT2_PATTERN, split_on_specials
+from lmcore.pretokens import GPT2_PATTERN, Texts, plain_pieces
 from lmcore.tokenizer import BaseTokenizer
 from lmcore.vocab_files import SYMBOLS, from_symbols, parse_unigram, symbols, unigram_json
 
@@ -52,15 +52,16 @@ class UnigramTokenizer(BaseTokenizer):
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],
+        texts: Texts,
         vocab_size: int,
         special_tokens: Iterable[str] = (),
         *,
         progress: bool = False,
     ) -> "UnigramTokenizer":
-        """Return a tokenizer trained on texts; special tokens are boundaries and come first.
+        """Return a tokenizer trained on files or texts, read as `train_bpe` reads them.
 
-        A text too small for vocab_size gives the smaller vocabulary it can fill.
+        Special tokens are boundaries and come first. A text too small for vocab_size gives the
+        smaller vocabulary it can fill.
 
         Raises:
             ValueError: vocab_size has no room for the specials and the bytes, or the text is empty.
@@ -73,10 +74,9 @@ class UnigramTokenizer(BaseTokenizer):
             )
 
         def plain() -> Iterator[str]:
-            for text in texts:
-                for part in split_on_specials(text, specials)[::2]:
-                    seen.update(part.encode())
-                    yield part
+            for piece in plain_pieces(texts, specials):
+                seen.update(piece.encode())
+                yield piece
 
         trained = tokenizers.Tokenizer(models.Unigram())
         trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -96,9 +96,10 @@ class UnigramTokenizer(BaseTokenizer):
             [(special.encode(), 0.0) for special in specials] + _ordered(found, seen), specials
         )
 
-    def _encode_plain(self, text: str) -> np.ndarray:
-        text.encode()  # a lone surrogate is an error here; the library would say: no string
-        return np.array(self._engine.encode(text).ids, dtype=np.int64)
+    def _encode_plain(self, texts: list[str]) -> list[np.ndarray]:
+        for text in texts:
+            text.encode()  # a lone surrogate is an error here; the library would say: no string
+        return [np.array(self._engine.encode(text).ids, dtype=self.dtype) for text in texts]
 
     def _json(self) -> str:
         pieces = [[piece.hex(), score] for piece, score in self.pieces]

@@ -11,6 +11,10 @@ Pair = tuple[bytes, bytes]
 Parts = tuple[dict[int, bytes], list[Pair], list[str], str | None]
 """Vocabulary, merges, special tokens, and the pattern; None stands for GPT-2's own pattern."""
 
+Frame = tuple[tuple[int, ...], tuple[int, ...]]
+"""The ids before a text and those after it."""
+NO_FRAME: Frame = ((), ())
+
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 _HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
 SYMBOLS = {byte: chr(byte) for byte in _PRINTABLE} | {
@@ -67,7 +71,7 @@ BPE = {
     "dropout": (None,),
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
-    "ignore_merges": (False,),
+    "ignore_merges": (False, True),
     "unk_token": ANY,  # these three are about bytes that the vocabulary lacks: there are none
     "fuse_unk": ANY,
     "byte_fallback": ANY,
@@ -83,6 +87,7 @@ BYTE_LEVEL = {
     "use_regex": (True, False),
 }
 BYTE_LEVEL_AFTERWARDS = BYTE_LEVEL | {"add_prefix_space": ANY}
+TEMPLATE = {"type": ("TemplateProcessing",), "single": ANY, "pair": ANY, "special_tokens": ANY}
 SPLIT = {"type": ("Split",), "pattern": ANY, "behavior": ("Isolated",), "invert": (False,)}
 
 
@@ -114,6 +119,63 @@ def parse_pattern(stored: Any) -> str | None:
     return _of(str, splits[0]["pattern"]["Regex"])
 
 
+def parse_template(stored: Any) -> Frame:
+    """Return what a tokenizer.json's post-processor puts around a text.
+
+    What it does to a pair of texts is not looked at, and offsets are nothing to us.
+    """
+    if stored is None:
+        return NO_FRAME
+    is_sequence = isinstance(stored, dict) and stored.get("type") == "Sequence"
+    frame = NO_FRAME
+    for step in stored["processors"] if is_sequence else [stored]:
+        is_template = isinstance(step, dict) and step.get("type") == "TemplateProcessing"
+        require("post_processor", step, TEMPLATE if is_template else BYTE_LEVEL_AFTERWARDS)
+        if is_template and frame != NO_FRAME:
+            raise NotUnderstoodError("post_processor of two TemplateProcessing")
+        if is_template:
+            frame = _around_text(step)
+    return frame
+
+
+def _around_text(stored: Mapping[str, Any]) -> Frame:
+    sides: list[list[int]] = [[]]
+    for [(kind, piece)] in (part.items() for part in stored["single"]):
+        if kind == "SpecialToken":
+            ids = stored["special_tokens"][piece["id"]]["ids"]
+            sides[-1] += [_of(int, id) for id in ids]
+        elif (kind, piece["id"]) == ("Sequence", "A"):
+            sides.append([])
+        else:
+            raise NotUnderstoodError(f"post_processor {kind} {piece['id']!r}")
+    if len(sides) != 2:
+        raise NotUnderstoodError(f"post_processor with {len(sides) - 1} times the text")
+    return tuple(sides[0]), tuple(sides[1])
+
+
+def template(frame: Frame, special_of: Mapping[int, str]) -> dict[str, Any] | None:
+    """Return the post-processor that puts frame around a text, and around each of a pair."""
+    if frame == NO_FRAME:
+        return None
+
+    def side(ids: Iterable[int], number: int) -> list[dict]:
+        return [{"SpecialToken": {"id": special_of[id], "type_id": number}} for id in ids]
+
+    def framed(name: str, number: int) -> list[dict]:
+        text = {"Sequence": {"id": name, "type_id": number}}
+        return [*side(frame[0], number), text, *side(frame[1], number)]
+
+    names = {special_of[id]: id for ids in frame for id in ids}
+    return {
+        "type": "TemplateProcessing",
+        "single": framed("A", 0),
+        "pair": [*framed("A", 0), *framed("B", 1)],
+        "special_tokens": {
+            name: {"id": name, "ids": [id], "tokens": [name]} for name, id in names.items()
+        },
+    }
+
+
 def _of(kind: type, value: Any) -> Any:
     if type(value) is not kind:
         raise TypeError(f"{value!r} should be of type {kind.__name__}")
@@ -142,8 +204,7 @@ def parse_frame(stored: Any, known_model: Mapping[str, tuple]) -> tuple[dict[str
     require("", stored, FILE)
     require("model", stored["model"], known_model)
     require("decoder", stored["decoder"], BYTE_LEVEL_AFTERWARDS)
-    if stored["post_processor"] is not None:
-        require("post_processor", stored["post_processor"], BYTE_LEVEL_AFTERWARDS)
+    parse_template(stored["post_processor"])
     added = stored["added_tokens"]
     for token in added:
         require("added token", token, ADDED)
@@ -184,6 +245,8 @@ def parse_unigram(stored: Any) -> tuple[list[tuple[bytes, float]], list[str]]:
     specials, pattern = parse_frame(stored, UNIGRAM)
     if pattern is not None:
         raise NotUnderstoodError(f"pre_tokenizer pattern {pattern!r}")
+    if parse_template(stored["post_processor"]) != NO_FRAME:
+        raise NotUnderstoodError("post_processor type 'TemplateProcessing'")
     pieces = [(text, _of(float, score)) for text, score in stored["model"]["vocab"]]
     for special, id in specials.items():
         if not 0 <= id < len(pieces) or pieces[id][0] != special:

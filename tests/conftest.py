@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by the subprocesses that tests start
@@ -16,12 +17,16 @@ from lmcore.runtime import Runtime
 from lmcore.studies import baseline
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 settings.register_profile(
     "suite",
     derandomize=True,
     deadline=None,
     max_examples=50,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.register_profile(
+    "many", settings.get_profile("suite"), derandomize=False, max_examples=2_000
 )
 settings.load_profile("suite")
 

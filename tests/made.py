@@ -9,10 +9,11 @@ import numpy as np
 import regex
 import torch
 
+from lmcore.batches import Batches
 from lmcore.model import GPT, ModelConfig
 from lmcore.runtime import Runtime
 from lmcore.source import TextSource
-from lmcore.tokens import Batches, TokenInfo, Tokens
+from lmcore.tokens import TokenInfo, Tokens
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """The pattern as GPT-2's authors published it."""
@@ -29,6 +30,7 @@ def as_tokens(ids, characters=None, n_bytes=None):
     documents = np.concatenate([[0], np.flatnonzero(ids[:-1] == 1) + 1])
     info = TokenInfo(
         tokenizer="made by hand",
+        end=None,
         dtype=ids.dtype.str,
         n_tokens=len(ids),
         n_documents=len(documents),

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -265,7 +266,7 @@ def test_both_phases_show_their_progress(tmp_path, monkeypatch, capsys, small):
     path.write_text("low lower lowest " * 3, encoding="utf-8")
     train_bpe(path, 260, progress=True)
     shown = capsys.readouterr().err
-    assert "read: 100%" in shown
+    assert re.search(r"read: 100%.*B/s", shown)
     assert "merges: 100%" in shown
 
 
@@ -288,11 +289,8 @@ def test_an_empty_special_is_an_error():
 
 @pytest.mark.parametrize("small", [10**6, -1], ids=["plain", "compiled"])
 def test_no_seed_of_hashes_changes_the_merges(small):
-    # A bare package stands in for lmcore/__init__.py, which imports torch.
     code = (
-        "import sys, types;"
-        "package = types.ModuleType('lmcore'); package.__path__ = ['lmcore'];"
-        "sys.modules['lmcore'] = package;"
+        "import sys;"
         "from lmcore import bpe;"
         f"bpe.SMALL = {small};"
         "text = ' '.join(f'{i * i % 97:b}' for i in range(200));"

@@ -1,6 +1,7 @@
 """A checkpoint brings everything back or says what is wrong; the one before it survives."""
 
 import errno
+import io
 import os
 import pickle
 
@@ -74,6 +75,21 @@ def test_saving_draws_no_random_number(tmp_path):
 
 def test_the_progress_comes_back(saved):
     assert load_checkpoint(saved, *trained(0)) == progress(7)
+
+
+def test_an_open_file_holds_what_a_path_does(saved, tmp_path):
+    file = io.BytesIO()
+    assert save_checkpoint(file, *trained(0), progress(7)) is None
+    model, optimizer = trained(1)
+    file.seek(0)
+    assert load_checkpoint(file, model, optimizer).step == 7
+    for ours, theirs in zip(model.parameters(), trained(0)[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_an_open_file_that_is_cut_off_is_an_error(saved):
+    with pytest.raises(ValueError, match="the open file is no whole checkpoint"):
+        load_checkpoint(io.BytesIO(saved.read_bytes()[:-1]), *trained(0))
 
 
 def test_the_newest_checkpoint_is_found(saved):

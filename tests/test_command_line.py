@@ -1,5 +1,6 @@
 """What a user sees: a mistake is one line that names the thing, never a traceback."""
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -74,7 +75,22 @@ def test_the_cost_of_a_study_is_told_before_it_is_run(lmcore):
 
 def test_studies_are_listed_with_their_questions(lmcore):
     status, out, _ = lmcore("studies")
-    assert (status, out.split()[0], out.strip()[-1]) == (0, "baseline", "?")
+    assert (status, out.split()[0], out.strip()[-1]) == (0, "adamw_swap", "?")
+
+
+def test_a_study_that_trains_no_model_is_run_and_costed_too(lmcore, tmp_path):
+    folder = tmp_path / ".smoke/results/tokenizer/growth/seed0"
+    for _ in ("measured", "loaded"):
+        status, out, _ = lmcore("run", "tokenizer", "--small", "--only", "growth")
+        assert (status, out.strip()) == (0, str(folder))
+    assert lmcore("cost", "tokenizer")[:2] == (0, "tokenizer trains no model\n")
+
+
+def test_small_runs_are_made_once_each_unless_seeds_are_named(lmcore, tmp_path):
+    small = ("run", "grokking", "--small", "--only", "sentence")
+    folders = [str(tmp_path / f".smoke/results/grokking/sentence/seed{n}") for n in (101, 103)]
+    assert lmcore(*small)[1].split() == folders[:1]
+    assert lmcore(*small, "--seeds", "101", "103")[1].split() == folders
 
 
 def test_an_unknown_study_is_told_with_those_there_are(lmcore):
@@ -192,6 +208,44 @@ def test_a_full_disk_at_a_checkpoint_is_told_and_a_later_call_goes_on(lmcore, be
     assert not list((begun / RUN).rglob("*.part"))
 
 
+@pytest.mark.parametrize("operation", ["+", "-", "*", "/"])
+def test_the_command_that_a_question_without_a_model_names_lets_it_be_asked(lmcore, operation):
+    question = f"3 {operation} 4 mod 5"
+    status, _, said = lmcore("ask", question)
+    assert status == 2
+    assert is_one_line(said, f"no model has learned {operation} modulo 5")
+    command = shlex.split(said[said.index("python -m lmcore") :])
+    assert said.endswith(f"{shlex.join(command)}\n")  # a shell reads it as it stands
+    assert lmcore(*command[3:], "--steps", "3")[0] == 0
+    status, out, _ = lmcore("ask", question)
+    assert (status, len(out.splitlines())) == (0, 5)
+    assert out.count("right") == 1
+
+
+def test_a_live_run_shows_what_is_learned_and_what_was_never_seen_at_every_evaluation(lmcore):
+    status, out, _ = lmcore("live", "--steps", "3", "--p", "7")
+    shown = [line.split()[1] for line in out.splitlines() if line.startswith("step")]
+    assert (status, shown) == (0, ["0", "1", "3"])
+    assert out.count("never seen") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("live", "--operation", "/", "--p", "10"), ("p 10 is not prime", "take 7 or 11")),
+        (("live", "--operation", "^"), ("'^'", "take one or more of +, -, *, /")),
+        (("live", "--steps", "0"), ("steps must be above 0",)),
+        (("ask", "5 / 0 mod 7"), ("5 / 0 has no answer",)),
+        (("ask", "9 + 1 mod 7"), ("9 is none of the numbers", "0 to 6")),
+        (("ask", "what is love"), ("is no question", "5 / 7 mod 97")),
+    ],
+)
+def test_a_table_or_question_that_cannot_be_is_told(lmcore, arguments, names):
+    status, _, said = lmcore(*arguments)
+    assert status == 2
+    assert is_one_line(said, *names)
+
+
 def test_help_names_the_commands():
     done = subprocess.run(
         [sys.executable, "-m", "lmcore", "--help"], capture_output=True, text=True, check=True
@@ -214,3 +268,13 @@ def test_control_c_is_one_line_and_says_that_the_same_command_goes_on(smoke_run,
     _, said = process.communicate()
     assert process.returncode == 130
     assert is_one_line(said, "stopped", "goes on")
+
+
+def test_control_c_while_the_package_is_loaded_is_one_line_too():
+    command = [sys.executable, "-X", "importtime", "-m", "lmcore", "studies"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert any(line.endswith(" torch.version\n") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == -signal.SIGINT
+    assert [line for line in said.splitlines() if "import time:" not in line] == ["lmcore: stopped"]

@@ -24,6 +24,11 @@ def test_a_compiled_head_loss_and_its_gradients_equal_the_plain_ones(measured):
         np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-6)
 
 
+def test_compiled_gelu_and_its_gradient_equal_torchs_to_bfloat16_s_last_place(measured):
+    for compiled, plain in zip(measured["compiled gelu"], measured["plain gelu"], strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=2**-7, atol=1e-6)
+
+
 def test_two_compiled_dropouts_draw_two_masks(measured):
     assert measured["first"] != measured["second"]
 

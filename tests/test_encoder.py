@@ -95,22 +95,22 @@ def test_a_pre_token_as_long_as_the_text_is_merged_too(way):
     assert rest == [2**i for i in range(11, -1, -1) if n % 4096 & 2**i]
 
 
-@given(texts=st.lists(few_letters, max_size=6), workers=st.integers(1, 3))
-def test_many_texts_give_the_ranks_of_each_in_order(texts, workers):
+@given(texts=st.lists(few_letters, max_size=6))
+def test_many_texts_give_the_ranks_of_each_in_order(texts):
     encoder = Encoder(DOUBLINGS)
-    together = [ranks.tolist() for ranks in encoder.encode_many(texts, workers)]
+    together = [ranks.tolist() for ranks in encoder.encode_many(texts)]
     assert together == [encoder.encode(text).tolist() for text in texts]
 
 
 @pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN])
-@pytest.mark.parametrize("workers", [1, 2])
 @given(texts=st.lists(few_letters, max_size=4), batch=st.integers(1, 30))
-def test_neither_pieces_nor_threads_change_the_ranks(monkeypatch, pattern, workers, texts, batch):
+def test_pieces_change_no_ranks(monkeypatch, pattern, texts, batch):
     expected = [Encoder(DOUBLINGS, pattern)._interpreted([text])[0].tolist() for text in texts]
     monkeypatch.setattr(module, "BATCH", batch)
     monkeypatch.setattr(module, "PATIENCE", 20)
+    monkeypatch.setattr(module, "FEW", 0)
     encoder = Encoder(DOUBLINGS, pattern)
-    assert [ranks.tolist() for ranks in encoder.encode_many(texts, workers)] == expected
+    assert [ranks.tolist() for ranks in encoder.encode_many(texts)] == expected
 
 
 @given(texts=st.lists(few_letters, min_size=1, max_size=8))

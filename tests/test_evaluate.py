@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import TINY, as_tokens
 
+from lmcore.batches import scoring_windows
 from lmcore.evaluate import challenge_score, score, token_nats
 from lmcore.model import GPT
-from lmcore.tokens import scoring_windows
 
 END = 1
 LOG_V = math.log(TINY.vocab_size)

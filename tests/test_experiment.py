@@ -10,8 +10,17 @@ import torch
 from made import PLAIN
 
 from lmcore import studies
-from lmcore.corpus import prepare
-from lmcore.experiment import Experiment, cost, load, run_or_load, smoke, source_of, told
+from lmcore.experiment import (
+    SHORT_WARMUP,
+    Experiment,
+    cost,
+    load,
+    run_all,
+    run_or_load,
+    smoke,
+    source_of,
+    told,
+)
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import RunWriter, read_json, write_json
 from lmcore.studies import baseline
@@ -21,6 +30,7 @@ NAMED = [
     experiment
     for module in pkgutil.iter_modules(studies.__path__)
     for experiment in importlib.import_module(f"lmcore.studies.{module.name}").experiments()
+    if isinstance(experiment, Experiment)  # surveys of the tokenizer have tests of their own
 ]
 SMALL = smoke(baseline.BASELINE)
 
@@ -42,7 +52,7 @@ def workspace(smoke_run, tmp_path, monkeypatch):
 def test_every_named_experiment_takes_one_step(smoke_run, experiment):
     workspace, _ = smoke_run
     small = smoke(experiment)
-    corpus = prepare(small.corpus, workspace / ".smoke/.cache/corpus")
+    corpus = small.corpus.prepare(workspace / ".smoke/.cache/corpus")
     torch.manual_seed(small.seed)
     run = train(GPT(small.model), small.train, source_of(small, corpus), PLAIN)
     next(run)
@@ -60,6 +70,12 @@ def test_the_baseline_has_the_published_shape_and_schedule():
 
 def test_a_small_version_differs_from_another_where_the_experiments_differ():
     assert len({smoke(experiment) for experiment in NAMED}) == len(NAMED)
+
+
+def test_a_small_version_leaves_room_after_a_long_warmup():
+    long = dataclasses.replace(baseline.BASELINE.train, warmup=200)
+    small = smoke(dataclasses.replace(baseline.BASELINE, train=long))
+    assert (small.train.warmup, SMALL.train.warmup) == (SHORT_WARMUP, 0)
 
 
 def test_corpus_and_model_of_different_vocabularies_are_an_error_with_both():
@@ -186,3 +202,13 @@ def test_the_written_config_is_the_experiment(smoke_run):
 def test_the_cost_says_runs_and_minutes_and_precision():
     said = cost([SMALL, SMALL], PLAIN)
     assert all(word in said for word in ("2 runs", "minutes", "cpu", "float32"))
+
+
+def test_a_run_that_diverged_is_a_result_and_the_others_go_on(workspace, capsys):
+    wild = dataclasses.replace(SMALL.train, lr=1e30, clip=1e10)
+    experiments = [dataclasses.replace(SMALL, name="wild", train=wild), SMALL]
+    runs = run_all(experiments, never, runtime=PLAIN)
+    assert "diverged: the validation loss is nan" in runs[0].metrics[-1]["ended"]
+    assert set(runs[0].outcome) == {"diverged"}
+    assert "baseline/wild/seed1337 diverged: the validation loss" in capsys.readouterr().err
+    assert [run.config.name for run in runs] == ["wild", "sgd"]

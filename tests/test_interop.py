@@ -302,6 +302,7 @@ def test_an_option_of_gpt2_that_we_lack_is_refused_with_its_value(field, value, 
         ({"partial_rotary_factor": 0.5}, r"partial_rotary_factor 0\.5"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope_type 'yarn'"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type 'dynamic'"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config {'bits': 4}"),
     ],
 )
 def test_an_option_of_llama_that_we_lack_is_refused_with_its_value(changes, told, llama):

@@ -148,7 +148,7 @@ def test_a_moved_environment_is_named_and_left_alone(installed, capsys):
 def test_a_program_that_fails_passes_on_its_exit_code(installed, capsys):
     program(installed.ROOT / ".venv/bin/python", "exit 3")
     code, [line] = told(installed, capsys, "test", "-x")
-    assert (code, "pytest -x" in line) == (3, True)
+    assert (code, "-x ended with code 3" in line) == (3, True)
 
 
 def test_ctrl_c_is_one_line(make, capsys, monkeypatch):

@@ -17,10 +17,12 @@ from lmcore.model import (
     Attention,
     Cache,
     ModelConfig,
+    Rows,
     activate,
     attend,
     causal_mask,
     gated_width,
+    gelu_by_sigmoid,
     rms_norm,
     starts,
 )
@@ -48,6 +50,7 @@ KINDS = {
     "qk norm": replace(LLAMA, qk_norm=True, activation="relu2"),
     "sinusoidal": replace(TINY, positions="sinusoidal", activation="silu"),
     "no positions": replace(TINY, positions="none"),
+    "cosine head": replace(LLAMA, head_scale=12.0, initial_scale=4.0, activation="relu"),
 }
 each_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
 
@@ -156,6 +159,8 @@ def numpy_activation(x, kind):
         return x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
     if kind == "gelu_tanh":
         return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    if kind == "relu":
+        return np.maximum(x, 0)
     if kind == "relu2":
         return np.maximum(x, 0) ** 2
     if kind == "silu":
@@ -228,7 +233,11 @@ def numpy_logits(model, ids):
             x = x + mlp(norm(x, f"{block}.mlp_norm"), f"{block}.mlp")
     if c.norm_at == "pre":
         x = norm(x, "norm")
-    return x @ w["token_embedding.weight" if c.tied else "head.weight"].T
+    head = w["token_embedding.weight" if c.tied else "head.weight"]
+    if c.head_scale is None:
+        return x @ head.T
+    x, head = (rows / np.linalg.norm(rows, axis=-1, keepdims=True) for rows in (x, head))
+    return c.head_scale * x @ head.T
 
 
 @each_kind
@@ -324,6 +333,68 @@ def test_a_cache_too_small_is_an_error_with_both_sizes():
         GPT(TINY)(some_ids(1, 5), cache=cache)
 
 
+@each_kind
+@pytest.mark.parametrize("last", [1, 3, 8])
+def test_the_last_positions_alone_come_out_as_with_all_the_others(config, last):
+    model, ids = randomised(config), some_ids(2, 8)
+    documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2]] * 2)
+    for read in ((ids,), (ids, documents)):
+        alone = model(*read, last=last)
+        torch.testing.assert_close(alone, model(*read)[:, -last:], rtol=0, atol=1e-5)
+
+
+def test_the_last_position_alone_has_the_gradient_that_it_has_among_the_others():
+    gradients = []
+    for last in (None, 1):
+        model = randomised(LLAMA)
+        model(some_ids(4, 8), last=last)[:, -1].square().sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@each_kind
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_batch_of_more_rows_than_tokens_is_read_by_token_and_is_the_same(config, last):
+    model, ids = randomised(config), some_ids(config.vocab_size + 1, 8, config)
+    assert isinstance(model.distinct(ids), Rows)
+    alone, among = model(ids, last=last), model(ids)[:, -last:]
+    torch.testing.assert_close(alone, among, rtol=0, atol=1e-5)
+    gradients = [
+        torch.autograd.grad(logits.square().mean(), list(model.parameters()))
+        for logits in (alone, among)
+    ]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@each_kind
+def test_reading_by_token_computes_keys_once_for_each_token_and_position(config):
+    model, ids, seen = randomised(config), some_ids(config.vocab_size + 1, 8, config), []
+    model.blocks[0].attention.qkv.register_forward_pre_hook(lambda _m, x: seen.append(x[0].shape))
+    model(ids, last=1)
+    assert seen == [(8 * config.vocab_size, config.d_model)]
+
+
+def test_a_cosine_head_gives_cosines_times_its_scale():
+    config = replace(TINY, head_scale=7.0, norm="none")
+    model, plain = randomised(config), GPT(replace(config, head_scale=None)).eval()
+    plain.load_state_dict(model.state_dict())
+    features = plain.hidden(some_ids(2, 8))
+    cosines = F.cosine_similarity(features[:, :, None], plain.head_weight, dim=-1)
+    torch.testing.assert_close(model(some_ids(2, 8)), 7 * cosines, rtol=0, atol=1e-5)
+
+
+def test_the_initial_scale_multiplies_matrices_as_drawn():
+    drawn = []
+    for scale in (1.0, 3.0):
+        torch.manual_seed(0)
+        drawn.append(GPT(replace(TINY, initial_scale=scale)).state_dict())
+    for name, value in drawn[0].items():
+        factor = 3.0 if value.ndim > 1 else 1.0
+        assert torch.equal(drawn[1][name], factor * value), name
+
+
 # Parts
 
 
@@ -376,6 +447,14 @@ def test_rms_norm_equals_torchs(scale):
     torch.testing.assert_close(rms_norm(x, weight, 1e-5), F.rms_norm(x, (8,), weight, 1e-5))
 
 
+def test_gelu_without_tanh_is_gelu_and_has_its_gradient():
+    x = torch.linspace(-20, 20, 4001, requires_grad=True)
+    found, expected = gelu_by_sigmoid(x), F.gelu(x.double(), approximate="tanh")
+    torch.testing.assert_close(found, expected.float(), rtol=1e-6, atol=1e-6)
+    gradients = [torch.autograd.grad(y.sum(), x)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=2e-6)  # 1 - sigmoid loses digits far out
+
+
 def test_rms_norm_of_bfloat16_is_computed_in_float32():
     x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     expected = rms_norm(x.float(), torch.ones(8), 1e-5).bfloat16()
@@ -388,6 +467,7 @@ def test_rms_norm_of_bfloat16_is_computed_in_float32():
         ("gelu", F.gelu),
         ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")),
         ("silu", F.silu),
+        ("relu", F.relu),
         ("relu2", lambda x: F.relu(x) ** 2),
         ("swiglu", lambda x: F.silu(x[..., :4]) * x[..., 4:]),
     ],

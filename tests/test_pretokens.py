@@ -11,8 +11,8 @@ from made import GPT2
 
 from lmcore import kernels
 from lmcore.pretokens import (
-    CL100K_PATTERN,
     GPT2_PATTERN,
+    SAFE_CUTS,
     in_threads,
     pieces,
     split_on_specials,
@@ -82,7 +82,7 @@ def test_text_is_cut_at_the_longest_special_that_stands_first(text):
     assert split_on_specials(text, SPECIALS) == naive_parts(text, SPECIALS)
 
 
-@pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN, r"\w+\s*|\W+?", r"(?s).{3}|.+"])
+@pytest.mark.parametrize("pattern", [*SAFE_CUTS, r"\w+\s*|\W+?", r"(?s).{3}|.+"])
 @given(text=near_specials | letters_and_blanks, cuts=st.lists(st.integers(0, 80), max_size=6))
 def test_blocks_give_the_pre_tokens_and_specials_of_the_whole_text(pattern, text, cuts):
     places = [0, *sorted(cuts), len(text)]

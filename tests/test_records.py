@@ -205,6 +205,8 @@ OTHERWISE = {
     "model.bias": False,
     "model.tied": False,
     "model.initialisation": "gpt2",
+    "model.initial_scale": 2.0,
+    "model.head_scale": 12.0,
     "model.dropout": 0.2,
     "train.batch_size": 32,
     "train.order": "shuffled",
@@ -214,6 +216,7 @@ OTHERWISE = {
     "train.n_tokens": 1_000_000,
     "train.max_s": 60.0,
     "train.patience": 3,
+    "train.until_accuracy": 0.99,
     "train.optimizer": "adamw",
     "train.lr": 0.1,
     "train.schedule": "wsd",
@@ -226,8 +229,15 @@ OTHERWISE = {
     "train.weight_decay": 0.1,
     "train.decay_embeddings": True,
     "train.clip": 0.5,
+    "train.loss": "stablemax",
+    "train.grokfast": 2.0,
+    "train.grokfast_memory": 0.9,
+    "train.orthogonal": True,
     "train.evaluate_at": (1, 2),
     "train.evaluate_every": 5,
+    "train.record_every": 10,
+    "train.keep_weights": True,
+    "train.precision": "float32",
 }
 
 
@@ -237,6 +247,7 @@ TOGETHER = {
     "train.betas": {"optimizer": "adamw"},
     "train.eps": {"optimizer": "adamw"},
     "train.decay_fraction": {"schedule": "wsd"},
+    "train.grokfast_memory": {"grokfast": 2.0},
 }
 """What must change with a field, since alone it would have no effect."""
 

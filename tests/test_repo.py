@@ -20,14 +20,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
     {"pretokens", "kernels", "vocab_files", "records", "schedule", "grammar", "optimizer"}
-    | {"rope", "dropout", "loss", "accounting", "parallel"},
+    | {"rope", "dropout", "flex", "loss", "accounting", "parallel", "spectra"},
     {"bpe", "checkpoint", "compare", "plotting", "model", "runtime"},
     {"encoder"},
     {"tokenizer"},
     {"tokens", "interop", "unigram"},
+    {"batches"},
     {"evaluate"},
-    {"corpus", "source", "sample"},
-    {"train"},
+    {"source", "sample"},
+    {"corpus", "modular", "sentence"},
+    {"train", "headlines"},
     {"experiment"},
     {"studies", "notebook", "execute"},
     {"__init__", "__main__"},
@@ -167,15 +169,25 @@ def test_imports_point_down(path):
     assert [other for other in sorted(imports_of(path)) if layer(other) >= own] == []
 
 
-@pytest.mark.parametrize("name", ["records", "compare", "plotting"])
-def test_tables_and_plots_import_no_torch(name):
-    # A bare package stands in for lmcore/__init__.py, which imports the model for its readers.
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import lmcore.compare, lmcore.plotting, lmcore.records, lmcore.spectra",
+        "from lmcore import Tokenizer, tokens_of_file, train_bpe",
+    ],
+)
+def test_tables_plots_and_tokenizers_import_no_torch(statement):
+    code = f"{statement}; import sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_package_gives_the_functions_and_classes_it_names_whatever_was_imported_before():
     code = (
-        "import importlib, sys, types;"
-        "package = types.ModuleType('lmcore'); package.__path__ = ['lmcore'];"
-        "sys.modules['lmcore'] = package;"
-        f"importlib.import_module('lmcore.{name}');"
-        "sys.exit('torch' in sys.modules)"
+        "import lmcore.train, lmcore;"
+        "from lmcore import *;"
+        "names = {name: getattr(lmcore, name) for name in lmcore.__all__};"
+        "assert all(map(callable, names.values())) and train is lmcore.train is names['train'];"
+        "assert set(names) < set(dir(lmcore))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 

@@ -5,12 +5,12 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lmcore import plotting
 from lmcore.__main__ import STUDIES, study_module, with_findings
 from lmcore.compare import Table, coverage, per_character, scores, settings, spread, validation
+from lmcore.corpus import CorpusConfig
 from lmcore.experiment import Experiment
 from lmcore.records import Run, config_hash, load_run
 from lmcore.studies import baseline
@@ -18,37 +18,65 @@ from lmcore.studies import baseline
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/*/*/config.json"))
 
-each_run = pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: "/".join(f.parts[-3:]))
+
+def kind_of(folder):
+    """Return what the config of a run folder is: an experiment, unless its study says otherwise."""
+    return getattr(study_module(folder.parts[-3]), "KIND", Experiment)
+
+
+def runs_of(folders):
+    return pytest.mark.parametrize("folder", folders, ids=lambda f: "/".join(f.parts[-3:]))
+
+
+each_run = runs_of(FOLDERS)
+each_training = runs_of([folder for folder in FOLDERS if kind_of(folder) is Experiment])
+each_survey = runs_of([folder for folder in FOLDERS if kind_of(folder) is not Experiment])
 
 
 @each_run
 def test_a_committed_run_reads_back_and_its_hash_matches(folder):
-    run = load_run(folder, Experiment)
+    run = load_run(folder, kind_of(folder))
     assert run.config.path == folder.relative_to(ROOT / "results")
 
 
 @each_run
 def test_a_committed_run_is_one_of_its_study_s_named_experiments(folder):
-    run = load_run(folder, Experiment)
+    run = load_run(folder, kind_of(folder))
     assert run.config in study_module(run.config.study).experiments()
 
 
 @each_run
 def test_a_committed_run_was_made_from_committed_code_on_a_named_machine(folder):
-    for session in load_run(folder, Experiment).environment["sessions"]:
+    for session in load_run(folder, kind_of(folder)).environment["sessions"]:
         assert re.fullmatch(r"[0-9a-f]{40}", session["commit"])
         assert not session["dirty"]
         assert session["device"]
         assert session["precision"] in ("float32", "bfloat16")
 
 
-@each_run
-def test_a_committed_run_has_a_record_for_each_step_and_scores_every_token(folder):
+@each_survey
+def test_a_committed_survey_measured_each_of_its_texts(folder):
+    run = load_run(folder, kind_of(folder))
+    assert [row["step"] for row in run.metrics] == list(range(len(run.metrics)))
+    assert {row.get("text") or row["learned"] for row in run.metrics} == set(run.config.texts)
+    assert set(run.environment["corpus"]["texts"]) == set(run.config.texts)
+
+
+@each_training
+def test_a_committed_run_has_a_record_where_one_is_due_and_scores_every_token(folder):
     run = load_run(folder, Experiment)
-    assert [record["step"] for record in run.metrics] == list(range(len(run.metrics)))
+    plan, last = run.config.train, run.metrics[-1]["step"]
+    every = plan.evaluate_every or last
+    scoring = {*plan.evaluate_at, *range(0, last, every), last}
+    due = {step for step in range(last) if step % plan.record_every == 0} | scoring
+    assert [record["step"] for record in run.metrics] == sorted(s for s in due if s <= last)
     scored = [record["validation"] for record in run.metrics if "validation" in record]
-    assert len(scored) == len({*run.config.train.evaluate_at, 0, len(run.metrics) - 1})
-    assert {coverage(score) for score in [*scored, run.outcome["test"]]} == {1.0}
+    assert len(scored) == len({step for step in scoring if step <= last})
+    if isinstance(run.config.corpus, CorpusConfig):
+        tests = [] if "diverged" in run.outcome else [run.outcome["test"]]
+        assert {coverage(score) for score in [*scored, *tests]} == {1.0}
+    else:
+        assert len({score["n"] for score in scored}) == 1
 
 
 def test_no_run_folder_is_incomplete():
@@ -64,7 +92,14 @@ def test_the_readme_s_table_is_what_the_results_say():
 def test_the_manifest_s_runs_are_committed_with_the_hash_it_names():
     for entry in json.loads((ROOT / "figures/manifest.json").read_text()).values():
         for path, digest in entry["runs"].items():
-            assert config_hash(load_run(ROOT / "results" / path, Experiment).config) == digest
+            folder = ROOT / "results" / path
+            assert config_hash(load_run(folder, kind_of(folder)).config) == digest
+
+
+def test_the_manifest_s_files_are_those_that_figures_were_drawn_from():
+    for entry in json.loads((ROOT / "figures/manifest.json").read_text()).values():
+        for path, digest in entry.get("files", {}).items():
+            assert plotting.file_hash(ROOT / path) == digest
 
 
 def test_every_study_has_a_notebook_of_its_name():
@@ -151,12 +186,6 @@ def test_a_figure_refuses_runs_of_two_scales(tmp_path):
 def test_the_floor_of_real_titles_is_unknown():
     with pytest.raises(ValueError, match="entropy is unknown"):
         baseline.floor(baseline.BASELINE)
-
-
-def test_a_frequency_model_costs_what_its_counts_say():
-    counts, ids = np.array([2, 0, 5]), np.array([0, 1, 2])
-    expected = -(math.log(3 / 10) + math.log(1 / 10) + math.log(6 / 10))
-    assert baseline.unigram_nats(counts, ids) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it():

@@ -13,7 +13,10 @@ from made import TINY, randomised
 
 from lmcore.model import GPT
 from lmcore.sample import (
+    MANY_TOKENS,
+    Batch,
     Sampling,
+    by_columns,
     generate,
     likeliest,
     log_probabilities,
@@ -342,6 +345,30 @@ def test_dropout_is_off():
 def test_a_model_in_bfloat16_generates(model):
     ids = generate(wild(ROPE).bfloat16(), UNEQUAL, 20, ALL_AT_ONCE)
     assert [len(text) for text in ids] == [20] * len(UNEQUAL)
+
+
+@pytest.mark.parametrize("config", [TINY, ROPE], ids=["tied", "untied"])
+def test_weights_by_columns_are_the_same_numbers_and_leave_the_model_as_it_is(config):
+    model = wild(config)
+    before = {name: (p.stride(), p.data_ptr()) for name, p in model.named_parameters()}
+    laid_out = by_columns(model)
+    for name, p in laid_out.named_parameters():
+        assert torch.equal(p, model.get_parameter(name))
+        assert (p.data_ptr() == before[name][1]) == ("weight" not in name or p.stride()[-1] == 1)
+    assert {name: (p.stride(), p.data_ptr()) for name, p in model.named_parameters()} == before
+    assert laid_out.blocks[0].mlp.up.weight.stride()[0] == 1
+
+
+def test_many_tokens_of_few_texts_are_those_of_a_short_run_and_of_many_texts(model):
+    few = generate(model, [[3], [4, 1]], MANY_TOKENS)
+    assert few * 3 == generate(model, [[3], [4, 1]] * 3, MANY_TOKENS, seed=[0, 1] * 3)
+    assert few[0][:-1] == generate(model, [3], MANY_TOKENS - 1)
+
+
+def test_gradients_are_off_for_the_model_and_stay_on_for_whoever_reads_the_stream(model):
+    for _ in stream(model, [[1]], 3):
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
+    assert Batch(model, [[1]], 3, GREEDY, [0]).head.is_inference()
 
 
 # Text

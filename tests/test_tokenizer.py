@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from made import join_pair, pre_tokens
 
+from lmcore import tokenizer as module
 from lmcore.bpe import train_bpe
 from lmcore.tokenizer import Tokenizer, smallest_dtype
 
@@ -139,11 +140,13 @@ VARIANTS = {
     "one token more": (VOCAB | {len(VOCAB): b"never merged"}, MERGES, SPECIALS),
     "another pattern": (VOCAB, MERGES, SPECIALS, r"\S+|\s+"),
 }
+WHOLE = Tokenizer(VOCAB, MERGES, SPECIALS, ignore_merges=True)
 
 
 def test_tokenizers_that_differ_have_different_fingerprints():
     fingerprints = {name: Tokenizer(*made).fingerprint for name, made in VARIANTS.items()}
-    assert len(set(fingerprints.values())) == len(VARIANTS), fingerprints
+    fingerprints["whole tokens"] = WHOLE.fingerprint
+    assert len(set(fingerprints.values())) == len(VARIANTS) + 1, fingerprints
 
 
 def test_a_fingerprint_is_the_same_for_the_same_tokenizer(tokenizer):
@@ -220,9 +223,33 @@ def test_an_array_holds_what_the_list_holds(tokenizer, text):
     assert tokenizer.encode_array(text).tolist() == tokenizer.encode(text)
 
 
-@given(texts=st.lists(near_text, max_size=4))
-def test_a_batch_holds_the_ids_of_each_text(tokenizer, texts):
-    assert tokenizer.encode_batch(texts) == [tokenizer.encode(text) for text in texts]
+@given(texts=st.lists(near_text, max_size=6), workers=st.integers(1, 3), size=st.integers(1, 99))
+def test_a_batch_holds_the_ids_of_each_text_for_any_number_of_threads(
+    monkeypatch, tokenizer, texts, workers, size
+):
+    monkeypatch.setattr(module, "BATCH", size)
+    expected = [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_batch(texts, workers=workers) == expected
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_batch_takes_no_more_texts_than_it_needs(monkeypatch, tokenizer, workers):
+    monkeypatch.setattr(module, "BATCH", 10)
+    read = []
+    texts = (read.append(number) or "the cat sat" for number in itertools.count())
+    some = list(itertools.islice(tokenizer.encode_many(texts, workers=workers), 20))
+    assert len(some) <= len(read) <= len(some) + workers
+
+
+def test_an_error_in_a_thread_comes_to_the_caller(tokenizer):
+    with pytest.raises(ValueError, match="'<eos>' stands at character 3"):
+        tokenizer.encode_batch(["the", "cat<eos>"], "forbid", workers=2)
+
+
+@given(texts=st.lists(near_text, min_size=1, max_size=6), workers=st.integers(2, 3))
+def test_chunks_give_the_same_ids_for_any_number_of_threads(tokenizer, texts, workers):
+    ids = np.concatenate(list(tokenizer.encode_chunks([*texts, "."], workers=workers)))
+    assert ids.tolist() == tokenizer.encode("".join([*texts, "."]))
 
 
 # Streams

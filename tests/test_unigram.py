@@ -41,6 +41,13 @@ def test_ids_of_a_stream_of_single_characters_are_those_of_the_text(tokenizer, t
     assert list(tokenizer.encode_iterable(text)) == tokenizer.encode(text)
 
 
+def test_a_file_teaches_what_its_text_teaches(tmp_path):
+    text = "<eos>".join(TEXTS)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    from_file = UnigramTokenizer.train(tmp_path / "text.txt", 350, SPECIALS)
+    assert from_file.pieces == UnigramTokenizer.train([text], 350, SPECIALS).pieces
+
+
 def best_score(tokenizer, word):
     """Return the highest sum of scores of pieces that spell word."""
     scores = dict(tokenizer.pieces)

@@ -9,15 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmcore.bpe import train_bpe
+from lmcore.pretokens import LLAMA3_PATTERN
 from lmcore.tokenizer import Tokenizer
 from lmcore.vocab_files import SYMBOLS, bpe_json, from_symbols, symbols
 
 TEXT = "the cat sat on the mat; the rat's cats sat 1999 times.\n\n  Thé naïve café\tête "
 SPECIALS = ("<pad>", "<eos>", "<eos><eos>", "<é b>", " <")
-CL100K = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 VOCAB, MERGES = train_bpe([TEXT], 330, SPECIALS)
 MOVED = {1_000 - 3 * id: token for id, token in VOCAB.items()}
 BYTES = {byte: bytes([byte]) for byte in range(256)}
@@ -27,10 +24,20 @@ VARIANTS = {
     "no special": Tokenizer(VOCAB, MERGES),
     "ids in another order, with holes": Tokenizer(MOVED, MERGES, SPECIALS),
     "a token that no merge makes": Tokenizer(VOCAB | {900: b"never merged"}, MERGES, SPECIALS),
-    "another pattern": Tokenizer(VOCAB, MERGES, SPECIALS, CL100K),
+    "another pattern": Tokenizer(VOCAB, MERGES, SPECIALS, LLAMA3_PATTERN),
+    "whole tokens that merges do not make": Tokenizer(
+        VOCAB | dict(enumerate((b"cs", b"ht", b" ac", "ée".encode()), 900)),
+        MERGES,
+        SPECIALS,
+        LLAMA3_PATTERN,
+        ignore_merges=True,
+    ),
+    "something around each text": Tokenizer(
+        VOCAB, MERGES, SPECIALS, frame=((1, 0), (0,)), ignore_merges=True
+    ),
     "two ids for the same bytes": Tokenizer(BYTES | {300: b"a", 301: b"<"}, [], ["<"]),
     "a special that is a token too": Tokenizer(VOCAB, MERGES, ["the", "a"]),
-}
+}  # fmt: skip
 # A letter that Unicode gained lately is none yet for the regex of `tokenizers`.
 any_text = st.text(
     st.characters(exclude_categories=["Cs", "Cn"], max_codepoint=0xFFFF), max_size=40
@@ -43,12 +50,19 @@ TEXTS = [
     TEXT,
     "<eos><eos><eos> <pad>the<eos",
     " <é b> <<é b>\n\n <eos>\n",
-    "naïve\x00\x7f ☃ \U0001f600",
+    "naïve\x00\x7f ☃ \U0001f600 cs\ncs ac ht ée, ht",
 ]
 
 
 def parts(tokenizer):
-    return tokenizer.vocab, tokenizer.merges, tokenizer.special_tokens, tokenizer.pattern
+    return (
+        tokenizer.vocab,
+        tokenizer.merges,
+        tokenizer.special_tokens,
+        tokenizer.pattern,
+        tokenizer.ignore_merges,
+        tokenizer.frame,
+    )
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -65,7 +79,7 @@ def saved(request, tmp_path_factory):
 @given(text=any_text | near_text)
 def test_the_library_reads_our_file_with_our_ids(saved, text):
     tokenizer, folder = saved
-    assert theirs(folder).encode(text).ids == tokenizer.encode(text)
+    assert theirs(folder).encode(text).ids == tokenizer.framed(tokenizer.encode(text))
 
 
 @functools.cache
@@ -87,7 +101,7 @@ def test_transformers_opens_our_folder_with_our_ids(saved, opener):
     transformers = pytest.importorskip("transformers")
     tokenizer, folder = saved
     opened = getattr(transformers, opener).from_pretrained(folder)
-    assert opened(TEXTS).input_ids == tokenizer.encode_batch(TEXTS)
+    assert opened(TEXTS).input_ids == list(map(tokenizer.framed, tokenizer.encode_batch(TEXTS)))
 
 
 def test_a_token_that_a_second_merge_makes_too_has_one_id_there_as_here(tmp_path):
@@ -224,19 +238,74 @@ def test_a_tokenizer_of_the_library_is_read_with_its_ids(tmp_path):
         assert ours.encode(text) == other.encode(text).ids
 
 
+def as_llama3(tokenizer, special):
+    """Return the content of a tokenizer.json of tokenizer in the form that Llama 3's has."""
+    id, byte_level = tokenizer.special_tokens[special], {"type": "ByteLevel", "trim_offsets": True}
+    begin = {"SpecialToken": {"id": special, "type_id": 0}}
+    template = {
+        "type": "TemplateProcessing",
+        "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [begin, {"Sequence": {"id": "A", "type_id": 0}},
+                 {"SpecialToken": {"id": special, "type_id": 1}},
+                 {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {special: {"id": special, "ids": [id], "tokens": [special]}},
+    }  # fmt: skip
+    stored = bpe_json(tokenizer.vocab, MERGES, tokenizer.special_tokens, LLAMA3_PATTERN)
+    stored["model"] |= {"ignore_merges": True}
+    stored["decoder"] = byte_level | {"add_prefix_space": True, "use_regex": True}
+    afterwards = byte_level | {"add_prefix_space": True, "trim_offsets": False, "use_regex": True}
+    stored["post_processor"] = {"type": "Sequence", "processors": [afterwards, template]}
+    return stored
+
+
+@given(text=any_text | near_text)
+def test_a_file_in_llama_3_s_form_is_read_with_its_ids(tmp_path, text):
+    path = tmp_path / "tokenizer.json"
+    stored = as_llama3(VARIANTS["whole tokens that merges do not make"], "<eos>")
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    ours, other = Tokenizer.load(tmp_path), tokenizers.Tokenizer.from_file(str(path))
+    assert ours.framed(ours.encode(text)) == other.encode(text).ids
+    assert ours.encode(text) == other.encode(text, add_special_tokens=False).ids
+
+
+def test_a_template_of_an_id_that_is_no_special_token_is_named_as_damaged(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    stored = as_llama3(VARIANTS["as it is"], "<eos>")
+    stored["post_processor"]["processors"][1]["special_tokens"]["<eos>"]["ids"] = [300]
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged \(id 300 goes around"):
+        Tokenizer.load(tmp_path)
+
+
+@given(text=any_text | near_text)
+def test_a_stream_has_the_ids_of_its_text_where_whole_tokens_count(text):
+    tokenizer = VARIANTS["whole tokens that merges do not make"]
+    assert list(tokenizer.encode_iterable(text)) == tokenizer.encode(text)
+
+
+def test_only_whole_pre_tokens_pass_by_the_merges():
+    tokenizer = VARIANTS["whole tokens that merges do not make"]
+    assert tokenizer.encode("cs ac") == [900, 902]
+    assert not {900, 901, 902, 903} & set(tokenizer.encode("csa acc hté"))
+
+
 REFUSED = {
     "normalizer 'NFC'": ("normalizer", {"type": "NFC"}),
     "model type 'WordPiece'": ("model", {"type": "WordPiece"}),
-    "model ignore_merges True": ("model", {"ignore_merges": True}),
     "model continuing_subword_prefix '##'": ("model", {"continuing_subword_prefix": "##"}),
     "model dropout 0.1": ("model", {"dropout": 0.1}),
     "pre_tokenizer type 'Whitespace'": ("pre_tokenizer", {"type": "Whitespace"}),
     "pre_tokenizer add_prefix_space True": ("pre_tokenizer", {"add_prefix_space": True}),
     "pre_tokenizer use_regex beside 0 Split": ("pre_tokenizer", {"use_regex": False}),
     "decoder type 'WordPiece'": ("decoder", {"type": "WordPiece"}),
-    "post_processor type 'TemplateProcessing'": (
+    "post_processor type 'RobertaProcessing'": ("post_processor", {"type": "RobertaProcessing"}),
+    "post_processor with 0 times the text": (
         "post_processor",
         {"type": "TemplateProcessing", "single": []},
+    ),
+    "post_processor Sequence 'B'": (
+        "post_processor",
+        {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "B", "type_id": 0}}]},
     ),
     "truncation": ("truncation", {"max_length": 5}),
     "colour": ("colour", {"hue": 1}),
@@ -321,7 +390,9 @@ def test_a_missing_one_of_the_two_files_is_named(two_files, which):
         Tokenizer.load_gpt2(*two_files)
 
 
-@pytest.mark.parametrize("name", ["another pattern", "two ids for the same bytes"])
+@pytest.mark.parametrize(
+    "name", ["another pattern", "two ids for the same bytes", "something around each text"]
+)
 def test_what_the_two_files_cannot_hold_is_an_error_that_says_what_can(tmp_path, name):
     with pytest.raises(ValueError, match=r"tokenizer\.json"):
         VARIANTS[name].save_gpt2(tmp_path)
