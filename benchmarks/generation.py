@@ -9,7 +9,7 @@ drawn from all at temperature 1, a few of them before the clock starts.
 import argparse
 
 import torch
-from turns import in_turn, machine, median, report, seconds
+from turns import in_turn, machine, median, report, seconds, start
 
 from lmcore import GPT, ModelConfig, generate
 
@@ -63,23 +63,21 @@ def child(contender: str, batch: int, n_new: int) -> None:
 
 
 def main() -> None:
-    """Print the table, or be one contender."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--new-tokens", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.child:
-        contender, batch, n_new = given.child
-        child(contender, int(batch), int(n_new))
-        return
     print(machine("torch", "transformers"))
     print(f"{given.new_tokens} new tokens a row, medians of {given.rounds} processes.\n")
-    print("| batch | contender | tokens/s | ours, float32: speed | ours, best: speed | peak GB |")
+    print(
+        "| batch | contender | tokens/s | ours in float32, times this | our best, times this "
+        "| peak, GB |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     for batch in given.batches:
-        found = in_turn(__file__, CONTENDERS, given.rounds, str(batch), str(given.new_tokens))
+        found = in_turn(__file__, CONTENDERS, given.rounds, batch, given.new_tokens)
         speeds = {name: median(runs, "tokens_per_s") for name, runs in found.items()}
         best = max(speeds["ours float32"], speeds["ours bfloat16"])
         for name, speed in speeds.items():
@@ -91,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, child)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from turns import in_turn, machine, median, report, seconds
+from turns import in_turn, machine, median, report, seconds, start
 
 from lmcore.model import GPT, ModelConfig
 from lmcore.optimizer import clip_gradient
@@ -117,7 +117,7 @@ def child(contender: str, shape: str, n_steps: int) -> None:
 def rows(shape: str, rounds: int, n_steps: int) -> list[str]:
     """Return the table's rows for a shape."""
     config, _, contenders = SHAPES[shape]
-    found = in_turn(__file__, contenders, rounds, shape, str(n_steps))
+    found = in_turn(__file__, contenders, rounds, shape, n_steps)
     ceiling = statistics.median(each["ceiling"] for runs in found.values() for each in runs)
     own_speed, own_peak = (median(found["ours"], key) for key in ("tokens_per_s", "peak_bytes"))
     out = []
@@ -132,24 +132,22 @@ def rows(shape: str, rounds: int, n_steps: int) -> list[str]:
 
 
 def main() -> None:
-    """Print the table, or be one contender."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8, help="timed steps in each process")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.child:
-        contender, shape, n_steps = given.child
-        child(contender, shape, int(n_steps))
-        return
     print(machine("torch", "transformers"))
     print(f"Medians of {given.rounds} processes with {given.steps} steps each.\n")
-    print("| shape | contender | how | tokens/s | ours: speed | peak GB | ours: memory | MFU |")
+    print(
+        "| shape | contender | computed in | tokens/s | our speed, times this | peak, GB "
+        "| our peak, times this | MFU |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for shape in given.shapes:
         print("\n".join(rows(shape, given.rounds, given.steps)), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    start(main, child)

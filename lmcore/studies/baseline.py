@@ -18,12 +18,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lmcore import grammar, plotting
-from lmcore.compare import Table, challenge, coverage, per_character, validation
+from lmcore.compare import Table, challenge, coverage, per_character, rate, validation
 from lmcore.corpus import Corpus, CorpusConfig, joined, split_titles, titles_of
 from lmcore.experiment import Experiment
+from lmcore.headlines import (
+    draw_next_token,
+    end_share,
+    next_token,
+    unigram_level,
+    unigram_nats,
+)
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import Run
-from lmcore.sample import Sampling, generate, next_probabilities
+from lmcore.sample import Sampling, generate
 from lmcore.train import TrainConfig
 
 SEEDS = (1337, 1338, 1339)
@@ -53,7 +60,6 @@ PUBLISHED = {
     938: 1.7533,
 }  # fmt: skip
 """Step to validation value as the challenge publishes it, on its data set's first revision."""
-TIME = 10
 PROMPTS = ("", "Show HN:", "Why", "Google")
 
 
@@ -87,23 +93,6 @@ def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
         "next_token": next_token(model, corpus),
         "samples": samples(model, corpus),
         "frequency": frequency(corpus),
-    }
-
-
-def next_token(model: GPT, corpus: Corpus) -> dict[str, Any]:
-    """Return the ten likeliest tokens at batch 0, time 10 of the validation text."""
-    decode = corpus.tokenizer.decode
-    ids = [int(id) for id in corpus.validation.ids[: TIME + 2]]
-    probabilities = next_probabilities(model, ids[:-1])
-    top = probabilities.topk(10)
-    return {
-        "input": decode(ids[:-1]),
-        "target": decode(ids[-1:]),
-        "target_probability": probabilities[ids[-1]].item(),
-        "top": [
-            {"token": decode([id]), "probability": value}
-            for id, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        ],
     }
 
 
@@ -142,27 +131,6 @@ def frequency(corpus: Corpus, n_points: int = 120) -> dict[str, Any]:
     }
 
 
-def unigram_nats(counts: np.ndarray, ids: np.ndarray) -> float:
-    """Return the nats that ids cost a model that knows only how often tokens occurred, plus one.
-
-    This is where a model ends that has learned frequencies and nothing of the context.
-    """
-    chances = (counts + 1) / (counts + 1).sum()
-    return float(-np.log(chances[ids]).sum())
-
-
-def unigram_level(run: Run) -> float:
-    """Return nats per character of a model that knows only the training tokens' frequencies."""
-    nats = run.outcome["probe"]["frequency"]["unigram_nats"]
-    return nats / validation(run)["characters"]
-
-
-def end_share(record: dict[str, Any]) -> float | None:
-    """Return how often <eos> was the likeliest token, of all validation positions."""
-    score = record.get("validation")
-    return score and score["n_end_predicted"] / score["n_tokens"]
-
-
 def check_claims(headlines: Sequence[Run], known: Sequence[Run]) -> None:
     """Assert what the text says of these runs.
 
@@ -179,11 +147,6 @@ def check_claims(headlines: Sequence[Run], known: Sequence[Run]) -> None:
         assert coverage(challenge(run)) < 0.97
     for run in known:
         assert 1 <= per_character(validation(run)) / floor(run.config) < 1.06
-
-
-def rate(kind: str) -> plotting.Quantity:
-    """Return what reads nats per character of the score called kind off a record."""
-    return lambda record: per_character(record[kind]) if kind in record else None
 
 
 def plot_validation(runs: Sequence[Run]) -> Figure:
@@ -267,7 +230,7 @@ def plot_frequency(runs: Sequence[Run]) -> Figure:
     found = runs[0].outcome["probe"]["frequency"]
     ranks, counts = np.array(found["by_rank"]).T
     ax.loglog(ranks, counts, color=plotting.OURS)
-    for rank in (1, 2, 3, 6, 10, 20):
+    for rank in (1, 2, 3, 6, 20):  # others would stand in each other's way
         entry = found["top"][rank - 1]
         ax.plot(rank, entry["count"], "o", ms=4, color=plotting.OURS)
         token = plotting.shown(entry["token"])
@@ -278,22 +241,13 @@ def plot_frequency(runs: Sequence[Run]) -> Figure:
 
 
 def plot_next_token(runs: Sequence[Run]) -> Figure:
-    """Return the ten likeliest tokens of the first run, the input above, other seeds as dots."""
+    """Return the ten likeliest tokens of the first run, the input above, other seeds as marks."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
-    probes = [run.outcome["probe"]["next_token"] for run in runs]
-    tokens = [entry["token"] for entry in probes[0]["top"]]
-    places = np.arange(len(tokens))
-    ax.barh(places, [e["probability"] for e in probes[0]["top"]], color=plotting.OURS, height=0.65)
-    for probe in probes[1:]:
-        other = {entry["token"]: entry["probability"] for entry in probe["top"]}
-        known = [(place, other[t]) for place, t in zip(places, tokens, strict=True) if t in other]
-        ax.plot([p for _, p in known], [place for place, _ in known], "|", ms=14, color="black")
-    ax.set_yticks(places, [plotting.shown(token) for token in tokens])
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
+    draw_next_token(ax, runs)
     ax.set_xlabel("probability of the next token")
-    target = f"{plotting.shown(probes[0]['target'])} ({probes[0]['target_probability']:.2g})"
-    ax.set_title(f"input: {probes[0]['input'].strip()}\ntrue next token: {target}")
+    found = runs[0].outcome["probe"]["next_token"]
+    target = f"{plotting.shown(found['target'])} ({found['target_probability']:.2g})"
+    ax.set_title(f"input: {found['input'].strip()}\ntrue next token: {target}")
     return fig
 
 
