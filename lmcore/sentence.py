@@ -1,0 +1,128 @@
+"""One sentence, character by character, to be learned by heart: the smallest test of the stack."""
+
+import hashlib
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lmcore.evaluate import Answers, answer_score
+from lmcore.model import GPT
+from lmcore.source import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceConfig:
+    """The sentence; its distinct characters are the vocabulary, in order."""
+
+    sentence: str
+
+    def __post_init__(self):
+        if len(self.sentence) < 2:
+            raise ValueError(f"a sentence of two characters or more is needed: {self.sentence!r}")
+
+    @property
+    def vocab_size(self) -> int:
+        """Distinct characters."""
+        return len(self.characters)
+
+    @property
+    def characters(self) -> list[str]:
+        """The characters by id."""
+        return sorted(set(self.sentence))
+
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of text's characters, all of which must be the sentence's."""
+        return [self.characters.index(character) for character in text]
+
+    def prepare(
+        self, cache: Path | None = None, data: Path | None = None, progress: bool = False
+    ) -> "Sentence":
+        """Return the sentence as data; it needs neither disk nor data."""
+        return Sentence(self)
+
+    def small(self) -> tuple["SentenceConfig", dict[str, Any], dict[str, Any]]:
+        """Return the small version, and what changes of the model and of the training plan."""
+        return self, {}, {"steps": 24, "evaluate_at": (1, 4), "evaluate_every": 8}
+
+
+@dataclass(frozen=True, eq=False)
+class Sentence:
+    """A sentence to train on; it is its own validation and test, since it is to be memorised."""
+
+    config: SentenceConfig
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a run's environment says of its data."""
+        text = self.config.sentence
+        return {"sentence": text, "text_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+    def windows(self, context_length: int) -> tuple[Tensor, Tensor]:
+        """Return each stretch of context_length characters, and the same one character later."""
+        ids = torch.tensor(self.config.ids(self.config.sentence))
+        if len(ids) <= context_length:
+            raise ValueError(
+                f"{self.config.sentence!r} has no window of {context_length} characters and the "
+                "one after it: lower context_length"
+            )
+        rows = ids.unfold(0, context_length + 1, 1)
+        return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+
+    def floor(self, context_length: int) -> float:
+        """Return the least loss on the windows, in nats per character.
+
+        It is above zero where windows that begin alike go on in different ways.
+        """
+        seen: list[tuple[tuple[int, ...], int]] = [
+            (tuple(x[: i + 1]), y[i])
+            for x, y in zip(*(each.tolist() for each in self.windows(context_length)), strict=True)
+            for i in range(context_length)
+        ]
+        pairs, beginnings = Counter(seen), Counter(beginning for beginning, _ in seen)
+        return -sum(n * math.log(n / beginnings[b]) for (b, _), n in pairs.items()) / len(seen)
+
+    def source(
+        self,
+        *,
+        batch_size: int,
+        context_length: int,
+        order: str,
+        seed: int,
+        within_documents: bool = False,
+    ) -> "SentenceSource":
+        """Return batches of windows drawn with replacement."""
+        if order != "uniform" or within_documents:
+            raise ValueError(f"a sentence is read in order 'uniform', as one document: {order!r}")
+        return SentenceSource(*self.windows(context_length), batch_size, seed)
+
+    def test_scores(self, model: GPT) -> dict[str, Answers]:
+        """Return the score of every window."""
+        return {"test": answer_score(model, *self.windows(model.config.context_length))}
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceSource:
+    """Windows of a sentence, drawn evenly."""
+
+    x: Int[Tensor, "windows seq"]
+    y: Int[Tensor, "windows seq"]
+    batch_size: int
+    seed: int
+    batches_per_epoch: int | None = None
+
+    def batch(self, number: int) -> Batch:
+        """Return the batch of this number."""
+        rng = np.random.default_rng([self.seed, number])
+        drawn = torch.from_numpy(rng.integers(len(self.x), size=self.batch_size))
+        return Batch(self.x[drawn], self.y[drawn])
+
+    def scores(self, model: GPT) -> dict[str, Answers]:
+        """Return the score of every window."""
+        return {"validation": answer_score(model, self.x, self.y)}

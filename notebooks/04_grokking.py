@@ -1,0 +1,232 @@
+# %% [markdown]
+# # When does a small transformer stop memorising a table of arithmetic and solve it?
+#
+# As soon as it can no longer win by making its logits larger: with a head that gives cosines, half
+# of the table of division modulo 97 is memorised and solved almost at once; with a plain head the
+# same model memorises first and solves it many times later. Steps, seconds and their spread over
+# seeds stand in the tables below, and every run is in the results.
+#
+# From the committed results this notebook takes seconds, and one cell trains live. Without them the
+# runs of the two pictures of division take minutes on a laptop CPU; the whole study takes about an
+# hour. At smoke scale everything is made from nothing.
+#
+# [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/04_grokking.ipynb)
+
+# %% tags=["remove-cell"]
+import importlib.util
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
+    source, folder = "https://github.com/lmcore/lmcore", "/content/lmcore"
+    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
+    os.chdir(f"{folder}/notebooks")
+from lmcore import notebook
+
+notebook.start()
+
+# %% tags=["parameters"]
+SCALE = "full"
+LIVE = False
+
+# %% [markdown]
+# ## Watch one
+#
+# One seed, trained now. Grey is the half of the table that it learns from, blue a quarter that it
+# never sees; the last quarter is for the test. The curve grows while the model trains.
+
+# %%
+from lmcore import compare, experiment, plotting
+from lmcore.studies import grokking
+
+# %%
+#| label: live-grokking
+#| caption: One seed, trained while this notebook ran.
+steps = None if SCALE == "full" else 24
+notebook.follow(grokking.watch(grokking.fast(seed=0, steps=steps)), grokking.plot_live)
+
+# %% [markdown]
+# ## Ask it
+#
+# The same model, asked for a quotient; the probabilities are its own. On the command line this is
+# `python -m lmcore ask "5 / 7 mod 97"`.
+
+# %%
+answers = grokking.ask("5 / 7 mod 97")
+rows = tuple((str(answer), f"{probability:.2%}") for answer, probability in answers[:5])
+compare.Table(("5 / 7 mod 97 = ?", "probability"), rows)
+
+# %% [markdown]
+# ## More of it live
+#
+# With `LIVE = True` in the parameters, one new seed of the sentence, of a sum and of the classic
+# picture is trained here and now, in minutes.
+
+# %%
+for each in grokking.parts() if LIVE else ():
+    notebook.follow(grokking.watch(each), grokking.plot_live)
+
+# %% [markdown]
+# ## Experiments
+#
+# Five seeds for the two pictures of division, three for everything else, chosen before they were
+# run. The table shows in which settings the first five experiments differ.
+
+# %%
+experiments = grokking.experiments()
+if SCALE == "smoke":
+    experiments = [experiment.smoke(each) for each in grokking.experiments(most=1)]
+compare.settings([each for each in experiments if each.name in grokking.SHOWN])
+
+# %% [markdown]
+# ## Runs
+#
+# A finished run is loaded; any other is trained, once its cost is said.
+
+# %%
+runs = experiment.run_all(experiments, grokking.probe, history=grokking.history)
+fast, classic, inside, report, sentence = (
+    grokking.named(runs, name)
+    for name in ("division-fast", "classic", "inside", "report-500", "sentence")
+)
+
+# %% [markdown]
+# ## Checks
+#
+# What the text claims must hold on these runs, or this notebook stops here.
+
+# %%
+if SCALE == "full":
+    grokking.check_claims(runs)
+
+# %% [markdown]
+# ## Figures and tables
+
+# %%
+#| label: tbl-grokking-goals
+#| caption: What was aimed at and what was reached.
+grokking.findings(runs)
+
+# %%
+#| label: fig-grokking-sentence
+#| caption: A sentence learned by heart.
+fig = grokking.plot_sentence(sentence)
+plotting.save(fig, "fig-grokking-sentence", sentence)
+
+# %%
+#| label: tbl-grokking-sentence
+#| caption: What is written after the first letter.
+grokking.sentence_table(sentence)
+
+# %%
+#| label: tbl-grokking-drawn
+#| caption: Sums drawn with repeats, the same pairs in training and test.
+grokking.drawn_table(runs)
+
+# %%
+#| label: fig-grokking-coverage
+#| caption: Unseen pairs against the share of the table that training saw.
+chosen = [run for run in runs if run.config.name.startswith("drawn-mixed")]
+fig = grokking.plot_coverage(chosen)
+plotting.save(fig, "fig-grokking-coverage", chosen)
+
+# %%
+#| label: tbl-grokking-clean
+#| caption: The same sums with sets that share nothing.
+grokking.clean_table(runs)
+
+# %%
+#| label: fig-grokking-classic
+#| caption: The classic picture, a plain head.
+fig = grokking.plot_curves(classic)
+plotting.save(fig, "fig-grokking-classic", classic)
+
+# %%
+#| label: fig-grokking-report
+#| caption: Division from the report's 500 samples.
+fig = grokking.plot_curves(report)
+plotting.save(fig, "fig-grokking-report", report)
+
+# %%
+#| label: fig-grokking-fast
+#| caption: Division, fast.
+fig = grokking.plot_fast(fast)
+plotting.save(fig, "fig-grokking-fast", fast)
+
+# %%
+#| label: tbl-grokking-fast
+#| caption: Steps and seconds of division, fast.
+grokking.speed_table(fast)
+
+# %%
+#| label: tbl-grokking-methods
+#| caption: What is said to hasten grokking, each method as tuned.
+grokking.method_table(runs)
+
+# %%
+#| label: fig-grokking-tuning
+#| caption: How each method was tuned.
+chosen = [run for run in runs if run.config.name.startswith("tune-")]
+fig = grokking.plot_tuning(chosen)
+plotting.save(fig, "fig-grokking-tuning", chosen)
+
+# %%
+#| label: fig-grokking-smallest
+#| caption: How little of the table is enough.
+chosen = [run for run in runs if run.config.name.startswith("smallest")] + report
+fig = grokking.plot_smallest(chosen)
+plotting.save(fig, "fig-grokking-smallest", chosen)
+
+# %%
+#| label: fig-grokking-phases
+#| caption: The step at which the table is solved, by weight decay and share of the table.
+chosen = [run for run in runs if run.config.name.startswith("phase")]
+fig = grokking.plot_phases(chosen)
+plotting.save(fig, "fig-grokking-phases", chosen)
+
+# %%
+#| label: tbl-grokking-ablations
+#| caption: One change at a time.
+grokking.ablation_table(runs)
+
+# %%
+#| label: fig-grokking-inside
+#| caption: One run on one clock.
+fig = grokking.plot_inside(inside[0])
+plotting.save(fig, "fig-grokking-inside", inside)
+
+# %%
+#| label: fig-grokking-filling
+#| caption: The table filling in.
+fig = grokking.plot_filling(inside[0])
+plotting.save(fig, "fig-grokking-filling", inside)
+
+# %%
+#| label: fig-grokking-spectrum
+#| caption: Waves in the embedding, the logits and the neurons.
+fig = grokking.plot_spectrum(fast)
+plotting.save(fig, "fig-grokking-spectrum", fast)
+
+# %%
+#| label: tbl-grokking-claim
+#| caption: Keep the key frequencies, and nothing else.
+grokking.claim_table([*fast, *classic])
+
+# %%
+#| label: fig-grokking-attention
+#| caption: Attention from the last position.
+fig = grokking.plot_attention(fast)
+plotting.save(fig, "fig-grokking-attention", fast)
+
+# %% [markdown]
+# ## What would change our mind
+#
+# We say that what a run has seen of the table decides, not the modulus. Runs of equal coverage and
+# different moduli that generalise differently would refute that. The recipe was tuned on division
+# modulo 97 alone, on three seeds that are not among those shown, and mostly for AdamW: that others
+# are slower here says nothing about them. All models are one layer deep but for one ablation.
+
+# %%
+notebook.stamp("04_grokking", [*fast, *classic, *inside])

@@ -1,0 +1,473 @@
+"""The grokking study: what it says of a model and of runs, on models and runs made by hand."""
+
+import base64
+import itertools
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from made import randomised
+
+from lmcore.evaluate import Answers
+from lmcore.model import GPT
+from lmcore.modular import OPERATIONS, ModularConfig
+from lmcore.records import Run
+from lmcore.sentence import SentenceConfig
+from lmcore.studies import grokking
+from lmcore.train import HELD, Record
+
+KEYS = [1, 3]
+four = pytest.mark.parametrize("operation", list(grokking.SIGNS))
+
+
+def table_of(operation, p=13):
+    return ModularConfig(operations=(operation,), p=p)
+
+
+def shape_of(p, **other):
+    """Return the study's shape for numbers below p and one operation, made small."""
+    small = {"vocab_size": p + 1, "d_model": 16, "d_ff": 32}
+    return replace(grokking.FAST.model, **small | other)
+
+
+@torch.no_grad()
+def model_of(of_a, of_b, always, down):
+    """Return a model whose logits add up the rows of down, times ReLU of a neuron for each.
+
+    What neurons read is given for each a, each b, and always. A head copies a to the last position,
+    where the operation stands, and another one copies b.
+    """
+    n, p = down.shape
+    shape = {"d_model": 4 * p + 4, "d_ff": n, "n_heads": 2, "head_size": p + 1, "head_scale": None}
+    model, one = GPT(shape_of(p, **shape)).eval(), torch.eye(p)
+    for weight in model.parameters():
+        weight.zero_()
+    block, answer = model.blocks[0], slice(3 * p + 4, None)
+    model.token_embedding.weight[:, : p + 1] = torch.eye(p + 1)
+    model.position_embedding.weight[:, p + 1 : p + 4] = torch.eye(3)
+    q, k, v = block.attention.qkv.weight.unflatten(0, (3, 2, p + 1))
+    out = block.attention.out.weight.unflatten(1, (2, p + 1))
+    for head, read in enumerate((of_a, of_b)):
+        slot = slice((head + 1) * p + 4, (head + 2) * p + 4)
+        q[head, p, p] = k[head, p, p + 1 + head] = 100
+        v[head, :p, :p], out[slot, head, :p] = one, one
+        block.mlp.up.weight[:, slot] = torch.tensor(read).float()
+    block.mlp.up.weight[:, p] = torch.tensor(always).float()
+    block.mlp.down.weight[answer] = torch.tensor(down.T).float()
+    model.head.weight[:p, answer] = one
+    return model
+
+
+def noise(p):
+    return np.random.default_rng(0).normal(size=(p, p, p))
+
+
+def by_heart(logits):
+    """Return a model with a neuron for each pair, whose logits are these."""
+    p = len(logits)
+    a, b = np.divmod(np.arange(p * p), p)
+    one = np.eye(p)
+    return model_of(one[a], one[b], -np.ones(p * p), logits.reshape(p * p, p))
+
+
+def made_of_waves(config):
+    """Return a model whose logits are waves of KEYS in a ± b, or of their logarithms, and noise."""
+    order, sign = grokking.order_of(config), grokking.SIGNS[config.operations[0]]
+    n, p = len(order), config.p
+    a, b, c = np.ogrid[:n, :n, :n]
+    waves = sum(np.cos(2 * np.pi * k * (a + sign * b - c) / n) for k in KEYS)
+    logits = np.full((p, p, p), -2.0)
+    logits[np.ix_(order, order, order)] = waves
+    return by_heart(logits + 0.1 * noise(p))
+
+
+def memorised(data):
+    """Return a model that knows the training pairs by heart and nothing else."""
+    logits = 10 + noise(data.config.p)
+    a, b, _, c = data.config.table[data.train].T
+    logits[a, b, c] += 10
+    return by_heart(logits)
+
+
+# Tables
+
+
+@four
+def test_the_grid_asks_for_the_table_s_answers(operation):
+    config = table_of(operation)
+    known = {(a, b, token): c for a, b, token, c in config.table.tolist()}
+    tokens, answers = grokking.grid(config)
+    assert [known[tuple(asked)] for asked in tokens.tolist()] == answers.ravel().tolist()
+
+
+@four
+def test_the_trained_pairs_are_the_training_rows(operation):
+    data = table_of(operation).prepare()
+    order = grokking.order_of(data.config)
+    seen = {(order[i], order[j]) for i, j in np.argwhere(grokking.trained_pairs(data))}
+    rows = data.config.table[data.train, :2]
+    assert seen == {tuple(row) for row in rows if np.isin(row, order).all()}
+
+
+def test_the_table_of_logits_is_the_model_s_own_without_their_means():
+    config = table_of("/", p=7)
+    model = randomised(shape_of(7))
+    found = grokking.logit_table(model, config)
+    for i, j in itertools.product(range(6), repeat=2):
+        a, b = grokking.order_of(config)[[i, j]]
+        own = model(torch.tensor([[a, b, 7]]))[0, -1, :7].detach().numpy()
+        np.testing.assert_allclose(found[i, j], own - own.mean(), atol=1e-4)
+
+
+# Inside a model
+
+
+@four
+def test_waves_of_the_answer_are_found_needed_and_enough(operation):
+    data = table_of(operation).prepare()
+    found = grokking.claim(made_of_waves(data.config), data)
+    assert sorted(found["keys"]) == KEYS
+    assert found["waves"] > 0.9
+    assert (found["whole"], found["only keys"]) == (1, 1)
+    assert max(found["without keys"], found["only others"]) < 0.3
+
+
+def test_the_claim_is_made_of_unseen_pairs_alone():
+    data = table_of("-", p=11).prepare()
+    model = memorised(data)
+    unseen = [data.score(model, name) for name in ("validation", "test")]
+    assert data.score(model, "train").accuracy == 1
+    assert grokking.claim(model, data)["whole"] == pytest.approx(
+        sum(score.n_correct for score in unseen) / sum(score.n for score in unseen)
+    )
+
+
+@torch.no_grad()
+def test_a_model_whose_weights_have_all_decayed_has_no_keys_and_no_waves():
+    data = table_of("/", p=11).prepare()
+    model = GPT(shape_of(11))
+    for weight in model.parameters():
+        weight.zero_()
+    found = grokking.probe(model, data)["claim"]
+    assert (found["keys"], found["waves"]) == ([], 0)
+    assert json.dumps(found, allow_nan=False)
+
+
+def test_neurons_that_know_one_pair_are_impure_and_those_that_never_fire_are_not_counted():
+    # a pair stands evenly at 99 waves; a frequency has 8 of them. 21 pairs have a zero
+    assert grokking.neuron_shares(by_heart(noise(11)), table_of("/", p=11)) == [100, *9 * [0]]
+
+
+def test_every_neuron_of_one_frequency_is_counted_as_pure():
+    config, n = table_of("+", p=13), 60
+    frequency, phase = 1 + np.arange(n) % 6, np.arange(n)
+    angles = 2 * np.pi * frequency[:, None] * np.arange(13) / 13
+    waves = np.cos(angles + phase[:, None]), np.cos(angles - 2 * phase[:, None])
+    model = model_of(*waves, np.full(n, 2.0), np.ones((n, 13)))
+    assert grokking.neuron_shares(model, config) == [*9 * [0], n]
+
+
+def test_heads_that_look_at_a_and_at_b_are_seen_to():
+    found = grokking.attention(by_heart(noise(7)), table_of("/", p=7).prepare())
+    np.testing.assert_allclose(found["mean"], [[1, 0, 0], [0, 1, 0]], atol=1e-6)
+    np.testing.assert_allclose(found["std"], 0, atol=1e-6)
+
+
+def test_attention_is_shared_out_whole():
+    model = randomised(shape_of(7))
+    found = grokking.attention(model, table_of("+", p=7).prepare())
+    np.testing.assert_allclose(np.sum(found["mean"], axis=1), 1, rtol=1e-5)
+
+
+def test_history_tells_how_the_table_fills_in_at_each_step_that_was_kept():
+    data = table_of("/", p=13).prepare()
+    models = {0: by_heart(noise(13)), 10: made_of_waves(data.config)}
+    found = grokking.history(iter(models.items()), models[10], data)
+    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(found, 2)
+    assert found["step"] == [0, 10]
+    assert all(found[name][0] > found[name][1] for name in ("restricted", "train", "unseen"))
+    answers = grokking.grid(data.config)[1]
+    for bits, model in zip(found["right"], models.values(), strict=True):
+        right = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))[: 12 * 12]
+        best = grokking.logit_table(model, data.config).argmax(-1)
+        np.testing.assert_array_equal(right.reshape(12, 12), best == answers)
+
+
+def test_what_was_known_by_heart_is_what_is_left_without_the_key_waves():
+    data = table_of("+", p=11).prepare()
+    model = made_of_waves(data.config)
+    steps = iter([(1, memorised(data)), (2, model)])
+    by_memory, by_waves = grokking.history(steps, model, data)["excluded"]
+    assert by_memory < np.log(11) < by_waves
+
+
+@torch.no_grad()
+def test_a_model_that_knows_what_follows_writes_the_sentence_beyond_its_context():
+    data = SentenceConfig(sentence="machine").prepare()
+    shape = {"vocab_size": 7, "context_length": 3, "d_model": 7, "n_heads": 1, "norm": "none"}
+    shape |= {"tied": False, "initialisation": "zero_residual"}  # its block adds nothing
+    model = GPT(replace(grokking.SENTENCE.model, **shape))
+    model.position_embedding.weight.zero_()
+    model.token_embedding.weight.copy_(torch.eye(7))
+    ids = data.config.ids("machine")
+    model.head.weight.zero_()[ids[1:], ids[:-1]] = 1
+    assert grokking.probe(model, data) == {"written": "machine"}
+
+
+@pytest.mark.parametrize(
+    ("table", "shape"),
+    [
+        ({"operations": ("+", "-")}, {}),
+        ({"train_fraction": None, "n_samples": 100}, {}),
+        ({}, {"n_layers": 2}),
+    ],
+)
+def test_only_one_layer_and_one_operation_split_cleanly_are_looked_into(table, shape):
+    config = replace(table_of("+", p=7), **table)
+    model = GPT(shape_of(7, vocab_size=config.vocab_size, **shape))
+    assert grokking.probe(model, config.prepare()) == {}
+
+
+# What is read off runs
+
+
+def made_run(shares, name="steady", diverged=False):
+    """Return a run scored every ten steps with these validation accuracies in percent."""
+    metrics = [
+        {"step": 10 * i, "elapsed_s": i / 10, "validation": {"n_correct": share, "n": 100}}
+        for i, share in enumerate(shares)
+    ]
+    if diverged:
+        metrics.append({"step": 10 * len(shares), "elapsed_s": 9.0, "ended": "diverged"})
+    seconds = {"training_s": metrics[-1]["elapsed_s"], "cpu_s": metrics[-1]["elapsed_s"]}
+    return Run(Path(), replace(grokking.STEADY, name=name), metrics, seconds, {})
+
+
+def solving(step, name):
+    """Return a run that solves its table at this step, or diverges before."""
+    shares = 20 * [1] if step is None else [1] * (step // 10) + HELD * [100]
+    return made_run(shares, name, diverged=step is None)
+
+
+def test_a_run_that_diverged_has_no_share_of_right_answers_and_tables_say_so():
+    run = replace(made_run([1], diverged=True), outcome={"diverged": "the loss is nan at step 9"})
+    assert grokking.of_outcome(run, "test") is None
+    assert grokking.percent([None, 0.5, 1.0]) == "75.0 ± 35.4 % (2 of 3)"
+    assert grokking.speed_table([run]).rows[0][-1] == "none of 1"
+    assert len(grokking.plot_smallest([run]).axes) == 1
+    plt.close("all")
+
+
+def test_an_operation_that_has_no_waves_is_not_searched_for_them():
+    config = table_of("/", p=7)
+    harder = next(name for name in OPERATIONS if name not in grokking.SIGNS)
+    data = replace(config, operations=(harder,)).prepare()
+    assert grokking.probe(GPT(shape_of(7)), data) == {}
+
+
+def marks(text):
+    return [mark == "+" for mark in text]
+
+
+@given(good=st.lists(st.booleans(), min_size=1, max_size=30))
+@example(good=marks(".+++++"))
+@example(good=marks(".++.+++++.+++++"))
+@example(good=marks(".++++."))
+@example(good=marks(".++++"))
+@example(good=marks("....."))
+def test_a_table_is_solved_where_its_first_five_good_evaluations_in_a_row_begin(good):
+    start = "".join(".+"[each] for each in good).find(HELD * "+")
+    expected = None if start < 0 else 10 * start
+    assert grokking.solved_at(made_run([99 if each else 98 for each in good])) == expected
+
+
+def test_a_level_is_reached_at_its_first_crossing_or_never():
+    run = made_run([1, 60, 20, 80])
+    reached = [grokking.first_at(run, level, "validation") for level in (0.0, 0.6, 0.7, 0.9)]
+    assert reached == [0, 10, 30, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1, 3], "2 ± 1"),
+        ([5, 5], "5"),
+        ([1, None, 3], "2 ± 1 (2 of 3)"),
+        ([None, None], "none of 2"),
+        ([], "none of 0"),
+    ],
+)
+def test_seeds_that_never_got_there_are_told(values, said):
+    assert grokking.told(values) == said
+
+
+def tuned_runs(name, solved):
+    """Return two runs of each setting that solve the table at these steps, other settings not."""
+    return [
+        solving(step, f"tune-{grokking.slug(name)}-lr{lr:g}-{value:g}")
+        for lr in grokking.RATES
+        for value in grokking.METHODS[name].values
+        for step in solved.get((lr, value), (None, None))
+    ]
+
+
+@pytest.mark.parametrize("name", list(grokking.METHODS))
+def test_the_best_setting_solved_the_table_soonest_over_all_its_seeds(name):
+    settings = list(itertools.product(grokking.RATES, grokking.METHODS[name].values))
+    diverged_once, late, soonest = settings[0], settings[3], settings[-1]
+    runs = tuned_runs(name, {diverged_once: (10, None), late: (50, 60), soonest: (30, 60)})
+    owned = [grokking.tuned(runs, name, *each) for each in (diverged_once, late, soonest)]
+    assert [grokking.mean_steps(own) for own in owned] == [np.inf, 55, 45]
+    assert [grokking.right_at_end(own) for own in owned] == [0.5, 1, 1]
+    assert grokking.best_setting(runs, name) == soonest
+
+
+@pytest.fixture
+def tuned(monkeypatch):
+    """The first value of each method's own number at the least rate, as if they had been best."""
+    found = {name: (grokking.RATES[0], m.values[0]) for name, m in grokking.METHODS.items()}
+    monkeypatch.setattr(grokking, "TUNED", found)
+    return found
+
+
+def test_methods_are_compared_at_the_setting_they_were_tuned_to(tuned):
+    def what(experiments):
+        return {replace(e, name="", train=replace(e.train, steps=1)) for e in experiments}
+
+    assert len(what(grokking.compared())) == len(tuned)
+    assert what(grokking.compared()) <= what(grokking.tuning())
+
+
+def test_methods_stand_in_the_order_in_which_all_their_seeds_solved_the_table(tuned):
+    steps = [(None, None), (10, None), (90, 90), (30, 50), (20, 20), (60, 60), (70, 70)]
+    runs = [
+        solving(step, f"method-{grokking.slug(name)}")
+        for name, both in zip(tuned, steps, strict=True)
+        for step in both
+    ]
+    rows = grokking.method_table(runs).rows
+    assert [row[2] for row in rows[:5]] == ["20", "40 ± 14", "60", "70", "90"]
+    assert [row[2] for row in rows[5:]] == ["none of 2", "10 (1 of 2)"]
+
+
+# Experiments
+
+
+def test_no_two_experiments_are_the_same_but_for_their_names():
+    everything = grokking.experiments()
+    assert len({replace(each, name="") for each in everything}) == len(everything)
+
+
+def test_what_is_compared_was_tuned_on_other_seeds():
+    by_use = {True: set(), False: set()}
+    for each in grokking.experiments():
+        by_use[each.name.startswith("tune-")].add(each.seed)
+    assert not by_use[True] & by_use[False]
+
+
+def test_a_seed_draws_the_sets_too():
+    assert all(
+        each.corpus.seed == each.seed
+        for each in grokking.experiments()
+        if isinstance(each.corpus, ModularConfig)
+    )
+
+
+def test_one_seed_of_each_has_every_experiment_once():
+    names = Counter(each.name for each in grokking.experiments(most=1))
+    assert set(names.values()) == {1}
+    assert set(names) == {each.name for each in grokking.experiments()}
+
+
+# A run to watch, and to ask
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """A folder in which division modulo 7 was watched until it was known by heart."""
+    folder = tmp_path_factory.mktemp("watched")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        experiment = grokking.fast("/", 7, steps=30)
+        few = replace(experiment.train, batch_size=32)
+        list(grokking.watch(replace(experiment, train=few)))
+    return folder
+
+
+@pytest.fixture
+def in_watched(watched, monkeypatch):
+    monkeypatch.chdir(watched)
+
+
+def test_watched_weights_answer_with_a_probability_for_each_number_likeliest_first(in_watched):
+    answers = grokking.ask("5 / 6 mod 7")
+    assert sorted(answer for answer, _ in answers) == list(range(7))
+    probabilities = [probability for _, probability in answers]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1, abs=0.01)
+
+
+def test_what_was_learned_is_answered_right(in_watched):
+    data = grokking.fast("/", 7).corpus.prepare()
+    for a, b, _, c in data.config.table[data.train].tolist():
+        assert grokking.ask(f"{a} / {b} mod 7")[0][0] == c
+
+
+@given(a=st.integers(0, 12), b=st.integers(1, 12))
+def test_the_right_answer_is_python_s(a, b):
+    says = {"+": a + b, "-": a - b, "*": a * b, "/": a * pow(b, -1, 13)}
+    found = {sign: grokking.right_answer(f"{a} {sign} {b} mod 13") for sign in says}
+    assert found == {sign: answer % 13 for sign, answer in says.items()}
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("5 / 0 mod 7", "5 / 0 has no answer"),
+        ("7 / 5 mod 7", "7 is none of the numbers modulo 7: take 0 to 6"),
+        ("5 / -1 mod 7", "-1 is none of the numbers modulo 7"),
+        ("5 / 6 mod 8", "8 is not prime.*take 7 or 11"),
+        ("5 / 6 mod 0", "p must be at least 2, not 0"),
+        ("five over six", "'five over six' is no question"),
+        ("5 / 6 mod 11", "no model has learned / modulo 11 here yet: python -m lmcore live"),
+    ],
+)
+def test_a_question_without_an_answer_is_an_error_that_says_why(in_watched, question, says):
+    with pytest.raises(ValueError, match=says):
+        grokking.ask(question)
+
+
+def test_an_operation_that_cannot_be_asked_is_an_error_before_it_is_trained():
+    with pytest.raises(ValueError, match=r"ask for one of \+, -, \*, /: not for 'a\^3\+ab'"):
+        next(grokking.watch(grokking.fast("a^3+ab", 7)))
+
+
+def test_a_run_that_diverges_is_drawn_up_to_there():
+    score = Answers(nats=1.0, n=4, n_correct=3, logit_rms=1.0)
+    scores = {"train": score, "validation": score}
+    records = [Record(step=n, tokens=n, elapsed_s=0.0, scores=scores) for n in (0, 1, 3)]
+    fig = grokking.plot_live([*records, Record(step=4, tokens=4, elapsed_s=0.0, ended="diverged")])
+    assert [line.get_xdata().tolist() for line in fig.axes[0].lines] == 2 * [[1, 1, 3]]
+    plt.close(fig)
+
+
+def test_a_sentence_can_be_watched_too_and_leaves_no_weights_to_ask(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sentence = grokking.parts(seed=3)[0]
+    plan = replace(sentence.train, steps=2, evaluate_at=(1,))
+    records = list(grokking.watch(replace(sentence, train=plan)))
+    (ax,) = grokking.plot_live(records).axes
+    assert [len(line.get_xdata()) for line in ax.lines] == [len(records)]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_trained_live_is_no_run_that_is_kept():
+    kept = {experiment.path for experiment in grokking.experiments()}
+    assert {experiment.path for experiment in grokking.parts()}.isdisjoint(kept)
