@@ -20,6 +20,9 @@ def group() -> Iterator[None]:
     dist.init_process_group("nccl" if has_gpus else "gloo")
     try:
         yield
+        # Gloo's threads outlive the group and free Python's tensors a moment after their use: they
+        # must have done so before Python ends, or the process aborts. A barrier has no such tensor.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
