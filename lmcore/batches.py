@@ -64,9 +64,11 @@ class Batches:
         return take(self.tokens.ids, self.positions(step))
 
     def documents(self, step: int) -> Int[Tensor, "batch seq"]:
-        """Return for each token of x in batch number step the number of its document."""
-        places = self.positions(step)[:, :-1]
-        return torch.from_numpy(np.searchsorted(self.tokens.documents, places, side="right") - 1)
+        """Return for each token of x in batch number step the document of the token after it.
+
+        So what ends a document is read as the first token of the next, which it is to foretell.
+        """
+        return documents_at(self.tokens, self.positions(step)[:, 1:])
 
     def _windows(self, epoch: int) -> np.ndarray:
         """Return the epoch's order of windows; the last one asked for is kept."""
@@ -86,6 +88,13 @@ class Batches:
             self._shuffled = epoch, ends, begins[order] + lengths[order] - ends
         _, ends, shifts = self._shuffled
         return places + shifts[np.searchsorted(ends, places, side="right")]
+
+
+def documents_at(
+    tokens: Tokens, places: Int[np.ndarray, "*batch seq"]
+) -> Int[Tensor, "*batch seq"]:
+    """Return the number of the document that stands at each of places in tokens."""
+    return torch.from_numpy(np.searchsorted(tokens.documents, places, side="right") - 1)
 
 
 def window_positions(

@@ -76,13 +76,17 @@ class CorpusConfig:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Tokenized splits, the tokenizer that made them, and where their text came from."""
+    """Tokenized splits, the tokenizer that made them, and where their text came from.
+
+    Read within documents, no title is seen from another, in training or in any score.
+    """
 
     tokenizer: Tokenizer
     train: Tokens
     validation: Tokens
     test: Tokens
     origin: dict[str, str | int]
+    within_documents: bool = False
 
     @property
     def end_id(self) -> int:
@@ -96,19 +100,18 @@ class Corpus:
         context_length: int,
         order: Order,
         seed: int,
-        within_documents: bool = False,
     ) -> TextSource:
         """Return what is learned from and judged by."""
         return TextSource(
             batches=Batches(self.train, batch_size, context_length, order, seed),
             validation=self.validation,
             end_id=self.end_id,
-            within_documents=within_documents,
+            within_documents=self.within_documents,
         )
 
     def test_scores(self, model: GPT) -> dict[str, Score]:
         """Return the score of the test titles."""
-        return {"test": score(model, self.test, self.end_id)}
+        return {"test": score(model, self.test, self.end_id, self.within_documents)}
 
 
 def joined(titles: Sequence[str]) -> str:

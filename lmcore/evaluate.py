@@ -1,7 +1,7 @@
 """Scores of a model on fixed tokens, each of them scored exactly once."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmcore.batches import scoring_windows
+from lmcore.batches import documents_at, scoring_windows
 from lmcore.model import GPT
 from lmcore.tokens import Tokens
 
@@ -108,26 +108,30 @@ def answer_score(
     return Answers(nats=round(nats, 4), n=n, n_correct=n_correct, logit_rms=size)
 
 
+Window = Sequence[Tensor]
+"""(x, y), and where attention is to stay within documents, the number of each token's."""
+
+
 def token_nats(
-    model: GPT, windows: Iterable[tuple[Tensor, Tensor]], rows: int = 1024
+    model: GPT, windows: Iterable[Window], rows: int = 1024
 ) -> tuple[Float[Tensor, "tokens"], Int[Tensor, "tokens"]]:
     """Return each target's cross-entropy in nats and the id thought most likely in its place.
 
-    Windows are (x, y) pairs. The model is set to evaluation for the time being; at most rows
-    rows of logits are held.
+    The model is set to evaluation for the time being; at most rows rows of logits are held.
     """
     was_training = model.training
     model.eval()
     weight = model.head_weight
     windows = list(windows)
-    targets = torch.cat([y.flatten() for _, y in windows]).to(weight.device)
+    targets = torch.cat([y.flatten() for _, y, *_ in windows]).to(weight.device)
     # Filled in place: results kept from between the large blocks would split the allocator's heap.
     nats = torch.empty(len(targets), device=weight.device)
     best = torch.empty_like(targets)
     done = 0
     with torch.no_grad():
-        for x, _ in windows:
-            for part in model.hidden(x.to(weight.device)).flatten(0, 1).split(rows):
+        for x, _, *documents in windows:
+            asked = [each.to(weight.device) for each in (x, *documents)]
+            for part in model.hidden(*asked).flatten(0, 1).split(rows):
                 here = slice(done, done + len(part))
                 logits = F.linear(part, weight).float()
                 nats[here] = F.cross_entropy(logits, targets[here], reduction="none")
@@ -137,8 +141,20 @@ def token_nats(
     return nats.double().cpu(), best.cpu()
 
 
-def score(model: GPT, tokens: Tokens, end_id: int) -> Score:
-    """Return the house score: every token once, the first one as if it followed an <eos>.
+def windows_within(
+    windows: Iterable[Window], tokens: Tokens, places: Int[np.ndarray, "*shape"]
+) -> list[Window]:
+    """Return windows with the documents of their targets, which stand at places in tokens."""
+    windows = list(windows)
+    sizes = [y.numel() for _, y in windows]
+    documents = documents_at(tokens, places).flatten().split(sizes)
+    return [(x, y, own.view_as(y)) for (x, y), own in zip(windows, documents, strict=True)]
+
+
+def token_scores(
+    model: GPT, tokens: Tokens, end_id: int, within_documents: bool = False
+) -> tuple[Float[Tensor, "tokens"], Int[Tensor, "tokens"]]:
+    """Return for each of tokens what `token_nats` does, the first read as if it followed an <eos>.
 
     Raises:
         ValueError: there is no token to score.
@@ -146,10 +162,24 @@ def score(model: GPT, tokens: Tokens, end_id: int) -> Score:
     if not len(tokens.ids):
         raise ValueError("there are no tokens to score")
     windows = scoring_windows(tokens.ids, model.config.context_length, 64, end_id)
-    return _summed(*token_nats(model, windows), tokens.ids, tokens, end_id)
+    if within_documents:
+        windows = windows_within(windows, tokens, np.arange(len(tokens.ids)))
+    return token_nats(model, windows)
 
 
-def challenge_score(model: GPT, tokens: Tokens, end_id: int, batch_size: int) -> Score:
+def score(model: GPT, tokens: Tokens, end_id: int, within_documents: bool = False) -> Score:
+    """Return the house score: every token once, the first one as if it followed an <eos>.
+
+    Raises:
+        ValueError: there is no token to score.
+    """
+    found = token_scores(model, tokens, end_id, within_documents)
+    return _summed(*found, tokens.ids, tokens, end_id)
+
+
+def challenge_score(
+    model: GPT, tokens: Tokens, end_id: int, batch_size: int, within_documents: bool = False
+) -> Score:
     """Return the score that the headlines challenge's own evaluator computes.
 
     It walks the text in spans of batch_size x context + 1 tokens, scores all but the first of
@@ -165,6 +195,9 @@ def challenge_score(model: GPT, tokens: Tokens, end_id: int, batch_size: int) ->
         raise ValueError(f"{len(tokens.ids)} tokens do not fill one span of {span}")
     spans = torch.from_numpy(tokens.ids[: n_spans * span].astype(np.int64)).view(n_spans, span)
     windows = [(s[:-1].view(-1, context), s[1:].view(-1, context)) for s in spans]
+    if within_documents:
+        places = np.arange(n_spans * span).reshape(n_spans, span)[:, 1:]
+        windows = windows_within(windows, tokens, places)
     return _summed(*token_nats(model, windows), spans[:, 1:].numpy(), tokens, end_id)
 
 

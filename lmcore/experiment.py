@@ -61,6 +61,11 @@ class Experiment:
                 f"the corpus has a vocabulary of {self.corpus.vocab_size}, "
                 f"the model one of {self.model.vocab_size}"
             )
+        if self.train.within_documents and not isinstance(self.corpus, CorpusConfig):
+            raise ValueError(
+                f"within_documents has no effect with a {type(self.corpus).__name__}, which has no "
+                "documents: leave it out"
+            )
 
     @property
     def path(self) -> Path:
@@ -141,7 +146,7 @@ def run_or_load(
         return finished
     with parallel.first_goes_first():
         cache = experiment.root / ".cache/corpus"
-        corpus = experiment.corpus.prepare(cache, data, progress)
+        corpus = prepared(experiment, cache, data, progress)
     started = time.process_time()
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
@@ -171,8 +176,8 @@ def run_or_load(
     else:
         with resolved.autocast():
             tests = corpus.test_scores(model)
-        outcome = {name: asdict(score) for name, score in tests.items()}
-        outcome["probe"] = probe(model, corpus)
+            outcome = {name: asdict(score) for name, score in tests.items()}
+            outcome["probe"] = probe(model, corpus)
         if history and experiment.train.keep_weights:
             weights = kept_weights(folder / "checkpoints", model)
             outcome["history"] = history(weights, model, corpus)
@@ -188,6 +193,15 @@ def run_or_load(
     return load(experiment)
 
 
+def prepared(
+    experiment: Experiment, cache: Path, data: Path | None = None, progress: bool = False
+) -> Data:
+    """Return what experiment learns from and is judged by, read as its plan says."""
+    corpus = experiment.corpus.prepare(cache, data, progress)
+    is_within = experiment.train.within_documents
+    return replace(corpus, within_documents=True) if is_within else corpus
+
+
 def source_of(experiment: Experiment, corpus: Data) -> Source:
     """Return what experiment learns from and is judged by, out of corpus."""
     plan = experiment.train
@@ -196,7 +210,6 @@ def source_of(experiment: Experiment, corpus: Data) -> Source:
         context_length=experiment.model.context_length,
         order=plan.order,
         seed=experiment.seed,
-        within_documents=plan.within_documents,
     )
 
 

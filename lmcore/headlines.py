@@ -1,17 +1,22 @@
-"""What studies of headlines show of a model: its guess at one place, and what counting would score.
+"""What studies of headlines show of a model: its guesses, where its loss is, what counting scores.
 
-The place is time 10 of batch 0, as the challenge counts, of the validation text.
+The place of a guess is time 10 of batch 0, as the challenge counts, of the validation text.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from lmcore import plotting
+from lmcore.batches import documents_at, scoring_windows
 from lmcore.compare import validation
 from lmcore.corpus import Corpus
+from lmcore.evaluate import token_nats, token_scores
+from lmcore.looks import lengthened
 from lmcore.model import GPT
 from lmcore.records import Run
 from lmcore.sample import next_probabilities
@@ -21,9 +26,18 @@ TIME = 10
 
 def next_token(model: GPT, corpus: Corpus) -> dict[str, Any]:
     """Return the ten likeliest tokens at batch 0, time 10 of the validation text."""
-    decode = corpus.tokenizer.decode
-    ids = [int(id) for id in corpus.validation.ids[: TIME + 2]]
-    probabilities = next_probabilities(model, ids[:-1])
+    return guess(model, corpus, [int(id) for id in corpus.validation.ids[: TIME + 2]])
+
+
+def guess(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:
+    """Return the ten likeliest tokens in the place of the last of ids, given those before it.
+
+    Read within documents, what stands before the last <eos> is not seen.
+    """
+    decode, before = corpus.tokenizer.decode, ids[:-1]
+    if corpus.within_documents and corpus.end_id in before:
+        before = before[len(before) - 1 - before[::-1].index(corpus.end_id) :]
+    probabilities = next_probabilities(model, before)
     top = probabilities.topk(10)
     return {
         "input": decode(ids[:-1]),
@@ -34,6 +48,34 @@ def next_token(model: GPT, corpus: Corpus) -> dict[str, Any]:
             for id, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)
         ],
     }
+
+
+def summed_by(
+    bins: Int[np.ndarray, "tokens"], nats: Float[Tensor, "tokens"]
+) -> dict[str, list[float] | list[int]]:
+    """Return for each bin the sum of the nats in it, and their number."""
+    sums = np.bincount(bins, nats.numpy())
+    return {"nats": [round(each, 2) for each in sums.tolist()], "n": np.bincount(bins).tolist()}
+
+
+def by_place(model: GPT, corpus: Corpus) -> dict[str, Any]:
+    """Return the nats of the validation text by the token's place in its title, from 0 on."""
+    text = corpus.validation
+    nats, _ = token_scores(model, text, corpus.end_id, corpus.within_documents)
+    places = np.arange(len(text.ids))
+    return summed_by(places - text.documents[documents_at(text, places).numpy()], nats)
+
+
+def by_position(model: GPT, corpus: Corpus, context_length: int, width: int) -> dict[str, Any]:
+    """Return the nats of the validation text by position in windows of context_length.
+
+    Positions are counted in bins of width.
+    """
+    ids = corpus.validation.ids
+    longer = lengthened(model, context_length)
+    nats, _ = token_nats(longer, scoring_windows(ids, context_length, 8, corpus.end_id))
+    bins = np.arange(len(ids)) % context_length // width
+    return {"width": width} | summed_by(bins, nats)
 
 
 def unigram_nats(counts: np.ndarray, ids: np.ndarray) -> float:

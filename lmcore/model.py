@@ -364,12 +364,7 @@ class Attention(nn.Module):
         last: int | None = None,
     ) -> Float[Tensor, "batch last d_model"]:
         dropout = self.dropout if self.training else 0.0
-        q, k, v = self.projected(x, last)
-        q, k = self.q_norm(q), self.k_norm(k)
-        if view.rotation:
-            cos, sin = view.rotation
-            at = slice(k.shape[2] - q.shape[2], None)
-            q, k = rotate(q, cos[..., at, :], sin[..., at, :]), rotate(k, cos, sin)
+        q, k, v = self.turned(x, view, last)
         if view.cache:
             k, v = view.cache.extend(layer, k, v, view.places)
         shape, n_kv = q.shape, k.shape[1]
@@ -385,6 +380,18 @@ class Attention(nn.Module):
             mask = mask[..., -last:, :]
         y = attend(q, k, v, mask, causal=causal, dropout=dropout).reshape(shape)
         return drop(self.out(y.transpose(1, 2).flatten(2)), dropout)
+
+    def turned(
+        self, x: Tensor | Rows, view: View = PAST, last: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries and keys as they are compared, normed and turned, and the values."""
+        q, k, v = self.projected(x, last)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if view.rotation:
+            cos, sin = view.rotation
+            at = slice(k.shape[2] - q.shape[2], None)
+            q, k = rotate(q, cos[..., at, :], sin[..., at, :]), rotate(k, cos, sin)
+        return q, k, v
 
     def projected(self, x: Tensor | Rows, last: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the heads' keys and values at every position, and the last queries or all."""

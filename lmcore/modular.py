@@ -210,7 +210,6 @@ class Table:
         context_length: int,
         order: str,
         seed: int,
-        within_documents: bool = False,
     ) -> "ModularSource":
         """Return batches of the training set in an order of their own for each epoch.
 
@@ -222,10 +221,8 @@ class Table:
                 f"a row has {LENGTH} tokens, a, b and the operation: set context_length {LENGTH}, "
                 f"not {context_length}"
             )
-        if order != "shuffled" or within_documents:
-            raise ValueError(
-                f"a table is read in order 'shuffled' and has no documents: not {order!r}"
-            )
+        if order != "shuffled":
+            raise ValueError(f"a table is read in order 'shuffled', not {order!r}")
         return ModularSource(self, batch_size, seed)
 
     def test_scores(self, model: GPT) -> dict[str, Answers]:

@@ -95,11 +95,10 @@ class Sentence:
         context_length: int,
         order: str,
         seed: int,
-        within_documents: bool = False,
     ) -> "SentenceSource":
         """Return batches of windows drawn with replacement."""
-        if order != "uniform" or within_documents:
-            raise ValueError(f"a sentence is read in order 'uniform', as one document: {order!r}")
+        if order != "uniform":
+            raise ValueError(f"a sentence is read in order 'uniform', not {order!r}")
         return SentenceSource(*self.windows(context_length), batch_size, seed)
 
     def test_scores(self, model: GPT) -> dict[str, Answers]:

@@ -68,7 +68,6 @@ class Data(Protocol):
         context_length: int,
         order: str,
         seed: int,
-        within_documents: bool = False,
     ) -> Source:
         """Return what a run with these numbers learns from."""
         ...
@@ -99,8 +98,8 @@ class TextSource:
 
     def scores(self, model: GPT) -> dict[str, Score]:
         """Return both scores of the validation tokens, each of them scored once."""
-        rows = self.batches.batch_size
+        rows, text = self.batches.batch_size, (self.validation, self.end_id)
         return {
-            "validation": score(model, self.validation, self.end_id),
-            "challenge": challenge_score(model, self.validation, self.end_id, rows),
+            "validation": score(model, *text, self.within_documents),
+            "challenge": challenge_score(model, *text, rows, self.within_documents),
         }

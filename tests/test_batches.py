@@ -158,13 +158,13 @@ def test_an_epoch_by_documents_is_the_documents_whole_in_some_order(lengths, bat
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_documents_of_a_batch_are_those_that_its_tokens_stand_in(order):
+def test_a_token_s_document_in_a_batch_is_that_of_the_token_it_foretells(order):
     tokens = counted([4, 1, 9, 20, 2, 30])
     of_token = np.repeat(np.arange(6), [4, 1, 9, 20, 2, 30])
     batches = Batches(tokens, 2, 7, order)
     for step in range(6):
-        x, _ = batches.batch(step)
-        assert batches.documents(step).tolist() == of_token[x.numpy()].tolist()
+        _, y = batches.batch(step)
+        assert batches.documents(step).tolist() == of_token[y.numpy()].tolist()
 
 
 def test_an_unknown_order_is_an_error_that_names_it():

@@ -15,6 +15,7 @@ from lmcore.experiment import (
     Experiment,
     cost,
     load,
+    prepared,
     run_all,
     run_or_load,
     smoke,
@@ -52,7 +53,7 @@ def workspace(smoke_run, tmp_path, monkeypatch):
 def test_every_named_experiment_takes_one_step(smoke_run, experiment):
     workspace, _ = smoke_run
     small = smoke(experiment)
-    corpus = small.corpus.prepare(workspace / ".smoke/.cache/corpus")
+    corpus = prepared(small, workspace / ".smoke/.cache/corpus")
     torch.manual_seed(small.seed)
     run = train(GPT(small.model), small.train, source_of(small, corpus), PLAIN)
     next(run)

@@ -167,7 +167,6 @@ def test_a_batch_depends_on_nothing_but_its_number(number):
     [
         ({"context_length": 4}, "set context_length 3, not 4"),
         ({"order": "sequential"}, "in order 'shuffled'.*not 'sequential'"),
-        ({"within_documents": True}, "has no documents"),
     ],
 )
 def test_a_plan_that_does_not_suit_a_table_is_an_error(wrong, says):

@@ -1,0 +1,76 @@
+"""What a model looks at, beside what the same model does by itself."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from made import TINY, randomised
+
+from lmcore.looks import attention_weights, lengthened
+
+SHAPES = {
+    "rope": {"positions": "rope"},
+    "learned": {},
+    "grouped heads": {"positions": "rope", "n_kv_heads": 1},
+    "QK-norm": {"qk_norm": True},
+    "parallel": {"parallel": True, "positions": "sinusoidal"},
+}
+IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, 9, 7]])
+TITLES = torch.tensor([[0, 0, 1, 1, 1, 2, 2], [0, 1, 1, 1, 1, 1, 1]])
+
+
+@pytest.fixture(params=SHAPES)
+def model(request):
+    return randomised(replace(TINY, **SHAPES[request.param]))
+
+
+@pytest.mark.parametrize("documents", [None, TITLES])
+def test_weights_are_those_that_make_what_each_block_adds(model, documents):
+    """The values are taken together by the weights and put through the output by hand."""
+    found = attention_weights(model, IDS, documents)
+    view, positions = model.view(IDS, documents, None, None)
+    x = model.embedded(IDS, positions)
+    for block, weights in zip(model.blocks, found, strict=True):
+        normed = block.attention_norm(x)
+        *_, v = block.attention.turned(normed, view)
+        v = v.repeat_interleave(weights.shape[1] // v.shape[1], 1)
+        by_hand = block.attention.out((weights @ v).transpose(1, 2).flatten(2))
+        torch.testing.assert_close(by_hand, block.attention(normed, view), rtol=1e-5, atol=1e-5)
+        x = block(x, view)
+
+
+def test_weights_of_a_query_sum_to_one_and_none_is_on_the_future(model):
+    found = attention_weights(model, IDS)
+    torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:-1]))
+    assert (found.triu(1) == 0).all()
+
+
+def test_within_documents_no_weight_is_on_another(model):
+    other = TITLES[:, :, None] != TITLES[:, None, :]
+    found = attention_weights(model, IDS, TITLES)
+    assert (found.masked_select(other[None, :, None]) == 0).all()
+
+
+def test_a_post_norm_model_is_an_error_that_says_so():
+    with pytest.raises(ValueError, match="norm_at 'post'"):
+        attention_weights(randomised(replace(TINY, norm_at="post")), IDS)
+
+
+@pytest.mark.parametrize("kind", ["rope", "sinusoidal", "none"])
+def test_a_longer_model_says_the_same_of_what_both_can_read(kind):
+    model = randomised(replace(TINY, positions=kind))
+    longer = lengthened(model, 4 * TINY.context_length)
+    assert torch.equal(longer(IDS), model(IDS))
+    assert longer(IDS.repeat(1, 3)).shape[1] == 3 * IDS.shape[1]
+
+
+def test_lengthening_a_model_draws_no_random_number():
+    model = randomised(replace(TINY, positions="rope"))
+    before = torch.get_rng_state()
+    lengthened(model, 16)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_learned_positions_cannot_be_lengthened_and_the_error_says_why():
+    with pytest.raises(ValueError, match="learned positions end at 8: none were learned up to 16"):
+        lengthened(randomised(TINY), 16)
