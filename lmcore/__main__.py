@@ -22,6 +22,7 @@ from lmcore import parallel, studies
 from lmcore.compare import account, scores
 from lmcore.execute import execute
 from lmcore.experiment import cost, load, run_all, smoke, workspace
+from lmcore.headlines import ladder
 from lmcore.records import Run, write_text
 from lmcore.runtime import Runtime
 from lmcore.train import DivergedError
@@ -159,16 +160,17 @@ def readme() -> None:
 def with_findings(text: str) -> str:
     """Return the README's text with its table made anew from the committed results."""
     groups: dict[str, list[Run]] = {}
-    tables = []
+    tables, every = [], []
     for name in filter(lambda name: is_trained(study_module(name)), STUDIES):
         module = study_module(name)
         runs = [run for experiment in module.experiments() if (run := load(experiment))]
+        every += runs
         if hasattr(module, "findings"):
             tables.append(module.findings(runs).markdown())
             continue
         for run in runs:
             groups.setdefault(f"{name}: {run.config.name}", []).append(run)
-    told = "\n\n".join([scores(groups).markdown(), *tables])
+    told = "\n\n".join([scores(groups).markdown(), ladder(every).markdown(), *tables])
     before, rest = text.split("-->\n", 1)
     after = rest[rest.index("<!-- /findings -->") :]
     return f"{before}-->\n{told}\n{after}"

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -96,6 +96,11 @@ def workspace() -> Path:
     """Return the repository around the working directory, or that directory itself."""
     here = Path.cwd()
     return next((up for up in (here, *here.parents) if (up / "myst.yml").exists()), here)
+
+
+def seeded(experiments: Sequence[Experiment], seeds: Sequence[int]) -> list[Experiment]:
+    """Return each of experiments with each of seeds, which draw its weights."""
+    return [replace(each, seed=seed) for each in experiments for seed in seeds]
 
 
 def slug(name: str) -> str:

@@ -3,17 +3,29 @@
 The place of a guess is time 10 of batch 0, as the challenge counts, of the validation text.
 """
 
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from lmcore import plotting
 from lmcore.batches import documents_at, scoring_windows
-from lmcore.compare import validation
+from lmcore.compare import (
+    Table,
+    bits_per_byte,
+    coverage,
+    named,
+    per_character,
+    told,
+    validation,
+)
 from lmcore.corpus import Corpus
 from lmcore.evaluate import token_nats, token_scores
 from lmcore.looks import lengthened
@@ -99,9 +111,154 @@ def end_share(record: dict[str, Any]) -> float | None:
     return score and score["n_end_predicted"] / score["n_tokens"]
 
 
-def draw_next_token(ax: Axes, runs: Sequence[Run], n: int = 10, color: str = plotting.OURS) -> None:
-    """Draw the n likeliest tokens of the first run as bars, other seeds as marks."""
-    probes = [run.outcome["probe"]["next_token"] for run in runs]
+# What is read off runs
+
+
+def last(run: Run, kind: str, value: Callable[[dict], float]) -> float | None:
+    """Return value of the score called kind after the last step; a run that diverged has none."""
+    score = run.metrics[-1].get(kind)
+    return score and value(score)
+
+
+def loss(run: Run) -> float | None:
+    """Return nats per character of all validation tokens in the end, if the run got there."""
+    return last(run, "validation", per_character)
+
+
+def whole(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that did not diverge."""
+    return [run for run in runs if loss(run) is not None]
+
+
+def mean_loss(runs: Sequence[Run]) -> float:
+    """Return the mean loss in the end; infinite where a run diverged or none is there."""
+    found = [math.inf if loss(run) is None else loss(run) for run in runs]
+    return statistics.fmean(found or [math.inf])
+
+
+def beside(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[float, float]]:
+    """Return the losses of runs and others of the same seed, where both got there."""
+    known = {run.config.seed: loss(run) for run in whole(others)}
+    return [(loss(run), known[run.config.seed]) for run in whole(runs) if run.config.seed in known]
+
+
+def commits(runs: Sequence[Run]) -> str:
+    """Return, shortened, the commits whose code made runs."""
+    found = {each["commit"][:7] for run in runs for each in run.environment["sessions"]}
+    return ", ".join(sorted(found))
+
+
+SCORED = ("challenge", "coverage", "nats/character", "bits/byte", "ratio")
+
+
+def scored(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
+    """Return the challenge's number, its coverage, the loss in two units, and its ratio to first's.
+
+    The ratio is taken seed by seed.
+    """
+    return (
+        told([last(run, "challenge", per_character) for run in runs], 3),
+        told([last(run, "challenge", coverage) for run in runs], 4),
+        told([loss(run) for run in runs], 3),
+        told([last(run, "validation", bits_per_byte) for run in runs], 3),
+        told([ours / theirs for ours, theirs in beside(runs, first)], 3),
+    )
+
+
+def gained(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
+    """Return the scores of a study's experiments, shown under names, and which runs say so.
+
+    Ratios are to the first of them.
+    """
+    groups = {shown: named(runs, name) for shown, name in names.items()}
+    first = next(iter(groups.values()))
+    rows = tuple(
+        (shown, *scored(own, first), names[shown], commits(own)) for shown, own in groups.items()
+    )
+    return Table((study, *SCORED, "runs", "commit"), rows)
+
+
+LADDER = {
+    "SGD, the baseline": (("baseline", "sgd"), (1.753, 1.856)),
+    "AdamW": (("adamw_swap", "large-adamw-lr0.001"), (1.324, 1.401)),
+    "RoPE, RMSNorm, vocabulary of 32k": (("rope_and_vocab", "large-recipe"), (1.252, 1.314)),
+}
+"""The steps at the baseline's size: study and name of our runs, and what is published of the same
+step on other titles, as the challenge counts and corrected to every token."""
+
+
+def ladder(runs: Sequence[Run]) -> Table:
+    """Return what each step at the baseline's size gained, beside what is published of it.
+
+    A step that was not run is left out.
+    """
+    groups = {
+        shown: [run for run in runs if (run.config.study, run.config.name) == where]
+        for shown, (where, _) in LADDER.items()
+    }
+    first, rows = next(iter(groups.values())), []
+    _, start = next(iter(LADDER.values()))
+    for shown, own in groups.items():
+        where, (number, corrected) = LADDER[shown]
+        published = (f"{number:.3f}", f"{corrected / start[1]:.3f}")
+        if own:
+            seeds, source = str(len(own)), ("/".join(where), commits(own))
+            rows.append((shown, *scored(own, first), seeds, *published, *source))
+    header = (
+        "baseline's size", *SCORED, "seeds", "published challenge", "published ratio", "runs",
+        "commit",
+    )  # fmt: skip
+    return Table(header, tuple(rows))
+
+
+# What is drawn
+
+
+def draw_changes(ax: Axes, higher: dict[str, Sequence[float]]) -> None:
+    """Draw how much higher each change ends: a dot a seed, a bar their mean, a dashed line at 0."""
+    for place, found in enumerate(higher.values()):
+        ax.plot(found, [place] * len(found), "o", color=plotting.OURS, ms=5, alpha=0.7)
+        if found:
+            ax.plot(statistics.fmean(found), place, "|", color="black", ms=16)
+    ax.axvline(0, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
+    ax.set_yticks(range(len(higher)), list(higher))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+
+
+def draw_guesses(
+    groups: dict[str, Sequence[Run]], which: str, colors: dict[str, str], n: int = 6
+) -> Figure:
+    """Return the n likeliest tokens of each named group of runs, a panel each, and the input."""
+    rows = len(groups) // 2 + 1
+    fig, axes = plt.subplots(rows, 2, figsize=(plotting.WIDTH, 0.4 + 2 * rows), sharex=True)
+    for ax, (shown, runs) in zip(axes.flat, groups.items(), strict=False):
+        if runs:
+            draw_next_token(ax, runs, n, colors[shown], which)
+        ax.set_title(shown, color=colors[shown], fontsize=9.5, pad=4)
+        ax.tick_params(labelsize=8.5)
+    for ax in axes.flat[len(groups) :]:
+        ax.axis("off")
+    found = next(runs for runs in groups.values() if runs)[0].outcome["probe"][which]
+    said = (
+        f"input:\n{found['input'].strip()}\n\ntrue next token:\n{plotting.shown(found['target'])}"
+    )
+    axes.flat[len(groups)].annotate(
+        said, (0, 0.9), xycoords="axes fraction", va="top", fontsize=9, wrap=True
+    )
+    fig.supxlabel("probability of the next token", fontsize=10)
+    return fig
+
+
+def draw_next_token(
+    ax: Axes,
+    runs: Sequence[Run],
+    n: int = 10,
+    color: str = plotting.OURS,
+    which: str = "next_token",
+) -> None:
+    """Draw the n likeliest tokens of the first run's guess as bars, other seeds as marks."""
+    probes = [run.outcome["probe"][which] for run in runs]
     top = probes[0]["top"][:n]
     tokens = [entry["token"] for entry in top]
     places = np.arange(len(tokens))

@@ -8,9 +8,8 @@ Nuisance hyperparameters: the learning rate, tuned over as many runs for each; t
 Fixed hyperparameters: titles, split, tokenizer, shape, batches, one epoch, no dropout.
 """
 
-import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,15 +18,22 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lmcore import plotting
-from lmcore.compare import Table, bits_per_byte, coverage, named, per_character, rate, told
+from lmcore.compare import Table, coverage, named, rate, told
 from lmcore.corpus import Corpus, CorpusConfig
-from lmcore.experiment import Experiment, slug
+from lmcore.experiment import Experiment, seeded, slug
 from lmcore.headlines import (
-    draw_next_token,
+    beside,
+    draw_changes,
+    draw_guesses,
     end_share,
+    gained,
+    last,
+    loss,
+    mean_loss,
     next_token,
     unigram_level,
     unigram_nats,
+    whole,
 )
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import Run
@@ -133,11 +139,6 @@ def ablations() -> list[Experiment]:
     ]
 
 
-def seeded(experiments: Sequence[Experiment], seeds: Sequence[int]) -> list[Experiment]:
-    """Return each of experiments with each of seeds, which draw its weights."""
-    return [replace(each, seed=seed) for each in experiments for seed in seeds]
-
-
 def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
     """Return every run at the budget of a sweep, no more than most seeds of each."""
     return [
@@ -187,28 +188,6 @@ NAMES = {"SGD as given": GIVEN.name} | {name: f"tuned-{slug(name)}" for name in 
 """The experiments that are compared, by the name they are shown under, step by step."""
 
 
-def last(run: Run, kind: str, value: Callable[[dict], float]) -> float | None:
-    """Return value of the score called kind after the last step; a run that diverged has none."""
-    score = run.metrics[-1].get(kind)
-    return score and value(score)
-
-
-def loss(run: Run) -> float | None:
-    """Return nats per character of all validation tokens in the end, if the run got there."""
-    return last(run, "validation", per_character)
-
-
-def whole(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that did not diverge."""
-    return [run for run in runs if loss(run) is not None]
-
-
-def mean_loss(runs: Sequence[Run]) -> float:
-    """Return the mean loss in the end; infinite where a run diverged or none is there."""
-    found = [math.inf if loss(run) is None else loss(run) for run in runs]
-    return statistics.fmean(found or [math.inf])
-
-
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     """Return the mean loss of an optimizer at a learning rate, over the seeds of the tuning."""
     return mean_loss(named(runs, f"tune-{slug(name)}-lr{lr:g}"))
@@ -217,12 +196,6 @@ def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
 def best_rate(runs: Sequence[Run], name: str) -> float:
     """Return the learning rate at which an optimizer ended lowest."""
     return min(OPTIMIZERS[name].rates, key=lambda lr: tuned_loss(runs, name, lr))
-
-
-def beside(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[float, float]]:
-    """Return the losses of runs and others of the same seed, where both got there."""
-    known = {run.config.seed: loss(run) for run in whole(others)}
-    return [(loss(run), known[run.config.seed]) for run in whole(runs) if run.config.seed in known]
 
 
 def differences(runs: Sequence[Run], name: str) -> list[float]:
@@ -236,28 +209,7 @@ def differences(runs: Sequence[Run], name: str) -> list[float]:
 
 def findings(runs: Sequence[Run]) -> Table:
     """Return what each step gained, and which runs say so."""
-    rows = []
-    given = named(runs, GIVEN.name)
-    for shown, name in NAMES.items():
-        own = named(runs, name)
-        commits = {each["commit"][:7] for run in own for each in run.environment["sessions"]}
-        rows.append(
-            (
-                shown,
-                told([last(run, "challenge", per_character) for run in own], 3),
-                told([last(run, "challenge", coverage) for run in own], 4),
-                told([loss(run) for run in own], 3),
-                told([last(run, "validation", bits_per_byte) for run in own], 3),
-                told([ours / first for ours, first in beside(own, given)], 3),
-                name,
-                ", ".join(sorted(commits)),
-            )
-        )
-    header = (
-        "AdamW swap", "challenge", "coverage", "nats/character", "bits/byte", "ratio", "runs",
-        "commit",
-    )  # fmt: skip
-    return Table(header, tuple(rows))
+    return gained("AdamW swap", NAMES, runs)
 
 
 def optimizer_table(runs: Sequence[Run]) -> Table:
@@ -402,35 +354,14 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
 
 def plot_next_token(runs: Sequence[Run]) -> Figure:
     """Return the six likeliest tokens at batch 0, time 10 for each optimizer, a panel each."""
-    fig, axes = plt.subplots(3, 2, figsize=(plotting.WIDTH, 6.4), sharex=True)
-    for ax, (shown, name) in zip(axes.flat, NAMES.items(), strict=False):
-        own = whole(named(runs, name))
-        if own:
-            draw_next_token(ax, own, n=6, color=COLORS[shown])
-        ax.set_title(shown, color=COLORS[shown], fontsize=9.5, pad=4)
-        ax.tick_params(labelsize=8.5)
-    found = whole(runs)[0].outcome["probe"]["next_token"]
-    said = (
-        f"input:\n{found['input'].strip()}\n\ntrue next token:\n{plotting.shown(found['target'])}"
-    )
-    axes[-1, -1].axis("off")
-    axes[-1, -1].annotate(said, (0, 0.9), xycoords="axes fraction", va="top", fontsize=9, wrap=True)
-    fig.supxlabel("probability of the next token", fontsize=10)
-    return fig
+    groups = {shown: whole(named(runs, name)) for shown, name in NAMES.items()}
+    return draw_guesses(groups, "next_token", COLORS)
 
 
 def plot_ablations(runs: Sequence[Run]) -> Figure:
     """Return how much higher each single change ends than AdamW as tuned, a dot each seed."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
-    for place, shown in enumerate(ABLATIONS):
-        found = differences(runs, shown)
-        ax.plot(found, [place] * len(found), "o", color=plotting.OURS, ms=5, alpha=0.7)
-        if found:
-            ax.plot(statistics.fmean(found), place, "|", color="black", ms=16)
-    ax.axvline(0, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
-    ax.set_yticks(range(len(ABLATIONS)), list(ABLATIONS))
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
+    draw_changes(ax, {shown: differences(runs, shown) for shown in ABLATIONS})
     ax.set_xlabel("higher than AdamW as tuned, nats per character")
     return fig
 

@@ -10,17 +10,40 @@ Nuisance hyperparameters: the learning rate, tried beside the one taken; the see
 Fixed hyperparameters: titles, split, batches, AdamW with its schedule, one epoch, no dropout.
 """
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from lmcore import plotting
+from lmcore.compare import Table, bits_per_byte, named, told, validation
 from lmcore.corpus import Corpus, CorpusConfig
-from lmcore.experiment import Experiment, slug
-from lmcore.headlines import by_place, by_position, guess, next_token, unigram_nats
+from lmcore.experiment import Experiment, seeded, slug
+from lmcore.headlines import (
+    beside,
+    by_place,
+    by_position,
+    draw_changes,
+    draw_guesses,
+    end_share,
+    gained,
+    guess,
+    last,
+    loss,
+    mean_loss,
+    next_token,
+    unigram_nats,
+    whole,
+)
 from lmcore.looks import attention_weights
 from lmcore.model import GPT, ModelConfig
+from lmcore.records import Run
 from lmcore.train import TrainConfig
 
 SEEDS = (201, 202, 203)
@@ -148,7 +171,7 @@ def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
     """Return every run at the budget of a sweep, no more than most seeds of each."""
     sizes = [of_size(size) for size in SIZES if size != START.model.vocab_size]
     shown = [*positions(), *sizes, *recipe()]
-    return [*(replace(each, seed=s) for each in shown for s in SEEDS[:most]), *tuning()]
+    return [*seeded(shown, SEEDS[:most]), *tuning()]
 
 
 def large() -> list[Experiment]:
@@ -196,8 +219,9 @@ def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
 def title_map(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:
     """Return how much each token of a title attends to itself and those before, in percent.
 
-    One list for each layer and head holds one for each token.
+    One list for each layer and head holds one for each token; tokens past the context are left out.
     """
+    ids = ids[: model.config.context_length]
     weights = attention_weights(model, torch.tensor([ids], device=model.head_weight.device))
     percent = (100 * weights[:, 0]).round().int().tolist()
     maps = [[[row[: i + 1] for i, row in enumerate(h)] for h in layer] for layer in percent]
@@ -222,3 +246,325 @@ def across(model: GPT, corpus: Corpus) -> dict[str, Any]:
         "layers": [round(w.sum(-1).mean().item(), 4) for w in layers],
         "equal": round((equal.to(x.device) * other).sum(-1).mean().item(), 4),
     }
+
+
+# What is read off runs
+
+
+def within(name: str) -> str:
+    """Return the name of the experiment like name's with attention within titles."""
+    return f"{slug(name)}-within-titles"
+
+
+def differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
+    """Return how much higher an experiment ends than another, seed by seed."""
+    return [a - b for a, b in beside(named(runs, name), named(runs, other))]
+
+
+def of_token(run: Run) -> float:
+    """Return nats per token of all validation tokens in the end."""
+    score = validation(run)
+    return score["nats"] / score["n_tokens"]
+
+
+def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
+    """Return the loss in the end of an experiment at one of the learning rates tried."""
+    return mean_loss(named(runs, f"tune-{name}-lr{lr:g}"))
+
+
+def mean_by(runs: Sequence[Run], what: str, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return (bins, nats per token) of what the probe sums by bin, the mean over runs.
+
+    Bins with fewer than least tokens are left out.
+    """
+    found = [run.outcome["probe"][what] for run in runs]
+    counts = np.array(found[0]["n"])
+    nats = np.mean([each["nats"] for each in found], axis=0)
+    known = counts >= least
+    return np.flatnonzero(known), nats[known] / counts[known]
+
+
+# Tables
+
+
+STEPS = {
+    "AdamW, learned positions": "learned",
+    "RoPE": slug(ROPE),
+    "RoPE, within titles": within(ROPE),
+    "RoPE, vocabulary of 32k": of_size(RECIPE_SIZE).name,
+    "the published recipe": "recipe",
+}
+"""The experiments that make up what was gained, by the name they are shown under."""
+
+
+POSITION_NAMES = [each.name for each in positions()]
+SIZE_NAMES = [of_size(size).name for size in SIZES]
+
+
+def findings(runs: Sequence[Run]) -> Table:
+    """Return what each step gained at the budget of a sweep, and which runs say so."""
+    return gained("RoPE and vocabulary", STEPS, runs)
+
+
+def positions_table(runs: Sequence[Run]) -> Table:
+    """Return what each kind of positions reaches, across titles and within them."""
+    rows = []
+    for shown in POSITIONS:
+        own = named(runs, slug(shown))
+        is_confined = shown in CONFINED
+        inner = named(runs, within(shown))
+        confined = differences(runs, within(shown), slug(shown))
+        rows.append(
+            (
+                shown,
+                told([loss(run) for run in own], 4),
+                told(differences(runs, slug(shown), "learned"), 4) if shown != "learned" else "",
+                told([loss(run) for run in inner], 4) if is_confined else "not run",
+                told(confined, 4) if is_confined else "",
+                f"{own[0].config.model.n_parameters:,}" if own else "",
+            )
+        )
+    header = (
+        "positions", "nats/character", "higher than learned", "within titles",
+        "higher than across", "parameters",
+    )  # fmt: skip
+    return Table(header, tuple(rows))
+
+
+def across_table(runs: Sequence[Run]) -> Table:
+    """Return the share of attention that goes to older titles, layer by layer."""
+    rows = []
+    for shown in POSITIONS:
+        own = whole(named(runs, slug(shown)))
+        found = [run.outcome["probe"]["across"] for run in own]
+        layers = zip(*(each["layers"] for each in found), strict=True)
+        told_ = [told([100 * share for share in shares], 1, " %") for shares in layers]
+        rows.append((shown, *told_))
+    equal = whole(named(runs, slug(ROPE)))[0].outcome["probe"]["across"]["equal"]
+    n = len(rows[0]) - 1
+    rows.append(("equal attention to all tokens so far", *[f"{100 * equal:.1f} %"] * n))
+    header = ("positions", *(f"layer {i + 1}" for i in range(n)))
+    return Table(header, tuple(rows))
+
+
+def vocabulary_table(runs: Sequence[Run]) -> Table:
+    """Return what each size of vocabulary reaches in each unit, and what it costs."""
+    rows = []
+    for size in SIZES:
+        own = named(runs, of_size(size).name)
+        if not own:
+            continue
+        done = whole(own)
+        steps = own[0].metrics[-1]["step"]
+        plan = own[0].config
+        tokens = steps * plan.train.batch_size * plan.model.context_length
+        rows.append(
+            (
+                f"{size:,}",
+                told([of_token(run) for run in done], 3),
+                told([loss(run) for run in own], 4),
+                told([last(run, "validation", bits_per_byte) for run in own], 3),
+                told([end_share(run.metrics[-1]) for run in done], 2),
+                f"{tokens / 1e6:.2f}",
+                f"{plan.model.n_parameters / 1e6:.2f}",
+                told([1000 * run.environment["training_s"] / steps for run in own], 0),
+            )
+        )
+    header = (
+        "vocabulary", "nats/token", "nats/character", "bits/byte", "<eos> likeliest",
+        "tokens read, millions", "parameters, millions", "ms/step",
+    )  # fmt: skip
+    return Table(header, tuple(rows))
+
+
+def recipe_table(runs: Sequence[Run]) -> Table:
+    """Return the published recipe, then each of its parts put back and how much higher it ends."""
+    rows = [("nothing", told([loss(run) for run in named(runs, "recipe")], 4), "")]
+    for shown in CHANGES:
+        name = f"recipe-{slug(shown)}"
+        higher = told(differences(runs, name, "recipe"), 4)
+        rows.append((shown, told([loss(run) for run in named(runs, name)], 4), higher))
+    header = ("put back", "validation, nats/character", "higher by, seed by seed")
+    return Table(header, tuple(rows))
+
+
+def tuning_table(runs: Sequence[Run]) -> Table:
+    """Return the loss in the end at each learning rate that was tried."""
+    names = [*(slug(name) for name in TUNED), *(of_size(size).name for size in TUNED_SIZES)]
+    rows = [
+        (name, *(told([loss(r) for r in named(runs, f"tune-{name}-lr{lr:g}")], 4) for lr in RATES))
+        for name in names
+    ]
+    return Table(("experiment", *(f"lr {lr:g}" for lr in RATES)), tuple(rows))
+
+
+# Figures
+
+
+COLORS = {
+    "none": plotting.REFERENCE,
+    "learned": "#e69f00",
+    "sinusoidal": "#cc79a7",
+    "RoPE 1e2": "#56b4e9",
+    ROPE: plotting.OURS,
+    "RoPE 1e6": plotting.OTHER,
+}
+"""One for each kind of positions, from the same palette."""
+LEAST = 500
+"""A place in a title is shown where at least so many titles have it."""
+
+
+def plot_positions(runs: Sequence[Run]) -> Figure:
+    """Return the loss in the end of each kind of positions, across titles and within them."""
+    fig, ax = plt.subplots()
+    for place, shown in enumerate(POSITIONS):
+        for name, offset, look in (
+            (slug(shown), -0.12, {"mfc": COLORS[shown]}),
+            (within(shown), 0.12, {"mfc": "white"}),
+        ):
+            found = [loss(run) for run in whole(named(runs, name))]
+            dots = {"color": COLORS[shown], "ms": 5} | look
+            ax.plot(found, [place + offset] * len(found), "o", **dots)
+    ax.set_yticks(range(len(POSITIONS)), list(POSITIONS))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("validation loss in the end, nats per character")
+    ax.annotate(
+        "● attention across titles   ○ within titles", (0.98, 0.97), xycoords="axes fraction",
+        ha="right", va="top", fontsize=9,
+    )  # fmt: skip
+    return fig
+
+
+def plot_places(runs: Sequence[Run]) -> Figure:
+    """Return the loss by place in a title, and how it differs from learned positions'."""
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 6), sharex=True)
+    groups = {shown: whole(named(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
+    groups = {shown: own for shown, own in groups.items() if own}
+    inner = whole(named(runs, within(ROPE)))
+    _, learned = mean_by(groups["learned"], "by_place", LEAST)
+    for shown, own in groups.items():
+        places, nats = mean_by(own, "by_place", LEAST)
+        top.plot(places + 1, nats, color=COLORS[shown], lw=1.4, marker="o", ms=3)
+        bottom.plot(places + 1, nats - learned, color=COLORS[shown], lw=1.4, marker="o", ms=3)
+        at = (places[-1] + 1, nats[-1] - learned[-1])
+        plotting.name_line(bottom, at, shown, COLORS[shown], (6, -3))
+    if inner:
+        places, nats = mean_by(inner, "by_place", LEAST)
+        bottom.plot(places + 1, nats - learned, color=COLORS[ROPE], lw=1.4, ls=(0, (2, 2)))
+        at = (places[-1] + 1, nats[-1] - learned[-1])
+        plotting.name_line(bottom, at, "RoPE within titles", COLORS[ROPE], (6, -3))
+    top.set_ylabel("nats per token")
+    bottom.set_ylabel("nats per token,\nless those of learned positions")
+    bottom.set_xlabel("place of the token in its title")
+    bottom.set_xlim(0, 1.35 * (places[-1] + 1))
+    return fig
+
+
+def plot_beyond(runs: Sequence[Run]) -> Figure:
+    """Return the loss by position in windows far longer than those that were trained on."""
+    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
+    for shown in POSITIONS:
+        own = whole(named(runs, slug(shown)))
+        if not own or "by_position" not in own[0].outcome["probe"]:
+            continue
+        width = own[0].outcome["probe"]["by_position"]["width"]
+        bins, nats = mean_by(own, "by_position")
+        ax.plot(width * (bins + 0.5), nats, color=COLORS[shown], lw=1.4)
+        plotting.name_line(ax, (width * (bins[-1] + 0.5), nats[-1]), shown, COLORS[shown], (5, -3))
+    trained = runs[0].config.model.context_length
+    ax.axvline(trained, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
+    at = (trained, 0.97)
+    ax.annotate(
+        "trained up to here", at, xycoords=("data", "axes fraction"), xytext=(4, 0),
+        textcoords="offset points", va="top", color=plotting.REFERENCE, fontsize=9,
+    )  # fmt: skip
+    ax.set_xlim(0, 1.2 * CONTEXT_TRIED)
+    ax.set_xlabel("position in the window, tokens")
+    ax.set_ylabel("validation loss, nats per token")
+    return fig
+
+
+def plot_vocabulary(runs: Sequence[Run]) -> Figure:
+    """Return the same models' loss per token and per byte against the size of the vocabulary."""
+    fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.7))
+    units = {
+        "nats per token": of_token,
+        "bits per byte": lambda run: last(run, "validation", bits_per_byte),
+    }
+    for ax, (unit, value), color in zip(
+        axes, units.items(), (plotting.OTHER, plotting.OURS), strict=True
+    ):
+        groups = {size: whole(named(runs, of_size(size).name)) for size in SIZES}
+        points = [(size, value(run)) for size, own in groups.items() for run in own]
+        means = [
+            (size, statistics.fmean(value(run) for run in own))
+            for size, own in groups.items()
+            if own
+        ]
+        ax.plot(*zip(*means, strict=True), color=color, lw=1.4)
+        ax.plot(*zip(*points, strict=True), "o", color=color, ms=4)
+        ax.set_xscale("log")
+        ax.set_xticks(SIZES, [f"{size // 1000}k" for size in SIZES])
+        ax.minorticks_off()
+        ax.set_xlabel("entries in the vocabulary (log scale)")
+        ax.set_title(f"validation loss,\n{unit}", color=color)
+    return fig
+
+
+def plot_recipe(runs: Sequence[Run]) -> Figure:
+    """Return how much higher the recipe ends with each of its parts put back, a dot each seed."""
+    fig, ax = plt.subplots()
+    changes = {name: differences(runs, f"recipe-{slug(name)}", "recipe") for name in CHANGES}
+    draw_changes(ax, changes)
+    ax.set_xlabel("higher than the published recipe, nats per character")
+    return fig
+
+
+def shown_groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs of some kinds of positions, by the names they are shown under."""
+    groups = {name: whole(named(runs, slug(name))) for name in CONFINED}
+    return groups | {"RoPE, within titles": whole(named(runs, within(ROPE)))}
+
+
+def plot_guesses(runs: Sequence[Run], which: str) -> Figure:
+    """Return the likeliest tokens in the place called which, a panel for each of four models."""
+    colors = COLORS | {"RoPE, within titles": COLORS[ROPE]}
+    return draw_guesses(shown_groups(runs), which, colors)
+
+
+def plot_title(runs: Sequence[Run]) -> Figure:
+    """Return where each head of the first layer attends in one title, with RoPE and without."""
+    kinds = {"none": "no positions", "learned": "learned", ROPE: "RoPE"}
+    found = {
+        said: whole(named(runs, slug(name)))[0].outcome["probe"]["title"]
+        for name, said in kinds.items()
+    }
+    n_heads = len(next(iter(found.values()))["percent"][0])
+    fig, axes = plt.subplots(
+        len(found), n_heads, figsize=(plotting.WIDTH, 2.0 * len(found) + 0.6),
+        sharex=True, sharey=True, squeeze=False,
+    )  # fmt: skip
+    for row, (said, title) in zip(axes, found.items(), strict=True):
+        for number, (ax, head) in enumerate(zip(row, title["percent"][0], strict=True)):
+            draw_map(ax, head, title["tokens"] if number == 0 else None)
+        row[0].set_title(said, fontsize=9.5, pad=4)
+    fig.supxlabel("token attended to; a panel for each head", fontsize=10)
+    return fig
+
+
+def draw_map(ax: Axes, rows: Sequence[Sequence[int]], tokens: Sequence[str] | None) -> None:
+    """Draw how much each token, downwards, attends to each before it, the darker the more."""
+    n = len(rows)
+    square = np.full((n, n), np.nan)
+    for i, row in enumerate(rows):
+        square[i, : len(row)] = row
+    ax.pcolormesh(square, cmap="Blues", vmin=0, vmax=100, rasterized=False)
+    ax.invert_yaxis()
+    ax.set_aspect("equal")
+    ax.grid(visible=False)
+    ax.set_xticks([])
+    if tokens:
+        ax.set_yticks(np.arange(n) + 0.5, [plotting.shown(t) for t in tokens], fontsize=5.5)
+    else:
+        ax.tick_params(axis="y", length=0)
