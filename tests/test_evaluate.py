@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made import TINY, as_tokens
 
 from lmcore.batches import scoring_windows
-from lmcore.evaluate import challenge_score, score, token_nats
+from lmcore.evaluate import challenge_score, score, token_nats, token_scores
 from lmcore.model import GPT
 
 END = 1
@@ -133,3 +133,61 @@ def test_scoring_draws_no_random_number(model):
     before = torch.get_rng_state()
     score(model, as_tokens(some_ids(30)), END)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# Within documents
+
+
+def some_titles(lengths, seed=0):
+    """Return tokens of titles of these lengths, each with its <eos>."""
+    drawn = np.random.default_rng(seed).integers(2, TINY.vocab_size, sum(lengths))
+    drawn[np.cumsum(lengths) - 1] = END
+    return as_tokens(drawn.astype(np.uint16))
+
+
+def test_within_documents_a_title_costs_what_it_costs_alone(model):
+    tokens = some_titles([3, 5, 1, 7, 4, 4])  # none is cut by windows of 8
+    nats, _ = token_scores(model, tokens, END, within_documents=True)
+    for title, own in zip(
+        np.split(tokens.ids, tokens.documents[1:]),
+        nats.tensor_split(tokens.documents[1:].tolist()),
+        strict=True,
+    ):
+        alone = [
+            nats_after(model, [END, *title[:i].tolist()], int(target))
+            for i, target in enumerate(title)
+        ]
+        np.testing.assert_allclose(own, alone, rtol=1e-5)
+
+
+def test_across_documents_a_title_does_not_cost_what_it_costs_alone(model):
+    tokens = some_titles([3, 5])
+    nats, _ = token_scores(model, tokens, END)
+    alone, _ = token_scores(model, as_tokens(tokens.ids[3:]), END)
+    assert (nats[3:] - alone).abs().min() > 1e-3
+
+
+@given(seed=st.integers(0, 50))
+def test_within_documents_no_other_title_changes_a_score(model, seed):
+    lengths, rng = [6, 11, 3, 20, 5, 9, 12, 4], np.random.default_rng(seed)
+    tokens = some_titles(lengths, seed)
+    of_token, own = np.repeat(np.arange(8), lengths), rng.integers(8)
+    others = np.where((of_token != own) & (tokens.ids != END), 2, tokens.ids).astype(np.uint16)
+    nats, _ = token_scores(model, tokens, END, within_documents=True)
+    again, _ = token_scores(model, as_tokens(others), END, within_documents=True)
+    mine = torch.from_numpy(of_token == own)
+    torch.testing.assert_close(again[mine], nats[mine])
+    assert not torch.allclose(again[~mine], nats[~mine])
+
+
+def test_the_challenge_score_within_documents_sees_of_a_title_what_its_window_holds(model):
+    tokens = some_titles([6, 11, 3, 20, 5, 9, 12, 10])  # two spans of 33, and a tail
+    begins, found = tokens.documents, challenge_score(model, tokens, END, 4, within_documents=True)
+    nats = 0.0
+    for span in (0, 33):
+        for place in range(span + 1, span + 33):
+            window = span + (place - 1 - span) // 8 * 8
+            title = begins[begins <= place].max()
+            before = tokens.ids[max(window, title - 1) : place]
+            nats += nats_after(model, before.tolist(), int(tokens.ids[place]))
+    assert found.nats == pytest.approx(nats, rel=1e-5)

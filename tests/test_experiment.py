@@ -24,7 +24,7 @@ from lmcore.experiment import (
 )
 from lmcore.model import GPT, ModelConfig
 from lmcore.records import RunWriter, read_json, write_json
-from lmcore.studies import baseline
+from lmcore.studies import baseline, grokking
 from lmcore.train import Record, train
 
 NAMED = [
@@ -82,6 +82,20 @@ def test_a_small_version_leaves_room_after_a_long_warmup():
 def test_corpus_and_model_of_different_vocabularies_are_an_error_with_both():
     with pytest.raises(ValueError, match=r"vocabulary of 16000.* one of 99"):
         dataclasses.replace(baseline.BASELINE, model=ModelConfig(vocab_size=99))
+
+
+def test_attention_within_documents_of_a_text_without_documents_is_an_error(smoke_run):
+    experiment = grokking.fast()
+    plan = dataclasses.replace(experiment.train, within_documents=True)
+    with pytest.raises(ValueError, match=r"no effect with a ModularConfig.*leave it out"):
+        dataclasses.replace(experiment, train=plan)
+
+
+def test_what_is_prepared_is_read_within_documents_where_the_plan_says_so(workspace, smoke_run):
+    cache, plan = workspace / ".smoke/.cache/corpus", SMALL.train
+    within = dataclasses.replace(SMALL, train=dataclasses.replace(plan, within_documents=True))
+    assert not prepared(SMALL, cache).within_documents
+    assert prepared(within, cache).within_documents
 
 
 def test_a_finished_run_is_loaded_and_not_trained_again(workspace, smoke_run):

@@ -1,17 +1,23 @@
 """What studies of headlines show of a model, beside what can be counted by hand."""
 
+import importlib
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from made import as_tokens
 
 from lmcore import headlines
 from lmcore.compare import validation
+from lmcore.evaluate import score
 from lmcore.model import GPT, ModelConfig
+from lmcore.records import Run
 from lmcore.sample import next_probabilities
+from lmcore.studies import baseline
 
 
 def test_a_frequency_model_costs_what_its_counts_say():
@@ -49,3 +55,115 @@ def test_the_level_of_counting_is_in_the_unit_of_the_score(smoke_run):
     _, run = smoke_run
     nats = run.outcome["probe"]["frequency"]["unigram_nats"]
     assert headlines.unigram_level(run) * validation(run)["characters"] == pytest.approx(nats)
+
+
+# Where the loss is
+
+
+def some_model(corpus, **changes):
+    torch.manual_seed(0)
+    shape = {"context_length": 32, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_ff": 32}
+    model = GPT(ModelConfig(vocab_size=320, dropout=0.0, **shape | changes)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(std=0.5)
+    return model
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_the_loss_by_place_is_the_score_taken_apart_by_titles_as_they_read(corpus, within):
+    corpus = replace(corpus, within_documents=within)
+    model, text = some_model(corpus), corpus.validation
+    found = headlines.by_place(model, corpus)
+    whole = score(model, text, corpus.end_id, within)
+    lengths = np.diff([*text.documents, len(text.ids)])
+    assert sum(found["nats"]) == pytest.approx(whole.nats, rel=1e-4)
+    assert found["n"] == [int((lengths > place).sum()) for place in range(lengths.max())]
+
+
+def test_the_loss_by_position_at_the_trained_length_is_the_score_taken_apart(corpus):
+    model, text = some_model(corpus, positions="rope"), corpus.validation
+    found = headlines.by_position(model, corpus, 32, 8)
+    whole = score(model, text, corpus.end_id)
+    full, rest = divmod(len(text.ids), 32)
+    assert sum(found["nats"]) == pytest.approx(whole.nats, rel=1e-4)
+    assert found["n"] == [8 * full + min(max(rest - 8 * bin, 0), 8) for bin in range(4)]
+
+
+def test_beyond_the_trained_length_a_bin_holds_what_a_longer_window_costs(corpus):
+    model, text = some_model(corpus, positions="rope"), corpus.validation
+    longer = GPT(replace(model.config, context_length=64)).eval()
+    longer.load_state_dict(model.state_dict())
+    before = torch.from_numpy(np.concatenate([[corpus.end_id], text.ids[:63]]).astype(np.int64))
+    with torch.no_grad():
+        chances = longer(before[None])[0].log_softmax(-1)
+    nats = -chances[torch.arange(64), torch.from_numpy(text.ids[:64].astype(np.int64))]
+    one_window = replace(corpus, validation=as_tokens(text.ids[:64]))
+    found = headlines.by_position(model, one_window, 64, 16)
+    np.testing.assert_allclose(found["nats"], nats.view(4, 16).sum(1), atol=0.01)
+
+
+def test_a_guess_within_titles_sees_its_own_title_and_across_them_what_came_before(corpus):
+    model, end = some_model(corpus), corpus.end_id
+    other, own = [5, 6, 7, end], [8, 9]
+    within = replace(corpus, within_documents=True)
+    alone = headlines.guess(model, corpus, [end, *own, 10])["top"]
+    assert headlines.guess(model, within, [*other, *own, 10])["top"] == alone
+    assert headlines.guess(model, corpus, [*other, *own, 10])["top"] != alone
+    assert headlines.guess(model, within, [*own, 10]) == headlines.guess(model, corpus, [*own, 10])
+
+
+# What is read off runs
+
+
+def ended(study, name, seed, nats):
+    """Return a run that ends at so many nats for ten characters; at None it diverged."""
+    experiment = replace(baseline.experiments((seed,))[0], study=study, name=name)
+    environment = {"sessions": [{"commit": f"{seed}abcdef"}]}
+    told = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6}
+    scores = {} if nats is None else {"validation": told, "challenge": told}
+    return Run(Path(), experiment, [{"step": 9} | scores], environment, {})
+
+
+def test_steps_are_told_as_ratios_to_the_first_seed_by_seed_with_runs_and_commits():
+    runs = [ended("s", name, seed, nats) for name, seed, nats in (
+        ("a", 1, 20.0), ("a", 2, 10.0), ("b", 1, 10.0), ("b", 2, 6.0), ("c", 1, None),
+    )]  # fmt: skip
+    table = headlines.gained("steps", {"first": "a", "second": "b", "third": "c"}, runs)
+    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    assert rows["first"]["ratio"] == "1.000"
+    assert rows["second"]["ratio"] == "0.550 ± 0.071"  # of 0.5 and 0.6
+    assert rows["second"]["nats/character"] == "0.800 ± 0.283"
+    assert rows["second"]["coverage"] == "0.8333"
+    assert rows["second"]["runs"] == "b"
+    assert rows["second"]["commit"] == "1abcdef, 2abcdef"
+    assert rows["third"]["ratio"] == "none of 0"
+    assert rows["third"]["nats/character"] == "none of 1"
+
+
+def test_the_ladder_holds_steps_that_were_run_beside_what_is_published_of_them():
+    steps = list(headlines.LADDER.items())
+    first, (shown, (where, (number, corrected))) = steps[0][1], steps[1]
+    runs = [ended(*first[0], seed, 20.0) for seed in (1, 2)] + [ended(*where, 2, 15.0)]
+    runs.append(ended("another study", where[1], 1, 1.0))
+    table = headlines.ladder(runs)
+    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    assert list(rows) == [steps[0][0], shown]
+    assert rows[shown]["ratio"] == "0.750"
+    assert rows[shown]["seeds"] == "1"
+    assert rows[shown]["published challenge"] == f"{number:.3f}"
+    assert rows[shown]["published ratio"] == f"{corrected / first[1][1]:.3f}"
+    assert rows[shown]["runs"] == "/".join(where)
+
+
+@pytest.mark.parametrize("where", [where for where, _ in headlines.LADDER.values()])
+def test_each_step_of_the_ladder_is_an_experiment_of_the_baseline_s_size(where):
+    study, name = where
+    module = importlib.import_module(f"lmcore.studies.{study}")
+    (each, *_) = [e for e in module.experiments() if e.name == name]
+    given = baseline.BASELINE
+    same = {"context_length", "d_model", "d_ff", "dropout"}
+    assert {f: getattr(each.model, f) for f in same} == {f: getattr(given.model, f) for f in same}
+    titles = replace(each.corpus, vocab_size=given.corpus.vocab_size)
+    assert titles == given.corpus
+    assert (each.train.batch_size, each.train.epochs) == (64, 7)

@@ -24,7 +24,7 @@ LAYERS = (
     {"bpe", "checkpoint", "compare", "plotting", "model", "runtime"},
     {"encoder"},
     {"tokenizer"},
-    {"tokens", "interop", "unigram"},
+    {"tokens", "interop", "unigram", "looks"},
     {"batches"},
     {"evaluate"},
     {"source", "sample"},

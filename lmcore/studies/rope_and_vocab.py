@@ -281,7 +281,7 @@ def mean_by(runs: Sequence[Run], what: str, least: int = 1) -> tuple[np.ndarray,
     counts = np.array(found[0]["n"])
     nats = np.mean([each["nats"] for each in found], axis=0)
     known = counts >= least
-    return np.flatnonzero(known), nats[known] / counts[known]
+    return np.flatnonzero(known).astype(float), nats[known] / counts[known]
 
 
 # Tables
@@ -448,12 +448,12 @@ def plot_places(runs: Sequence[Run]) -> Figure:
         top.plot(places + 1, nats, color=COLORS[shown], lw=1.4, marker="o", ms=3)
         bottom.plot(places + 1, nats - learned, color=COLORS[shown], lw=1.4, marker="o", ms=3)
         at = (places[-1] + 1, nats[-1] - learned[-1])
-        plotting.name_line(bottom, at, shown, COLORS[shown], (6, -3))
+        plotting.name_line(bottom, at, shown, COLORS[shown], (6.0, -3.0))
     if inner:
         places, nats = mean_by(inner, "by_place", LEAST)
         bottom.plot(places + 1, nats - learned, color=COLORS[ROPE], lw=1.4, ls=(0, (2, 2)))
         at = (places[-1] + 1, nats[-1] - learned[-1])
-        plotting.name_line(bottom, at, "RoPE within titles", COLORS[ROPE], (6, -3))
+        plotting.name_line(bottom, at, "RoPE within titles", COLORS[ROPE], (6.0, -3.0))
     top.set_ylabel("nats per token")
     bottom.set_ylabel("nats per token,\nless those of learned positions")
     bottom.set_xlabel("place of the token in its title")
@@ -471,7 +471,9 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
         width = own[0].outcome["probe"]["by_position"]["width"]
         bins, nats = mean_by(own, "by_position")
         ax.plot(width * (bins + 0.5), nats, color=COLORS[shown], lw=1.4)
-        plotting.name_line(ax, (width * (bins[-1] + 0.5), nats[-1]), shown, COLORS[shown], (5, -3))
+        plotting.name_line(
+            ax, (width * (bins[-1] + 0.5), nats[-1]), shown, COLORS[shown], (5.0, -3.0)
+        )
     trained = runs[0].config.model.context_length
     ax.axvline(trained, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
     at = (trained, 0.97)

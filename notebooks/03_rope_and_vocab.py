@@ -1,0 +1,155 @@
+# %% [markdown]
+# # What do rotary positions, attention within titles and the vocabulary's size buy on headlines?
+#
+# ANSWER
+#
+# From the committed results this notebook takes seconds. Every run is one epoch of all training
+# titles, between one minute and ten on one CPU core by the size of its vocabulary, and there are
+# some eighty of them: sweeps at a smaller budget than the baseline's, whose numbers these are not
+# to be mixed with. At smoke scale everything is made from nothing, with one small vocabulary.
+#
+# [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
+
+# %% tags=["remove-cell"]
+import importlib.util
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
+    source, folder = "https://github.com/lmcore/lmcore", "/content/lmcore"
+    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
+    os.chdir(f"{folder}/notebooks")
+from lmcore import notebook
+
+notebook.start()
+
+# %% tags=["parameters"]
+SCALE = "full"
+
+# %% [markdown]
+# ## Experiments
+#
+# The table shows in which settings the kinds of positions differ; all start from AdamW as the
+# study before tuned it. Then come vocabularies of other sizes, and a published recipe with each of
+# its parts put back.
+
+# %%
+from lmcore import compare, experiment, plotting
+from lmcore.studies import rope_and_vocab
+
+experiments = rope_and_vocab.sweeps()
+if SCALE == "smoke":
+    experiments = [experiment.smoke(each) for each in rope_and_vocab.sweeps(most=1)]
+compare.settings([each for each in experiments if each.name in rope_and_vocab.POSITION_NAMES])
+
+# %% [markdown]
+# ## Runs
+#
+# A finished run is loaded; any other is trained, once its cost is said. A run that diverges is a
+# result too, and the sweep goes on.
+
+# %%
+runs = experiment.run_all(experiments, rope_and_vocab.probe)
+positions = [run for run in runs if run.config.name in rope_and_vocab.POSITION_NAMES]
+vocabularies = [run for run in runs if run.config.name in rope_and_vocab.SIZE_NAMES]
+recipe = [run for run in runs if run.config.name.startswith("recipe")]
+
+# %% [markdown]
+# ## Checks
+#
+# What the text claims must hold on these runs, or this notebook stops here.
+
+# %%
+if SCALE == "full":
+    rope_and_vocab.check_claims(runs)
+
+# %% [markdown]
+# ## Figures and tables
+
+# %%
+#| label: tbl-rope-and-vocab-steps
+#| caption: What each step gained.
+rope_and_vocab.findings(runs)
+
+# %%
+#| label: fig-rope-and-vocab-positions
+#| caption: Loss in the end by kind of positions.
+fig = rope_and_vocab.plot_positions(positions)
+plotting.save(fig, "fig-rope-and-vocab-positions", positions)
+
+# %%
+#| label: tbl-rope-and-vocab-positions
+#| caption: The same in numbers.
+rope_and_vocab.positions_table(positions)
+
+# %%
+#| label: tbl-rope-and-vocab-across
+#| caption: The share of attention that goes to older titles.
+rope_and_vocab.across_table(positions)
+
+# %%
+#| label: fig-rope-and-vocab-places
+#| caption: Loss by place in a title.
+fig = rope_and_vocab.plot_places(positions)
+plotting.save(fig, "fig-rope-and-vocab-places", positions)
+
+# %%
+#| label: fig-rope-and-vocab-beyond
+#| caption: Loss beyond the trained length.
+fig = rope_and_vocab.plot_beyond(positions)
+plotting.save(fig, "fig-rope-and-vocab-beyond", positions)
+
+# %%
+#| label: fig-rope-and-vocab-attention
+#| caption: Where the heads of the first layer attend in one title.
+fig = rope_and_vocab.plot_title(positions)
+plotting.save(fig, "fig-rope-and-vocab-attention", positions)
+
+# %%
+#| label: fig-rope-and-vocab-vocabulary
+#| caption: Loss in two units against the size of the vocabulary.
+fig = rope_and_vocab.plot_vocabulary(vocabularies)
+plotting.save(fig, "fig-rope-and-vocab-vocabulary", vocabularies)
+
+# %%
+#| label: tbl-rope-and-vocab-vocabulary
+#| caption: What each vocabulary reaches and costs.
+rope_and_vocab.vocabulary_table(vocabularies)
+
+# %%
+#| label: fig-rope-and-vocab-next-token
+#| caption: The likeliest next tokens at batch 0, time 10.
+fig = rope_and_vocab.plot_guesses(positions, "next_token")
+plotting.save(fig, "fig-rope-and-vocab-next-token", positions)
+
+# %%
+#| label: fig-rope-and-vocab-unknowable
+#| caption: The likeliest next tokens where no model could know.
+fig = rope_and_vocab.plot_guesses(positions, "unknowable")
+plotting.save(fig, "fig-rope-and-vocab-unknowable", positions)
+
+# %%
+#| label: fig-rope-and-vocab-recipe
+#| caption: A published recipe with each of its parts put back.
+fig = rope_and_vocab.plot_recipe(recipe)
+plotting.save(fig, "fig-rope-and-vocab-recipe", recipe)
+
+# %%
+#| label: tbl-rope-and-vocab-recipe
+#| caption: The same in numbers.
+rope_and_vocab.recipe_table(recipe)
+
+# %%
+#| label: tbl-rope-and-vocab-tuning
+#| caption: The learning rates that were tried.
+rope_and_vocab.tuning_table(runs)
+
+# %% [markdown]
+# ## What would change our mind
+#
+# LIMITS
+
+# %%
+notebook.stamp("03_rope_and_vocab", positions)

@@ -1,0 +1,265 @@
+"""RoPE and vocabulary size: its comparisons are fair; what it says of runs made by hand."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from lmcore.experiment import Experiment
+from lmcore.looks import attention_weights
+from lmcore.model import GPT, ModelConfig
+from lmcore.records import Run, load_run
+from lmcore.studies import adamw_swap, rope_and_vocab
+from lmcore.studies.rope_and_vocab import ROPE, SEEDS, SIZES, slug
+
+ROOT = Path(__file__).parents[1]
+BY_NAME = {each.name: each for each in reversed(rope_and_vocab.experiments())}
+
+
+def differing(a, b):
+    """Return the fields of model and training in which two experiments differ."""
+    out = set()
+    for part in ("model", "train"):
+        left, right = (asdict(getattr(each, part)) for each in (a, b))
+        out |= {field for field in left if left[field] != right[field]}
+    return out
+
+
+# What is compared
+
+
+@pytest.mark.parametrize("name", [n for n in rope_and_vocab.POSITION_NAMES if n != "learned"])
+def test_positions_differ_from_learned_ones_in_themselves_and_nothing_else(name):
+    own = {"positions", "rope_base"} | ({"within_documents"} if "within" in name else set())
+    assert differing(BY_NAME[name], BY_NAME["learned"]) <= own
+
+
+@pytest.mark.parametrize("name", rope_and_vocab.CONFINED)
+def test_within_titles_is_one_change_to_the_same_positions(name):
+    confined = BY_NAME[rope_and_vocab.within(name)]
+    assert differing(confined, BY_NAME[slug(name)]) == {"within_documents"}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_vocabularies_differ_in_their_size_and_read_the_same_titles(size):
+    each, other = rope_and_vocab.of_size(size), rope_and_vocab.of_size(4_000)
+    assert differing(each, other) <= {"vocab_size"}
+    assert replace(each.corpus, vocab_size=4_000) == other.corpus
+
+
+@pytest.mark.parametrize("name", rope_and_vocab.CHANGES)
+def test_each_part_of_the_recipe_is_put_back_alone(name):
+    changed = BY_NAME[f"recipe-{slug(name)}"]
+    assert len(differing(changed, BY_NAME["recipe"])) == 1
+
+
+def test_all_sweeps_read_as_many_titles_once_in_batches_of_one_size():
+    sweeps = rope_and_vocab.sweeps()
+    budgets = {(e.train.batch_size, e.train.epochs, e.model.context_length) for e in sweeps}
+    titles = {replace(e.corpus, vocab_size=0) for e in sweeps}
+    assert len(budgets) == len(titles) == 1
+
+
+def test_the_start_is_adamw_as_its_own_study_tuned_it():
+    tuned = next(e for e in adamw_swap.compared() if e.name == "tuned-adamw")
+    assert differing(rope_and_vocab.START, tuned) <= {"evaluate_at", "record_every"}
+    assert rope_and_vocab.START.corpus == tuned.corpus
+
+
+def test_rates_are_tried_around_the_one_that_is_taken_on_a_seed_of_their_own():
+    low, taken, high = rope_and_vocab.RATES
+    assert (low * 2, high / 2) == (taken, taken)
+    assert {e.train.lr for e in rope_and_vocab.sweeps() if e.seed in SEEDS} == {taken}
+    rates = Counter(e.name.split("-lr")[0] for e in rope_and_vocab.tuning())
+    assert set(rates.values()) == {3}
+    assert {e.seed for e in rope_and_vocab.tuning()} == {rope_and_vocab.TUNING_SEED}
+    assert rope_and_vocab.TUNING_SEED not in SEEDS
+
+
+def test_no_two_experiments_are_the_same_but_for_their_names():
+    everything = rope_and_vocab.experiments()
+    assert len({replace(each, name="") for each in everything}) == len(everything)
+
+
+def test_one_seed_of_each_has_every_sweep_once():
+    names = Counter(each.name for each in rope_and_vocab.sweeps(most=1))
+    assert set(names.values()) == {1}
+    assert set(names) == {each.name for each in rope_and_vocab.sweeps()}
+
+
+def test_runs_of_the_baseline_s_size_are_no_part_of_the_sweeps():
+    swept = {each.model for each in rope_and_vocab.sweeps()}
+    assert swept.isdisjoint({each.model for each in rope_and_vocab.large()})
+
+
+# What is kept of a model
+
+
+def some_model(**changes):
+    torch.manual_seed(0)
+    shape = {"context_length": 32, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_ff": 32}
+    return GPT(ModelConfig(vocab_size=320, dropout=0.0, **shape | changes)).eval()
+
+
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+def test_a_probe_can_be_written_and_looks_beyond_the_trained_length_where_it_can(corpus, positions):
+    found = rope_and_vocab.probe(some_model(positions=positions), corpus)
+    assert json.dumps(found, allow_nan=False)
+    assert ("by_position" in found) == (positions == "rope")
+    assert "across" in found
+    within = rope_and_vocab.probe(some_model(), replace(corpus, within_documents=True))
+    assert not {"across", "by_position"} & set(within)
+
+
+def test_a_title_s_map_is_the_attention_to_itself_and_before_in_percent(corpus):
+    model, ids = some_model(), [corpus.end_id, 5, 6, 7]
+    found = rope_and_vocab.title_map(model, corpus, ids)
+    weights = attention_weights(model, torch.tensor([ids]))[:, 0]
+    assert found["tokens"][0] == "<eos>"
+    for layer, heads in enumerate(found["percent"]):
+        for head, rows in enumerate(heads):
+            assert [len(row) for row in rows] == [1, 2, 3, 4]
+            for i, row in enumerate(rows):
+                expected = 100 * weights[layer, head, i, : i + 1].numpy()
+                np.testing.assert_allclose(row, expected, atol=0.5)
+
+
+def test_a_title_longer_than_the_context_is_cut(corpus):
+    assert len(rope_and_vocab.title_map(some_model(), corpus, [5] * 40)["tokens"]) == 32
+
+
+def test_attention_to_older_titles_is_counted_token_by_token(corpus):
+    model = some_model()
+    with torch.no_grad():  # every key is as good as every other
+        for block in model.blocks:
+            for p in block.attention.parameters():
+                p.zero_()
+    found = rope_and_vocab.across(model, corpus)
+    rows = min(rope_and_vocab.ROWS_LOOKED_AT, (len(corpus.validation.ids) - 1) // 32)
+    shares = []
+    for row in corpus.validation.ids[: rows * 32].reshape(rows, 32):
+        begins = 0
+        for i, id in enumerate(row):
+            begins = i if id == corpus.end_id else begins
+            shares.append(begins / (i + 1))
+    assert found["layers"] == pytest.approx([np.mean(shares)] * 2, abs=1e-4)
+    assert found["equal"] == pytest.approx(np.mean(shares), abs=1e-4)
+
+
+# What is read off runs
+
+
+def made_run(experiment, nats=10.0):
+    """Return a run that ends at so many nats for ten characters; at None it diverged."""
+    sizes = {"characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6, "n_end_predicted": 1}
+    environment = {"sessions": [{"commit": "0123456789"}], "training_s": 71.8}
+    if nats is None:
+        return Run(Path(), experiment, [{"step": 718}], environment, {"diverged": "nan"})
+    score = {"nats": nats} | sizes
+    top = [{"token": token, "probability": 0.1} for token in "abcdefghij"]
+    guess = {"input": "in", "target": "a", "target_probability": 0.1, "top": top}
+    rows = [[100], [40, 60]]
+    probe = {
+        "next_token": guess,
+        "unknowable": guess,
+        "frequency": {"unigram_nats": 12.0},
+        "by_place": {"nats": [3000.0, 2000.0, 1.0], "n": [1000, 1000, 1]},
+        "title": {"tokens": ["<eos>", " a"], "percent": [[rows] * 4] * 2},
+    }
+    if not experiment.train.within_documents:
+        probe["across"] = {"layers": [0.3, 0.2], "equal": 0.5}
+        if experiment.model.positions != "learned":
+            probe["by_position"] = {"width": 32, "nats": [9.0, 8.0], "n": [3, 4]}
+    metrics = [{"step": 718, "validation": score, "challenge": score}]
+    return Run(Path(), experiment, metrics, environment, {"test": score, "probe": probe})
+
+
+def all_runs(diverged=()):
+    """Return every sweep's run, all ending alike but for those that diverged."""
+    return [
+        made_run(each, None if each.name in diverged else 10.0) for each in rope_and_vocab.sweeps()
+    ]
+
+
+def test_differences_are_taken_seed_by_seed_and_leave_out_what_diverged():
+    ends = {201: (12, 10), 202: (14, 11), 203: (None, 10)}
+    runs = [made_run(replace(BY_NAME["none"], seed=s), a) for s, (a, _) in ends.items()]
+    runs += [made_run(replace(BY_NAME["learned"], seed=s), b) for s, (_, b) in ends.items()]
+    assert rope_and_vocab.differences(runs, "none", "learned") == pytest.approx([0.2, 0.3])
+
+
+def test_means_by_bin_leave_out_bins_with_few_tokens():
+    bins, nats = rope_and_vocab.mean_by([made_run(BY_NAME["none"])] * 2, "by_place", 500)
+    assert (bins.tolist(), nats.tolist()) == ([0, 1], [3.0, 2.0])
+
+
+def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
+    runs = all_runs({"sinusoidal", "vocabulary-8000", "recipe-8-heads"})
+    rows = {row[0]: row[1:] for row in rope_and_vocab.positions_table(runs).rows}
+    assert list(rows) == list(rope_and_vocab.POSITIONS)
+    assert rows["sinusoidal"][:3] == ("none of 3", "none of 0", "not run")
+    assert rows["none"][:4] == ("1.0000", "0.0000", "1.0000", "0.0000")
+    sizes = {row[0]: row[1:] for row in rope_and_vocab.vocabulary_table(runs).rows}
+    assert list(sizes) == [f"{size:,}" for size in SIZES]
+    assert sizes["8,000"][:3] == ("none of 0", "none of 3", "none of 3")
+    assert sizes["4,000"][:2] == ("2.000", "1.0000")
+    assert sizes["4,000"][-1] == "100"
+    across = {row[0]: row[1:] for row in rope_and_vocab.across_table(runs).rows}
+    assert across["learned"] == ("30.0 %", "20.0 %")
+    assert across["equal attention to all tokens so far"] == ("50.0 %", "50.0 %")
+    parts = {row[0]: row[1:] for row in rope_and_vocab.recipe_table(runs).rows}
+    assert parts["8 heads"] == ("none of 3", "none of 0")
+    assert parts["LayerNorm"] == ("1.0000", "0.0000")
+    assert len(rope_and_vocab.tuning_table(runs).rows) * 3 == len(rope_and_vocab.tuning())
+
+
+def test_each_step_is_told_beside_the_first_with_its_runs_and_commit():
+    rows = [row for row in rope_and_vocab.findings(all_runs()).rows]
+    assert [row[0] for row in rows] == list(rope_and_vocab.STEPS)
+    assert {row[5] for row in rows} == {"1.000"}
+    assert [row[-2:] for row in rows] == [(n, "0123456") for n in rope_and_vocab.STEPS.values()]
+
+
+FIGURES = {
+    "plot_positions": {"sinusoidal", "none-within-titles"},
+    "plot_places": {"none", "rope-1e4-within-titles"},
+    "plot_beyond": {"sinusoidal"},
+    "plot_vocabulary": {"vocabulary-8000"},
+    "plot_recipe": {"recipe-8-heads"},
+    "plot_title": {"sinusoidal"},
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_drawn_where_runs_diverged(name):
+    assert getattr(rope_and_vocab, name)(all_runs(FIGURES[name])).axes
+    plt.close("all")
+
+
+@pytest.mark.parametrize("which", ["next_token", "unknowable"])
+def test_guesses_have_a_panel_for_each_of_four_models(which):
+    fig = rope_and_vocab.plot_guesses(all_runs(), which)
+    shown = [ax.get_title() for ax in fig.axes if ax.get_title()]
+    assert shown == ["none", "learned", ROPE, "RoPE, within titles"]
+    plt.close(fig)
+
+
+# What is committed
+
+
+def committed():
+    folders = (ROOT / "results/rope_and_vocab").glob("*/*")
+    return [load_run(folder, Experiment) for folder in sorted(folders)]
+
+
+def test_every_sweep_is_committed():
+    assert {run.config for run in committed()} >= set(rope_and_vocab.sweeps())
+
+
+def test_what_the_text_claims_holds():
+    rope_and_vocab.check_claims(committed())
