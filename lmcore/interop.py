@@ -450,7 +450,7 @@ def llama_fields(config: ModelConfig) -> dict[str, Any]:
 
 BOTH = {
     "norm_at": ("pre",), "qk_norm": (False,), "parallel": (False,), "layer_scale": (None,),
-    "head_scale": (None,),
+    "embedding_scale": (1.0,), "head_scale": (None,),
 }  # fmt: skip
 """What GPT-2 and Llama have in common, beside what the shapes of each allow."""
 

@@ -31,7 +31,8 @@ class ModelConfig:
     Without n_kv_heads each query head has keys and values of its own, and without head_size the
     heads share d_model. Llama's shape has a d_ff of `gated_width`. With a head_scale, logits are
     that number times the cosine between features and rows of the head. initial_scale multiplies
-    every matrix as drawn.
+    every matrix as drawn, embedding_scale the tokens' embeddings as they are read: sqrt(d_model)
+    in Vaswani et al. 2017 (1706.03762), without which sinusoidal positions drown them.
     """
 
     vocab_size: int
@@ -57,6 +58,7 @@ class ModelConfig:
     dropout: float = 0.1
     initialisation: Literal["flat", "gpt2", "truncated", "zero_residual"] = "flat"
     initial_scale: float = 1.0
+    embedding_scale: float = 1.0
     head_scale: float | None = None
 
     def __post_init__(self):
@@ -84,9 +86,11 @@ class ModelConfig:
                 "truncated initialisation draws embeddings with standard deviation 1, too wide for "
                 "a tied head: set tied=False or initialisation='gpt2'"
             )
-        if self.initial_scale <= 0 or (self.head_scale is not None and self.head_scale <= 0):
+        scales = (self.initial_scale, self.embedding_scale, self.head_scale)
+        if any(scale is not None and scale <= 0 for scale in scales):
             raise ValueError(
-                f"initial_scale {self.initial_scale}, head_scale {self.head_scale}: above 0 only"
+                f"initial_scale {scales[0]}, embedding_scale {scales[1]}, head_scale {scales[2]}: "
+                "above 0 only"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
@@ -594,6 +598,8 @@ class GPT(nn.Module):
     def embedded(self, ids: Tensor, positions: Tensor) -> Float[Tensor, "... d_model"]:
         """Return the features of tokens at positions, as the first block reads them."""
         x = self.token_embedding(ids)
+        if self.config.embedding_scale != 1:
+            x = x * self.config.embedding_scale
         if self.config.positions == "learned":
             x = x + self.position_embedding(positions)
         if self.config.positions == "sinusoidal":

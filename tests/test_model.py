@@ -48,7 +48,7 @@ KINDS = {
     "parallel": replace(LLAMA, parallel=True),
     "layer scale": replace(TINY, layer_scale=0.1),
     "qk norm": replace(LLAMA, qk_norm=True, activation="relu2"),
-    "sinusoidal": replace(TINY, positions="sinusoidal", activation="silu"),
+    "sinusoidal": replace(TINY, positions="sinusoidal", activation="silu", embedding_scale=4.0),
     "no positions": replace(TINY, positions="none"),
     "cosine head": replace(LLAMA, head_scale=12.0, initial_scale=4.0, activation="relu"),
 }
@@ -214,7 +214,7 @@ def numpy_logits(model, ids):
         hidden = numpy_activation(linear(x, f"{name}.up"), c.activation)
         return linear(hidden, f"{name}.down") * w.get(f"{name}_scale.weight", 1)
 
-    x = w["token_embedding.weight"][ids]
+    x = c.embedding_scale * w["token_embedding.weight"][ids]
     if c.positions == "learned":
         x = x + w["position_embedding.weight"][:n]
     if c.positions == "sinusoidal":

@@ -206,6 +206,7 @@ OTHERWISE = {
     "model.tied": False,
     "model.initialisation": "gpt2",
     "model.initial_scale": 2.0,
+    "model.embedding_scale": 4.0,
     "model.head_scale": 12.0,
     "model.dropout": 0.2,
     "train.batch_size": 32,

@@ -35,7 +35,9 @@ def differing(a, b):
 
 @pytest.mark.parametrize("name", [n for n in rope_and_vocab.POSITION_NAMES if n != "learned"])
 def test_positions_differ_from_learned_ones_in_themselves_and_nothing_else(name):
-    own = {"positions", "rope_base"} | ({"within_documents"} if "within" in name else set())
+    own = {"positions", "rope_base", "embedding_scale"} | (
+        {"within_documents"} if "within" in name else set()
+    )
     assert differing(BY_NAME[name], BY_NAME["learned"]) <= own
 
 
@@ -194,7 +196,7 @@ def test_differences_are_taken_seed_by_seed_and_leave_out_what_diverged():
 
 
 def test_means_by_bin_leave_out_bins_with_few_tokens():
-    bins, nats = rope_and_vocab.mean_by([made_run(BY_NAME["none"])] * 2, "by_place", 500)
+    bins, nats = rope_and_vocab.mean_by([made_run(BY_NAME["none"])] * 2, "by_place", 0.05)
     assert (bins.tolist(), nats.tolist()) == ([0, 1], [3.0, 2.0])
 
 

@@ -70,15 +70,19 @@ POSITIONS: dict[str, dict[str, Any]] = {
     "none": {"positions": "none"},
     "learned": {},
     "sinusoidal": {"positions": "sinusoidal"},
+    "sinusoidal, scaled": {"positions": "sinusoidal", "embedding_scale": 128**0.5},
     "RoPE 1e2": {"positions": "rope", "rope_base": 1e2},
     "RoPE 1e4": {"positions": "rope", "rope_base": 1e4},
     "RoPE 1e6": {"positions": "rope", "rope_base": 1e6},
 }
-"""What is changed in the model, by the name it is shown under; numbers are RoPE's base."""
+"""What is changed in the model, by the name it is shown under; numbers are RoPE's base.
+
+Scaled: the tokens' embeddings times sqrt(d_model), as the paper that brought sinusoidal positions
+has it (Vaswani et al. 2017, 1706.03762)."""
 ROPE = "RoPE 1e4"
 CONFINED = ("none", "learned", ROPE)
 """The positions that are also run with attention within titles."""
-TUNED = ("none", "learned", "sinusoidal", ROPE)
+TUNED = ("none", "learned", "sinusoidal, scaled", ROPE)
 SIZES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
 TUNED_SIZES = (1_000, 32_000)
 RECIPE = {"positions": "rope", "norm": "rms", "n_layers": 4, "n_heads": 4}
@@ -272,15 +276,15 @@ def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     return mean_loss(named(runs, f"tune-{name}-lr{lr:g}"))
 
 
-def mean_by(runs: Sequence[Run], what: str, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def mean_by(runs: Sequence[Run], what: str, least: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return (bins, nats per token) of what the probe sums by bin, the mean over runs.
 
-    Bins with fewer than least tokens are left out.
+    Bins with a smaller share than least of the first one's tokens are left out.
     """
     found = [run.outcome["probe"][what] for run in runs]
     counts = np.array(found[0]["n"])
     nats = np.mean([each["nats"] for each in found], axis=0)
-    known = counts >= least
+    known = counts > least * counts[0]
     return np.flatnonzero(known).astype(float), nats[known] / counts[known]
 
 
@@ -405,13 +409,14 @@ COLORS = {
     "none": plotting.REFERENCE,
     "learned": "#e69f00",
     "sinusoidal": "#cc79a7",
+    "sinusoidal, scaled": "#d55e00",
     "RoPE 1e2": "#56b4e9",
     ROPE: plotting.OURS,
     "RoPE 1e6": plotting.OTHER,
 }
 """One for each kind of positions, from the same palette."""
-LEAST = 500
-"""A place in a title is shown where at least so many titles have it."""
+LEAST = 0.05
+"""A place in a title is shown where more than this share of titles have it."""
 
 
 def plot_positions(runs: Sequence[Run]) -> Figure:
