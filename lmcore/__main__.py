@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from lmcore import parallel, studies
 from lmcore.compare import account, scores
 from lmcore.execute import execute
-from lmcore.experiment import cost, load, run_all, smoke, workspace
+from lmcore.experiment import cost, loaded, run_all, smoke, workspace
 from lmcore.headlines import ladder
 from lmcore.records import Run, write_text
 from lmcore.runtime import Runtime
@@ -163,7 +163,7 @@ def with_findings(text: str) -> str:
     tables, every = [], []
     for name in filter(lambda name: is_trained(study_module(name)), STUDIES):
         module = study_module(name)
-        runs = [run for experiment in module.experiments() if (run := load(experiment))]
+        runs = loaded(module.experiments())
         every += runs
         if hasattr(module, "findings"):
             tables.append(module.findings(runs).markdown())

@@ -126,6 +126,11 @@ def load(experiment: Experiment) -> Run | None:
     return run
 
 
+def loaded(experiments: Sequence[Experiment]) -> list[Run]:
+    """Return the finished runs there are of experiments, which `load` reads."""
+    return [run for experiment in experiments if (run := load(experiment))]
+
+
 def run_or_load(
     experiment: Experiment,
     probe: Probe,

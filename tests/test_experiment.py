@@ -15,6 +15,7 @@ from lmcore.experiment import (
     Experiment,
     cost,
     load,
+    loaded,
     prepared,
     run_all,
     run_or_load,
@@ -109,6 +110,12 @@ def test_a_finished_run_is_loaded_and_not_trained_again(workspace, smoke_run):
 def test_where_there_is_no_run_none_is_loaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load(SMALL) is None
+
+
+def test_of_many_experiments_the_runs_there_are_are_loaded(workspace, smoke_run):
+    _, run = smoke_run
+    (found,) = loaded([dataclasses.replace(SMALL, seed=7), SMALL])
+    assert found.config == run.config
 
 
 def test_results_of_another_config_are_refused(workspace):
