@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import resource
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 
 from lmcore.batches import Batches
 from lmcore.model import GPT, ModelConfig
+from lmcore.modular import ModularConfig
 from lmcore.runtime import Runtime
 from lmcore.source import TextSource
+from lmcore.studies import grokking
 from lmcore.tokens import TokenInfo, Tokens
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -90,3 +93,14 @@ def small_disk(n_bytes):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def table_of(operation, p=13):
+    """Return the table of an operation modulo p, to be split as the study does."""
+    return ModularConfig(operations=(operation,), p=p)
+
+
+def arithmetic_shape(p, **other):
+    """Return the grokking study's shape for numbers below p and one operation, made small."""
+    small = {"vocab_size": p + 1, "d_model": 16, "d_ff": 32}
+    return replace(grokking.FAST.model, **small | other)

@@ -29,7 +29,7 @@ LAYERS = (
     {"evaluate"},
     {"source", "sample"},
     {"corpus", "modular", "sentence"},
-    {"train", "headlines"},
+    {"train", "headlines", "circuits"},
     {"experiment"},
     {"studies", "notebook", "execute"},
     {"__init__", "__main__"},

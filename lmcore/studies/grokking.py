@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lmcore import plotting, spectra
+from lmcore import circuits, plotting
 from lmcore.checkpoint import load_weights, save_weights
 from lmcore.compare import Table, named, spread, told
 from lmcore.experiment import Experiment, slug, source_of, with_bar, workspace
@@ -52,8 +52,6 @@ N_DRAWN = 5_000
 DECAYS = (0.0, 0.3, 1.0, 2.0)
 FRACTIONS = (0.2, 0.25, 0.3, 0.4, 0.5)
 SMALLEST = (0.1, 0.15, 0.2)
-TOGETHER = 0.9
-"""The share of the logits' waves that key frequencies have together."""
 
 
 def steps_to(last: int, n: int, first: int = 1) -> tuple[int, ...]:
@@ -338,21 +336,16 @@ def experiments(most: int = len(SEEDS)) -> list[Experiment]:
 # What is kept of a trained model
 
 
-SIGNS = {"+": 1, "-": -1, "*": 1, "/": -1}
-"""Whether an answer is a function of a + b or of a - b, for * and / of their logarithms."""
-BY_LOGARITHM = ("*", "/")
-
-
 def probe(model: GPT, data: Data | Sentence) -> dict[str, Any]:
     """Return what the tables show of a trained model, small enough to keep."""
     if isinstance(data, Sentence):
         return {"written": written(model, data)}
     config = data.config
-    is_one = len(config.operations) == 1 and config.operations[0] in SIGNS
+    is_one = len(config.operations) == 1 and config.operations[0] in circuits.SIGNS
     if not is_one or config.n_samples is not None or model.config.n_layers > 1:
         return {}
     model.cpu()  # where the tables are
-    return {"claim": claim(model, data), "attention": attention(model, data)}
+    return {"claim": circuits.claim(model, data), "attention": circuits.attention(model, data)}
 
 
 def written(model: GPT, data: Sentence) -> str:
@@ -366,136 +359,8 @@ def written(model: GPT, data: Sentence) -> str:
     return "".join(data.config.characters[i] for i in ids)
 
 
-def order_of(config: ModularConfig) -> np.ndarray:
-    """Return the numbers in the order in which the operation is addition or subtraction."""
-    is_log = config.operations[0] in BY_LOGARITHM
-    return spectra.powers(config.p) if is_log else np.arange(config.p)
-
-
-def grid(config: ModularConfig) -> tuple[torch.Tensor, np.ndarray]:
-    """Return the tokens of every pair in `order_of`, row by row, and the table of answers."""
-    order = order_of(config)
-    a, b = (each.ravel() for each in np.meshgrid(order, order, indexing="ij"))
-    answers = OPERATIONS[config.operations[0]](a, b, config.p)
-    tokens = np.stack([a, b, np.full_like(a, config.n_numbers)], axis=1)
-    return torch.from_numpy(tokens), answers.reshape(len(order), -1)
-
-
-@torch.no_grad()
-def logit_table(model: GPT, config: ModularConfig) -> np.ndarray:
-    """Return the logits of the numbers for every pair of `grid`, each pair's mean taken away."""
-    tokens, answers = grid(config)
-    found = torch.cat([model(part, last=1)[:, 0, : config.p] for part in tokens.split(2048)])
-    found = found - found.mean(-1, keepdim=True)
-    return found.numpy().reshape(*answers.shape, -1)
-
-
-def trained_pairs(data: Data) -> np.ndarray:
-    """Return for every pair of `grid` whether training saw it."""
-    order, config = order_of(data.config), data.config
-    seen = np.zeros((config.p, config.p), bool)
-    rows = config.table[data.train]
-    seen[rows[:, 0], rows[:, 1]] = True
-    return seen[np.ix_(order, order)]
-
-
-def claim(model: GPT, data: Data) -> dict[str, Any]:
-    """Return what becomes of the answers to unseen pairs with and without the key frequencies.
-
-    Key are the fewest whose waves of a ± b, or of their logarithms, have TOGETHER of what all such
-    waves have in the logits. The control keeps as many others, the strongest.
-    """
-    config = data.config
-    sign, table = SIGNS[config.operations[0]], logit_table(model, config)
-    answers, unseen = grid(config)[1], ~trained_pairs(data)
-    power = spectra.wave_power(table, sign).sum(-1)
-    share = spectra.shares(power)
-    keys = spectra.key_frequencies(share, TOGETHER) if share.any() else []
-    others = [k for k in (np.argsort(-share) + 1).tolist() if k not in keys][: len(keys)]
-
-    def right(logits: np.ndarray) -> float:
-        return spectra.loss_and_accuracy(logits[unseen], answers[unseen])[1]
-
-    return {
-        "keys": keys,
-        "waves": float(power[1:].sum() / (np.square(table - table.mean((0, 1))).sum() or 1)),
-        "share": [round(float(each), 4) for each in share],
-        "embedding": [round(float(each), 4) for each in embedding_share(model, config)],
-        "neurons": neuron_shares(model, config),
-        "whole": right(table),
-        "only keys": right(spectra.restricted(table, keys, sign)),
-        "without keys": right(spectra.excluded(table, keys, sign)),
-        "only others": right(spectra.restricted(table, others, sign)),
-    }
-
-
-def embedding_share(model: GPT, config: ModularConfig) -> np.ndarray:
-    """Return each frequency's share of the token embedding's power, numbers in `order_of`."""
-    rows = model.token_embedding.weight.detach()[torch.from_numpy(order_of(config))]
-    return spectra.shares(spectra.power(rows.numpy()).sum(-1))
-
-
-@torch.no_grad()
-def neuron_shares(model: GPT, config: ModularConfig) -> list[int]:
-    """Return how many of the last block's neurons have what share of variance in one frequency.
-
-    The shares are counted in tenths, from the lowest up; neurons that never fire are left out.
-    """
-    tokens, answers = grid(config)
-    found: list[torch.Tensor] = []
-    hook = model.blocks[-1].mlp.down.register_forward_pre_hook(lambda _m, x: found.append(x[0]))
-    for part in tokens.split(2048):
-        model(part, last=1)
-    hook.remove()
-    table = torch.cat(found)[:, 0].numpy().reshape(*answers.shape, -1)
-    table = table[..., table.any((0, 1))]
-    best = spectra.share_by_frequency(table).max(0)
-    return np.histogram(best, bins=10, range=(0, 1))[0].tolist()
-
-
-@torch.no_grad()
-def attention(model: GPT, data: Data) -> dict[str, Any]:
-    """Return how much the last position of the first block attends to a, b and itself.
-
-    For each head the mean over all pairs, and the standard deviation.
-    """
-    tokens, _ = grid(data.config)
-    block = model.blocks[0]
-    x = model.token_embedding(tokens) + model.position_embedding(torch.arange(LENGTH))
-    q, k, _ = block.attention.projected(block.attention_norm(x), 1)
-    weights = ((q @ k.transpose(-2, -1)) / q.shape[-1] ** 0.5).softmax(-1)[:, :, 0]
-    std, mean = torch.std_mean(weights, 0)
-    return {"mean": mean.tolist(), "std": std.tolist()}
-
-
-def history(kept: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str, list[Any]]:
-    """Return, for each step whose weights were kept, how far the circuit of the last one had come.
-
-    Restricted loss is over all pairs, excluded loss over those trained on (Nanda et al. 2023,
-    2301.05217, section 5.1), both with the key frequencies of the finished model.
-    """
-    config = data.config
-    sign, answers, seen = SIGNS[config.operations[0]], grid(config)[1], trained_pairs(data)
-    keys = claim(model.cpu(), data)["keys"]
-    out: dict[str, list[Any]] = {}
-    for step, then in kept:
-        table = logit_table(then, config)
-        only = spectra.restricted(table, keys, sign)
-        without = spectra.excluded(table, keys, sign)
-        right = table.argmax(-1) == answers
-        found = {
-            "step": step,
-            "restricted": spectra.loss_and_accuracy(only, answers)[0],
-            "excluded": spectra.loss_and_accuracy(without[seen], answers[seen])[0],
-            "train": spectra.loss_and_accuracy(table[seen], answers[seen])[0],
-            "unseen": spectra.loss_and_accuracy(table[~seen], answers[~seen])[0],
-            "gini": spectra.gini(embedding_share(then, config)),
-            "right": base64.b64encode(np.packbits(right).tobytes()).decode(),
-        }
-        for name, value in found.items():
-            short = float(f"{value:.4g}") if isinstance(value, float) else value
-            out.setdefault(name, []).append(short)
-    return out
+history = circuits.history
+"""What is kept of a run whose weights were kept on its way."""
 
 
 # A run to watch, and to ask
@@ -1158,7 +1023,7 @@ def plot_spectrum(runs: Sequence[Run]) -> Figure:
 def plot_filling(run: Run, n: int = 5) -> Figure:
     """Return the table of right and wrong answers at n moments, in the order of logarithms."""
     found = run.outcome["history"]
-    side = len(order_of(run.config.corpus))
+    side = len(circuits.order_of(run.config.corpus))
     tables = [
         np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))[: side * side]
         for bits in found["right"]
