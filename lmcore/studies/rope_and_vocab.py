@@ -160,6 +160,7 @@ def recipe() -> list[Experiment]:
 def tuning() -> list[Experiment]:
     """Return what differs most from START at the learning rates beside its own, and at that."""
     tried = [variant(slug(name), model=POSITIONS[name]) for name in TUNED]
+    tried += [each for each in positions() if each.name == within(ROPE)]
     tried += [of_size(size) for size in TUNED_SIZES]
     return [
         replace(
@@ -394,7 +395,7 @@ def recipe_table(runs: Sequence[Run]) -> Table:
 
 def tuning_table(runs: Sequence[Run]) -> Table:
     """Return the loss in the end at each learning rate that was tried."""
-    names = [*(slug(name) for name in TUNED), *(of_size(size).name for size in TUNED_SIZES)]
+    names = dict.fromkeys(each.name.removeprefix("tune-").split("-lr")[0] for each in tuning())
     rows = [
         (name, *(told([loss(r) for r in named(runs, f"tune-{name}-lr{lr:g}")], 4) for lr in RATES))
         for name in names
