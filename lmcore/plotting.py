@@ -100,6 +100,24 @@ def name_line(
     ax.annotate(text, xy, xytext=offset, textcoords="offset points", color=color, fontsize=9, ha=ha)
 
 
+def name_ends(ax: Axes, gap: float = 11.0) -> None:
+    """Write the label of each line beside its last point, names at least gap points apart.
+
+    It settles where the axes lie, so limits are set and everything else is drawn before.
+    """
+    ax.figure.draw_without_rendering()
+    lines = [line for line in ax.lines if not line.get_label().startswith("_")]
+    ends = [tuple(map(float, line.get_xydata()[-1])) for line in lines]
+    heights = ax.transData.transform(ends)[:, 1] * 72 / ax.figure.dpi
+    order = np.argsort(heights)
+    apart = gap * np.arange(len(lines))
+    places = np.maximum.accumulate(heights[order] - apart) + apart
+    places -= (places - heights[order]).mean()
+    for number, place in zip(order, places, strict=True):
+        offset = (6.0, float(place - heights[number]) - 3)
+        name_line(ax, ends[number], lines[number].get_label(), lines[number].get_color(), offset)
+
+
 def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
     """Make the x axis optimizer steps up to last; a log axis says so and begins at step 1."""
     if log:

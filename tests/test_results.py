@@ -194,3 +194,18 @@ def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it()
     assert len(known) == 3
     assert min(ratios) >= 1
     assert max(ratios) < 1.06
+
+
+def test_names_at_the_ends_of_lines_stand_apart_in_the_order_of_the_lines():
+    fig, ax = plotting.plt.subplots()
+    ends = {"low": 0.0, "mid": 0.001, "close": 0.002, "high": 1.0}
+    for name, end in ends.items():
+        ax.plot([0, 1], [0, end], label=name)
+    ax.plot([0, 1], [0, 0.5])
+    plotting.name_ends(ax, gap=10.0)
+    fig.draw_without_rendering()
+    places = {text.get_text(): text.get_window_extent().y0 * 72 / fig.dpi for text in ax.texts}
+    assert sorted(places, key=places.get) == list(ends)
+    assert places["mid"] - places["low"] == pytest.approx(10, abs=0.5)
+    assert places["close"] - places["mid"] == pytest.approx(10, abs=0.5)
+    plotting.plt.close(fig)

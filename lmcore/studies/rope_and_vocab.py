@@ -446,24 +446,21 @@ def plot_places(runs: Sequence[Run]) -> Figure:
     """Return the loss by place in a title, and how it differs from learned positions'."""
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 6), sharex=True)
     groups = {shown: whole(named(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
-    groups = {shown: own for shown, own in groups.items() if own}
-    inner = whole(named(runs, within(ROPE)))
+    groups["within titles"] = whole(named(runs, within(ROPE)))
     _, learned = mean_by(groups["learned"], "by_place", LEAST)
     for shown, own in groups.items():
+        if not own:
+            continue
         places, nats = mean_by(own, "by_place", LEAST)
-        top.plot(places + 1, nats, color=COLORS[shown], lw=1.4, marker="o", ms=3)
-        bottom.plot(places + 1, nats - learned, color=COLORS[shown], lw=1.4, marker="o", ms=3)
-        at = (places[-1] + 1, nats[-1] - learned[-1])
-        plotting.name_line(bottom, at, shown, COLORS[shown], (6.0, -3.0))
-    if inner:
-        places, nats = mean_by(inner, "by_place", LEAST)
-        bottom.plot(places + 1, nats - learned, color=COLORS[ROPE], lw=1.4, ls=(0, (2, 2)))
-        at = (places[-1] + 1, nats[-1] - learned[-1])
-        plotting.name_line(bottom, at, "RoPE within titles", COLORS[ROPE], (6.0, -3.0))
+        look = {"color": COLORS.get(shown, COLORS[ROPE]), "lw": 1.4, "label": shown}
+        look |= {} if shown in COLORS else {"ls": (0, (2, 2))}
+        top.plot(places + 1, nats, **look)
+        bottom.plot(places + 1, nats - learned, **look)
     top.set_ylabel("nats per token")
-    bottom.set_ylabel("nats per token,\nless those of learned positions")
+    bottom.set_ylabel("the same, less that of\nlearned positions")
     bottom.set_xlabel("place of the token in its title")
-    bottom.set_xlim(0, 1.35 * (places[-1] + 1))
+    bottom.set_xlim(0, 1.25 * (places[-1] + 1))
+    plotting.name_ends(bottom)
     return fig
 
 
@@ -476,10 +473,7 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
             continue
         width = own[0].outcome["probe"]["by_position"]["width"]
         bins, nats = mean_by(own, "by_position")
-        ax.plot(width * (bins + 0.5), nats, color=COLORS[shown], lw=1.4)
-        plotting.name_line(
-            ax, (width * (bins[-1] + 0.5), nats[-1]), shown, COLORS[shown], (5.0, -3.0)
-        )
+        ax.plot(width * (bins + 0.5), nats, color=COLORS[shown], lw=1.4, label=shown)
     trained = runs[0].config.model.context_length
     ax.axvline(trained, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
     at = (trained, 0.97)
@@ -487,9 +481,10 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
         "trained up to here", at, xycoords=("data", "axes fraction"), xytext=(4, 0),
         textcoords="offset points", va="top", color=plotting.REFERENCE, fontsize=9,
     )  # fmt: skip
-    ax.set_xlim(0, 1.2 * CONTEXT_TRIED)
+    ax.set_xlim(0, 1.25 * CONTEXT_TRIED)
     ax.set_xlabel("position in the window, tokens")
     ax.set_ylabel("validation loss, nats per token")
+    plotting.name_ends(ax)
     return fig
 
 
