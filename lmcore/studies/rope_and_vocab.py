@@ -108,6 +108,8 @@ CHANGES = {
     "8 heads": Change(model={"n_heads": 8}, train={}),
 }
 """One part at a time put back to what the baseline has."""
+LONG_WARMUP = 144
+"""Steps; four times as many as START has."""
 CONTEXT_TRIED = 1024
 """Tokens in a row of what is read beyond the trained length."""
 EXAMPLE = (" Time Warner will spend $100M on", " Snapchat", " original shows and ads")
@@ -139,6 +141,17 @@ def positions() -> list[Experiment]:
         for name in CONFINED
     ]
     return [*crossing, *within]
+
+
+def warmed() -> list[Experiment]:
+    """Return RoPE across titles and within them, with a longer warmup."""
+    return [
+        variant(
+            f"{name}-long-warmup", model=POSITIONS[ROPE], within_documents=is_within,
+            warmup=LONG_WARMUP,
+        )
+        for name, is_within in ((slug(ROPE), False), (within(ROPE), True))
+    ]  # fmt: skip
 
 
 def of_size(vocab_size: int) -> Experiment:
@@ -175,7 +188,7 @@ def tuning() -> list[Experiment]:
 def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
     """Return every run at the budget of a sweep, no more than most seeds of each."""
     sizes = [of_size(size) for size in SIZES if size != START.model.vocab_size]
-    shown = [*positions(), *sizes, *recipe()]
+    shown = [*positions(), *warmed(), *sizes, *recipe()]
     return [*seeded(shown, SEEDS[:most]), *tuning()]
 
 
