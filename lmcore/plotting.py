@@ -115,7 +115,8 @@ def name_ends(ax: Axes, gap: float = 11.0) -> None:
     places -= (places - heights[order]).mean()
     for number, place in zip(order, places, strict=True):
         offset = (6.0, float(place - heights[number]) - 3)
-        name_line(ax, ends[number], lines[number].get_label(), lines[number].get_color(), offset)
+        line, color = lines[number], mpl.colors.to_hex(lines[number].get_color())
+        name_line(ax, ends[number], line.get_label(), color, offset)
 
 
 def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
