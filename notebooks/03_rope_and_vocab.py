@@ -85,15 +85,20 @@ plotting.save(fig, "fig-rope-and-vocab-positions", positions)
 rope_and_vocab.positions_table(positions)
 
 # %%
-#| label: tbl-rope-and-vocab-across
-#| caption: The share of attention that goes to older titles.
-rope_and_vocab.across_table(positions)
+#| label: tbl-rope-and-vocab-attention
+#| caption: The share of attention that goes to older titles, and to the token itself.
+rope_and_vocab.attention_table(positions)
 
 # %%
 #| label: fig-rope-and-vocab-places
 #| caption: Loss by place in a title.
 fig = rope_and_vocab.plot_places(positions)
 plotting.save(fig, "fig-rope-and-vocab-places", positions)
+
+# %%
+#| label: tbl-rope-and-vocab-warmup
+#| caption: Attention within titles after a longer warmup.
+rope_and_vocab.warmup_table(runs)
 
 # %%
 #| label: fig-rope-and-vocab-beyond

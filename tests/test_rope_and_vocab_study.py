@@ -47,6 +47,12 @@ def test_within_titles_is_one_change_to_the_same_positions(name):
     assert differing(confined, BY_NAME[slug(name)]) == {"within_documents"}
 
 
+@pytest.mark.parametrize("name", [slug(ROPE), rope_and_vocab.within(ROPE)])
+def test_a_longer_warmup_is_one_change(name):
+    longer = BY_NAME[rope_and_vocab.long_warmup(name)]
+    assert differing(longer, BY_NAME[name]) == {"warmup"}
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_vocabularies_differ_in_their_size_and_read_the_same_titles(size):
     each, other = rope_and_vocab.of_size(size), rope_and_vocab.of_size(4_000)
@@ -211,9 +217,13 @@ def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
     assert sizes["8,000"][:3] == ("none of 0", "none of 3", "none of 3")
     assert sizes["4,000"][:2] == ("2.000", "1.0000")
     assert sizes["4,000"][-1] == "100"
-    across = {row[0]: row[1:] for row in rope_and_vocab.across_table(runs).rows}
-    assert across["learned"] == ("30.0 %", "20.0 %")
-    assert across["equal attention to all tokens so far"] == ("50.0 %", "50.0 %")
+    seen = {row[0]: row[1:] for row in rope_and_vocab.attention_table(runs).rows}
+    assert seen["learned"] == ("30.0 %", "20.0 %", "60.0 %", "60.0 %")
+    assert seen["learned, within titles"] == ("", "", "60.0 %", "60.0 %")
+    assert seen["equal attention to all tokens so far"] == ("50.0 %", "50.0 %", "", "")
+    warmed = {row[0]: row[1:] for row in rope_and_vocab.warmup_table(runs).rows}
+    assert warmed["144 steps"] == ("1.0000", "1.0000", "0.0000", "60.0 %", "60.0 %")
+    assert list(warmed) == ["36 steps", "144 steps"]
     parts = {row[0]: row[1:] for row in rope_and_vocab.recipe_table(runs).rows}
     assert parts["8 heads"] == ("none of 3", "none of 0")
     assert parts["LayerNorm"] == ("1.0000", "0.0000")

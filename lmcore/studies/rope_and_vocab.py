@@ -145,13 +145,11 @@ def positions() -> list[Experiment]:
 
 def warmed() -> list[Experiment]:
     """Return RoPE across titles and within them, with a longer warmup."""
+    plan = {"model": POSITIONS[ROPE], "warmup": LONG_WARMUP}
     return [
-        variant(
-            f"{name}-long-warmup", model=POSITIONS[ROPE], within_documents=is_within,
-            warmup=LONG_WARMUP,
-        )
-        for name, is_within in ((slug(ROPE), False), (within(ROPE), True))
-    ]  # fmt: skip
+        variant(long_warmup(slug(ROPE)), **plan),
+        variant(long_warmup(within(ROPE)), within_documents=True, **plan),
+    ]
 
 
 def of_size(vocab_size: int) -> Experiment:
@@ -274,6 +272,11 @@ def within(name: str) -> str:
     return f"{slug(name)}-within-titles"
 
 
+def long_warmup(name: str) -> str:
+    """Return the name of the experiment like the one of this name with a longer warmup."""
+    return f"{name}-long-warmup"
+
+
 def differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
     """Return how much higher an experiment ends than another, seed by seed."""
     return [a - b for a, b in beside(named(runs, name), named(runs, other))]
@@ -309,8 +312,8 @@ STEPS = {
     "AdamW, learned positions": "learned",
     "RoPE": slug(ROPE),
     "RoPE, within titles": within(ROPE),
+    "RoPE, longer warmup": long_warmup(slug(ROPE)),
     "RoPE, vocabulary of 32k": of_size(RECIPE_SIZE).name,
-    "the published recipe": "recipe",
 }
 """The experiments that make up what was gained, by the name they are shown under."""
 
@@ -349,19 +352,57 @@ def positions_table(runs: Sequence[Run]) -> Table:
     return Table(header, tuple(rows))
 
 
-def across_table(runs: Sequence[Run]) -> Table:
-    """Return the share of attention that goes to older titles, layer by layer."""
-    rows = []
-    for shown in POSITIONS:
-        own = whole(named(runs, slug(shown)))
-        found = [run.outcome["probe"]["across"] for run in own]
-        layers = zip(*(each["layers"] for each in found), strict=True)
-        told_ = [told([100 * share for share in shares], 1, " %") for shares in layers]
+def own_token(run: Run) -> list[float]:
+    """Return for each layer how much tokens of one title, but its first, attend to themselves.
+
+    In percent, the mean over heads.
+    """
+    layers = run.outcome["probe"]["title"]["percent"]
+    return [statistics.fmean(row[-1] for head in heads for row in head[1:]) for heads in layers]
+
+
+def attention_table(runs: Sequence[Run]) -> Table:
+    """Return layer by layer what share of attention goes to older titles, and to the own token."""
+    kinds = {shown: slug(shown) for shown in POSITIONS}
+    kinds |= {f"{shown}, within titles": within(shown) for shown in CONFINED}
+    rows, n = [], START.model.n_layers
+    for shown, name in kinds.items():
+        own = whole(named(runs, name))
+        older = [
+            run.outcome["probe"]["across"]["layers"]
+            for run in own
+            if "across" in run.outcome["probe"]
+        ]
+        told_ = [
+            told([100 * each[i] for each in older], 1, " %") if older else "" for i in range(n)
+        ]
+        told_ += [told([own_token(run)[i] for run in own], 1, " %") for i in range(n)]
         rows.append((shown, *told_))
     equal = whole(named(runs, slug(ROPE)))[0].outcome["probe"]["across"]["equal"]
-    n = len(rows[0]) - 1
-    rows.append(("equal attention to all tokens so far", *[f"{100 * equal:.1f} %"] * n))
-    header = ("positions", *(f"layer {i + 1}" for i in range(n)))
+    rows.append(("equal attention to all tokens so far", *[f"{100 * equal:.1f} %"] * n, *[""] * n))
+    layers = range(1, n + 1)
+    header = (
+        "positions", *(f"older titles, layer {i}" for i in layers),
+        *(f"own token, layer {i}" for i in layers),
+    )  # fmt: skip
+    return Table(header, tuple(rows))
+
+
+def warmup_table(runs: Sequence[Run]) -> Table:
+    """Return what RoPE reaches across titles and within them after each warmup."""
+    rows = []
+    for steps, renamed in ((START.train.warmup, str), (LONG_WARMUP, long_warmup)):
+        across, inner = renamed(slug(ROPE)), renamed(within(ROPE))
+        ends = [told([loss(run) for run in named(runs, name)], 4) for name in (across, inner)]
+        own = [
+            told([own_token(run)[0] for run in whole(named(runs, name))], 1, " %")
+            for name in (across, inner)
+        ]
+        rows.append((f"{steps} steps", *ends, told(differences(runs, inner, across), 4), *own))
+    header = (
+        "warmup", "across titles", "within titles", "higher by", "own token, across",
+        "own token, within",
+    )  # fmt: skip
     return Table(header, tuple(rows))
 
 
