@@ -32,8 +32,7 @@ SCALE = "full"
 # ## Experiments
 #
 # The table shows in which settings the kinds of positions differ; all start from AdamW as the
-# study before tuned it. Then come vocabularies of other sizes, and a published recipe with each of
-# its parts put back.
+# study before tuned it. Then come a longer warmup and vocabularies of other sizes.
 
 # %%
 from lmcore import compare, experiment, plotting
@@ -54,7 +53,6 @@ compare.settings([each for each in experiments if each.name in rope_and_vocab.PO
 runs = experiment.run_all(experiments, rope_and_vocab.probe)
 positions = [run for run in runs if run.config.name in rope_and_vocab.POSITION_NAMES]
 vocabularies = [run for run in runs if run.config.name in rope_and_vocab.SIZE_NAMES]
-recipe = [run for run in runs if run.config.name.startswith("recipe")]
 
 # %% [markdown]
 # ## Checks
@@ -134,17 +132,6 @@ plotting.save(fig, "fig-rope-and-vocab-next-token", positions)
 #| caption: The likeliest next tokens where no model could know.
 fig = rope_and_vocab.plot_guesses(positions, "unknowable")
 plotting.save(fig, "fig-rope-and-vocab-unknowable", positions)
-
-# %%
-#| label: fig-rope-and-vocab-recipe
-#| caption: A published recipe with each of its parts put back.
-fig = rope_and_vocab.plot_recipe(recipe)
-plotting.save(fig, "fig-rope-and-vocab-recipe", recipe)
-
-# %%
-#| label: tbl-rope-and-vocab-recipe
-#| caption: The same in numbers.
-rope_and_vocab.recipe_table(recipe)
 
 # %%
 #| label: tbl-rope-and-vocab-tuning

@@ -67,7 +67,7 @@ def test_each_part_of_the_recipe_is_put_back_alone(name):
 
 
 def test_all_sweeps_read_as_many_titles_once_in_batches_of_one_size():
-    sweeps = rope_and_vocab.sweeps()
+    sweeps = [*rope_and_vocab.sweeps(), *rope_and_vocab.later()]
     budgets = {(e.train.batch_size, e.train.epochs, e.model.context_length) for e in sweeps}
     titles = {replace(e.corpus, vocab_size=0) for e in sweeps}
     assert len(budgets) == len(titles) == 1
@@ -207,7 +207,7 @@ def test_means_by_bin_leave_out_bins_with_few_tokens():
 
 
 def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
-    runs = all_runs({"sinusoidal", "vocabulary-8000", "recipe-8-heads"})
+    runs = all_runs({"sinusoidal", "vocabulary-8000"})
     rows = {row[0]: row[1:] for row in rope_and_vocab.positions_table(runs).rows}
     assert list(rows) == list(rope_and_vocab.POSITIONS)
     assert rows["sinusoidal"][:3] == ("none of 3", "none of 0", "not run")
@@ -224,9 +224,6 @@ def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
     warmed = {row[0]: row[1:] for row in rope_and_vocab.warmup_table(runs).rows}
     assert warmed["144 steps"] == ("1.0000", "1.0000", "0.0000", "60.0 %", "60.0 %")
     assert list(warmed) == ["36 steps", "144 steps"]
-    parts = {row[0]: row[1:] for row in rope_and_vocab.recipe_table(runs).rows}
-    assert parts["8 heads"] == ("none of 3", "none of 0")
-    assert parts["LayerNorm"] == ("1.0000", "0.0000")
     assert len(rope_and_vocab.tuning_table(runs).rows) * 3 == len(rope_and_vocab.tuning())
 
 
@@ -242,7 +239,6 @@ FIGURES = {
     "plot_places": {"none", "rope-1e4-within-titles"},
     "plot_beyond": {"sinusoidal"},
     "plot_vocabulary": {"vocabulary-8000"},
-    "plot_recipe": {"recipe-8-heads"},
     "plot_title": {"sinusoidal"},
 }
 

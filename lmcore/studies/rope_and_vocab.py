@@ -29,7 +29,6 @@ from lmcore.headlines import (
     beside,
     by_place,
     by_position,
-    draw_changes,
     draw_guesses,
     end_share,
     gained,
@@ -38,6 +37,7 @@ from lmcore.headlines import (
     loss,
     mean_loss,
     next_token,
+    unigram_level,
     unigram_nats,
     whole,
 )
@@ -82,9 +82,9 @@ has it (Vaswani et al. 2017, 1706.03762)."""
 ROPE = "RoPE 1e4"
 CONFINED = ("none", "learned", ROPE)
 """The positions that are also run with attention within titles."""
-TUNED = ("none", "learned", "sinusoidal, scaled", ROPE)
-SIZES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
-TUNED_SIZES = (1_000, 32_000)
+TUNED = ("learned", ROPE)
+SIZES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000)
+LATER_SIZES = (64_000,)
 RECIPE = {"positions": "rope", "norm": "rms", "n_layers": 4, "n_heads": 4}
 """What a published entry to the challenge changes in the model, its text and code together."""
 RECIPE_SIZE = 32_000
@@ -172,7 +172,6 @@ def tuning() -> list[Experiment]:
     """Return what differs most from START at the learning rates beside its own, and at that."""
     tried = [variant(slug(name), model=POSITIONS[name]) for name in TUNED]
     tried += [each for each in positions() if each.name == within(ROPE)]
-    tried += [of_size(size) for size in TUNED_SIZES]
     return [
         replace(
             each, name=f"tune-{each.name}-lr{lr:g}", seed=TUNING_SEED,
@@ -184,10 +183,14 @@ def tuning() -> list[Experiment]:
 
 
 def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
-    """Return every run at the budget of a sweep, no more than most seeds of each."""
+    """Return every run that is shown, no more than most seeds of each."""
     sizes = [of_size(size) for size in SIZES if size != START.model.vocab_size]
-    shown = [*positions(), *warmed(), *sizes, *recipe()]
-    return [*seeded(shown, SEEDS[:most]), *tuning()]
+    return [*seeded([*positions(), *warmed(), *sizes], SEEDS[:most]), *tuning()]
+
+
+def later() -> list[Experiment]:
+    """Return what is defined at the budget of a sweep and not yet run."""
+    return seeded([*recipe(), *(of_size(size) for size in LATER_SIZES)], SEEDS)
 
 
 def large() -> list[Experiment]:
@@ -209,8 +212,8 @@ def large() -> list[Experiment]:
 
 
 def experiments() -> list[Experiment]:
-    """Return the sweeps, and the recipe at the baseline's size."""
-    return [*sweeps(), *large()]
+    """Return the sweeps, then what is not yet run: more of them, and one of the baseline's size."""
+    return [*sweeps(), *later(), *large()]
 
 
 def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
@@ -436,17 +439,6 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
     return Table(header, tuple(rows))
 
 
-def recipe_table(runs: Sequence[Run]) -> Table:
-    """Return the published recipe, then each of its parts put back and how much higher it ends."""
-    rows = [("nothing", told([loss(run) for run in named(runs, "recipe")], 4), "")]
-    for shown in CHANGES:
-        name = f"recipe-{slug(shown)}"
-        higher = told(differences(runs, name, "recipe"), 4)
-        rows.append((shown, told([loss(run) for run in named(runs, name)], 4), higher))
-    header = ("put back", "validation, nats/character", "higher by, seed by seed")
-    return Table(header, tuple(rows))
-
-
 def tuning_table(runs: Sequence[Run]) -> Table:
     """Return the loss in the end at each learning rate that was tried."""
     names = dict.fromkeys(each.name.removeprefix("tune-").split("-lr")[0] for each in tuning())
@@ -569,15 +561,6 @@ def plot_vocabulary(runs: Sequence[Run]) -> Figure:
     return fig
 
 
-def plot_recipe(runs: Sequence[Run]) -> Figure:
-    """Return how much higher the recipe ends with each of its parts put back, a dot each seed."""
-    fig, ax = plt.subplots()
-    changes = {name: differences(runs, f"recipe-{slug(name)}", "recipe") for name in CHANGES}
-    draw_changes(ax, changes)
-    ax.set_xlabel("higher than the published recipe, nats per character")
-    return fig
-
-
 def shown_groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Return the runs of some kinds of positions, by the names they are shown under."""
     groups = {name: whole(named(runs, slug(name))) for name in CONFINED}
@@ -625,3 +608,87 @@ def draw_map(ax: Axes, rows: Sequence[Sequence[int]], tokens: Sequence[str] | No
         ax.set_yticks(np.arange(n) + 0.5, [plotting.shown(t) for t in tokens], fontsize=5.5)
     else:
         ax.tick_params(axis="y", length=0)
+
+
+# What the text claims
+
+
+def check_claims(runs: Sequence[Run]) -> None:
+    """Assert what the text says of these runs."""
+    check_positions(runs)
+    check_titles(runs)
+    check_beyond(runs)
+    check_guesses(runs)
+
+
+def check_positions(runs: Sequence[Run]) -> None:
+    """Assert what the text says of the kinds of positions."""
+    assert all(len(whole(named(runs, name))) == len(SEEDS) for name in POSITION_NAMES)
+    assert max(map(abs, differences(runs, "learned", "none"))) < 0.02
+    turned = [slug(name) for name in POSITIONS if name.startswith("RoPE")]
+    for name in turned:
+        assert max(differences(runs, name, "learned")) < -0.05
+        assert 0.945 < mean_loss(named(runs, name)) / mean_loss(named(runs, "learned")) < 0.96
+        assert max(map(abs, differences(runs, name, slug(ROPE)))) < 0.01
+    for run in named(runs, "sinusoidal"):
+        assert loss(run) > unigram_level(run)
+    for run in named(runs, slug("sinusoidal, scaled")):
+        assert loss(run) < unigram_level(run)
+    assert min(differences(runs, slug("sinusoidal, scaled"), "none")) > 0.08
+    places = {
+        name: mean_by(named(runs, name), "by_place", LEAST)[1]
+        for name in ("none", "learned", slug(ROPE), within(ROPE))
+    }
+    assert np.ptp([nats[0] for nats in places.values()]) < 0.02
+    ahead = places["learned"] - places[slug(ROPE)]
+    assert ahead[2:].min() > 0.2
+    assert ahead[2:].max() < 0.3
+
+
+def check_titles(runs: Sequence[Run]) -> None:
+    """Assert what the text says of older titles."""
+    for name in CONFINED:
+        assert min(differences(runs, within(name), slug(name))) > 0.015
+    short = differences(runs, within(ROPE), slug(ROPE))
+    long = differences(runs, long_warmup(within(ROPE)), long_warmup(slug(ROPE)))
+    assert min(short) > 0.05
+    assert all(b < 0.5 * a for a, b in zip(short, long, strict=True))
+    assert min(long) > 0.015
+    assert max(differences(runs, long_warmup(slug(ROPE)), slug(ROPE))) < -0.02
+    for name in ("none", "learned", slug(ROPE)):
+        for run in named(runs, name):
+            found = run.outcome["probe"]["across"]
+            assert 0.75 * found["equal"] < found["layers"][0] < found["equal"]
+            assert own_token(run)[0] < 20
+    for name in CONFINED:
+        assert min(own_token(run)[0] for run in named(runs, within(name))) > 40
+
+
+def check_beyond(runs: Sequence[Run]) -> None:
+    """Assert what the text says of windows longer than those that were trained on."""
+    found = {
+        name: mean_by(named(runs, slug(name)), "by_position")[1]
+        for name in POSITIONS
+        if name != "learned"
+    }
+    trained = START.model.context_length // 32
+    assert abs(found["none"][trained:].mean() - found["none"][:trained].mean()) < 0.1
+    for name in ("RoPE 1e2", ROPE, "RoPE 1e6"):
+        assert max(found[name][:trained] - found["none"][:trained]) < 0
+    ends = [found[name][-4:].mean() for name in ("RoPE 1e2", "none", ROPE, "RoPE 1e6")]
+    assert ends == sorted(ends)
+    assert found["RoPE 1e6"][8:16].mean() > found["none"][8:16].mean()
+    assert found[ROPE][8:16].mean() < found["none"][8:16].mean()
+    jump = found["sinusoidal, scaled"][8:].mean() - found["sinusoidal, scaled"][:trained].mean()
+    assert jump > 0.4
+
+
+def check_guesses(runs: Sequence[Run]) -> None:
+    """Assert what the text says of two places."""
+    for own in shown_groups(runs).values():
+        for run in own:
+            probe = run.outcome["probe"]
+            assert probe["next_token"]["top"][0]["token"] == "<eos>"
+            assert probe["next_token"]["target_probability"] < 0.01
+            assert probe["unknowable"]["target_probability"] < 0.001
+            assert probe["unknowable"]["top"][0]["token"] == " the"
