@@ -37,8 +37,8 @@ SCALE = "full"
 # others, chosen before they were run. The table shows in which settings the compared ones differ.
 
 # %%
-from lmcore import compare, experiment, plotting
-from lmcore.studies import adamw_swap
+from lmcore import compare, experiment, headlines, plotting
+from lmcore.studies import adamw_swap, baseline
 
 experiments = adamw_swap.sweeps()
 if SCALE == "smoke":
@@ -55,6 +55,7 @@ compare.settings([each for each in experiments if each.name in adamw_swap.NAMES.
 runs = experiment.run_all(experiments, adamw_swap.probe)
 compared = [run for run in runs if run.config.name in adamw_swap.NAMES.values()]
 tuning = [run for run in runs if run.config.name.startswith("tune-")]
+large = experiment.loaded([*baseline.experiments(), *adamw_swap.large()])
 
 # %% [markdown]
 # ## Checks
@@ -63,7 +64,7 @@ tuning = [run for run in runs if run.config.name.startswith("tune-")]
 
 # %%
 if SCALE == "full":
-    adamw_swap.check_claims(runs)
+    adamw_swap.check_claims([*runs, *large])
 
 # %% [markdown]
 # ## Figures and tables
@@ -72,6 +73,14 @@ if SCALE == "full":
 #| label: tbl-adamw-swap-steps
 #| caption: What each step gained.
 adamw_swap.findings(runs)
+
+# %% [markdown]
+# At the baseline's size the swap is run once, with one seed; this is no sweep, and stands apart.
+
+# %%
+#| label: tbl-adamw-swap-ladder
+#| caption: The same swap at the baseline's size.
+headlines.ladder(large)
 
 # %%
 #| label: fig-adamw-swap-loss
@@ -119,8 +128,8 @@ adamw_swap.ablation_table(runs)
 #
 # We say that SGD's best is far from AdamW's. SGD with a learning rate for each kind of weight, or
 # with a longer run, that comes near would refute it as a statement about optimizers and leave it
-# one about this recipe. Everything here is one small model and one epoch; at the baseline's size
-# and seven epochs the tuned learning rate is another, and those runs are defined but not made.
+# one about this recipe. The sweeps are one small model and one epoch; at the baseline's size and
+# seven epochs AdamW was run at one learning rate with one seed, and SGD was not tuned.
 
 # %%
 notebook.stamp("02_adamw_swap", compared)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from lmcore.experiment import Experiment
+from lmcore.experiment import Experiment, loaded
 from lmcore.headlines import unigram_nats
 from lmcore.model import GPT, ModelConfig
 from lmcore.optimizer import parameter_groups
 from lmcore.records import Run, load_run
-from lmcore.studies import adamw_swap
+from lmcore.studies import adamw_swap, baseline
 from lmcore.train import TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -249,4 +249,4 @@ def test_each_step_names_the_folder_of_its_runs_and_the_commit_that_made_them():
 
 
 def test_what_the_text_claims_holds():
-    adamw_swap.check_claims(committed())
+    adamw_swap.check_claims([*committed(), *loaded(baseline.experiments())])
