@@ -1,12 +1,14 @@
 # %% [markdown]
 # # What do rotary positions, attention within titles and the vocabulary's size buy on headlines?
 #
-# ANSWER
+# RoPE lowers the loss by nearly 5 %, with any base, where learned positions do no better than none.
+# To hide older titles harms, though they carry nothing: heads then fall on their own token in the
+# first steps, and a longer warmup undoes most of it. VOCAB
 #
 # From the committed results this notebook takes seconds. Every run is one epoch of all training
-# titles, between one minute and ten on one CPU core by the size of its vocabulary, and there are
-# some eighty of them: sweeps at a smaller budget than the baseline's, whose numbers these are not
-# to be mixed with. At smoke scale everything is made from nothing, with one small vocabulary.
+# titles, between one minute and five on one CPU core by the size of its vocabulary, and there are
+# some sixty of them: sweeps at a smaller budget than the baseline's, whose numbers these are not to
+# be mixed with. At smoke scale everything is made from nothing, with one small vocabulary.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
 
@@ -141,7 +143,11 @@ rope_and_vocab.tuning_table(runs)
 # %% [markdown]
 # ## What would change our mind
 #
-# LIMITS
+# We say that RoPE's gain is one of telling distance; learned relative positions that gain nothing
+# would refute it. We say that hiding older titles harms by what it does to the first steps; runs
+# whose heads look past themselves from the start, and which end as high, would. Everything here is
+# one small model and one epoch. The published recipe taken apart, a vocabulary of 64,000, and the
+# recipe at the baseline's size are defined but not run.
 
 # %%
 notebook.stamp("03_rope_and_vocab", positions)
