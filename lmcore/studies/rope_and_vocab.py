@@ -83,8 +83,8 @@ ROPE = "RoPE 1e4"
 CONFINED = ("none", "learned", ROPE)
 """The positions that are also run with attention within titles."""
 TUNED = ("learned", ROPE)
-SIZES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000)
-LATER_SIZES = (64_000,)
+SIZES = (1_000, 4_000, 8_000, 16_000, 32_000)
+LATER_SIZES = (2_000, 64_000)
 RECIPE = {"positions": "rope", "norm": "rms", "n_layers": 4, "n_heads": 4}
 """What a published entry to the challenge changes in the model, its text and code together."""
 RECIPE_SIZE = 32_000
@@ -620,6 +620,7 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_beyond(runs)
     check_guesses(runs)
     check_rates(runs)
+    check_vocabulary(runs)
 
 
 def check_positions(runs: Sequence[Run]) -> None:
@@ -706,3 +707,24 @@ def check_rates(runs: Sequence[Run]) -> None:
     assert min(turned) == turned[1]
     assert min(learned) == learned[0]
     assert max(inner) - min(inner) < 0.012
+
+
+def check_vocabulary(runs: Sequence[Run]) -> None:
+    """Assert what the text says of the size of the vocabulary, and of what was gained in all."""
+    groups = [named(runs, of_size(size).name) for size in SIZES]
+    assert all(len(whole(own)) == len(SEEDS) for own in groups)
+    by_token = [statistics.fmean(of_token(run) for run in own) for own in groups]
+    by_byte = [
+        statistics.fmean(last(run, "validation", bits_per_byte) for run in own) for own in groups
+    ]
+    assert by_token == sorted(by_token)
+    assert by_byte == sorted(by_byte, reverse=True)
+    small, large = (named(runs, of_size(size).name) for size in (START.model.vocab_size, 32_000))
+    assert max(a / b for a, b in beside(large, small)) < 0.94
+    assert 0.7 < large[0].metrics[-1]["step"] / small[0].metrics[-1]["step"] < 0.75
+    assert round(large[0].config.model.n_parameters / small[0].config.model.n_parameters) == 5
+    gains = {"learned": slug(ROPE), slug(ROPE): long_warmup(slug(ROPE))}
+    gains |= {of_size(4_000).name: of_size(32_000).name}
+    for before, after in gains.items():
+        assert max(a / b for a, b in beside(named(runs, after), named(runs, before))) < 0.98
+    assert max(map(abs, differences(runs, within(ROPE), "learned"))) < 0.02
