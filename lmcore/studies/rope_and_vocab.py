@@ -30,7 +30,6 @@ from lmcore.headlines import (
     by_place,
     by_position,
     draw_guesses,
-    end_share,
     gained,
     guess,
     last,
@@ -426,15 +425,14 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
                 told([of_token(run) for run in done], 3),
                 told([loss(run) for run in own], 4),
                 told([last(run, "validation", bits_per_byte) for run in own], 3),
-                told([end_share(run.metrics[-1]) for run in done], 2),
                 f"{tokens / 1e6:.2f}",
                 f"{plan.model.n_parameters / 1e6:.2f}",
                 told([1000 * run.environment["training_s"] / steps for run in own], 0),
             )
         )
     header = (
-        "vocabulary", "nats/token", "nats/character", "bits/byte", "<eos> likeliest",
-        "tokens read, millions", "parameters, millions", "ms/step",
+        "vocabulary", "nats/token", "nats/character", "bits/byte", "tokens, millions",
+        "parameters, millions", "ms/step",
     )  # fmt: skip
     return Table(header, tuple(rows))
 
@@ -599,13 +597,11 @@ def draw_map(ax: Axes, rows: Sequence[Sequence[int]], tokens: Sequence[str] | No
     square = np.full((n, n), np.nan)
     for i, row in enumerate(rows):
         square[i, : len(row)] = row
-    ax.pcolormesh(square, cmap="Blues", vmin=0, vmax=100, rasterized=False)
-    ax.set_ylim(n, 0)
-    ax.set_aspect("equal")
+    ax.imshow(square, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
     ax.grid(visible=False)
     ax.set_xticks([])
     if tokens:
-        ax.set_yticks(np.arange(n) + 0.5, [plotting.shown(t) for t in tokens], fontsize=5.5)
+        ax.set_yticks(np.arange(n), [plotting.shown(t) for t in tokens], fontsize=5.5)
     else:
         ax.tick_params(axis="y", length=0)
 
