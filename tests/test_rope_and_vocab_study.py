@@ -62,12 +62,12 @@ def test_vocabularies_differ_in_their_size_and_read_the_same_titles(size):
 
 @pytest.mark.parametrize("name", rope_and_vocab.CHANGES)
 def test_each_part_of_the_recipe_is_put_back_alone(name):
-    changed = BY_NAME[f"recipe-{slug(name)}"]
+    changed = BY_NAME[rope_and_vocab.put_back(name)]
     assert len(differing(changed, BY_NAME["recipe"])) == 1
 
 
 def test_all_sweeps_read_as_many_titles_once_in_batches_of_one_size():
-    sweeps = [*rope_and_vocab.sweeps(), *rope_and_vocab.later()]
+    sweeps = rope_and_vocab.sweeps()
     budgets = {(e.train.batch_size, e.train.epochs, e.model.context_length) for e in sweeps}
     titles = {replace(e.corpus, vocab_size=0) for e in sweeps}
     assert len(budgets) == len(titles) == 1
@@ -215,7 +215,7 @@ def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
     sizes = {row[0]: row[1:] for row in rope_and_vocab.vocabulary_table(runs).rows}
     assert list(sizes) == [f"{size:,}" for size in SIZES]
     assert sizes["8,000"][:3] == ("none of 0", "none of 3", "none of 3")
-    assert sizes["4,000"][:2] == ("2.000", "1.0000")
+    assert sizes["4,000"][:4] == ("2.000", "1.0000", "0.721", "1.0000")
     assert sizes["4,000"][-1] == "100"
     seen = {row[0]: row[1:] for row in rope_and_vocab.attention_table(runs).rows}
     assert seen["learned"] == ("30.0 %", "20.0 %", "60.0 %", "60.0 %")
@@ -224,6 +224,10 @@ def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
     warmed = {row[0]: row[1:] for row in rope_and_vocab.warmup_table(runs).rows}
     assert warmed["144 steps"] == ("1.0000", "1.0000", "0.0000", "60.0 %", "60.0 %")
     assert list(warmed) == ["36 steps", "144 steps"]
+    apart = {row[0]: row[1:] for row in rope_and_vocab.recipe_table(runs).rows}
+    assert list(apart) == ["nothing", *rope_and_vocab.CHANGES]
+    assert apart["nothing"] == ("1.0000", "", "4.89")
+    assert apart["vocabulary of 16k"] == ("1.0000", "0.0000", "2.84")
     assert len(rope_and_vocab.tuning_table(runs).rows) * 3 == len(rope_and_vocab.tuning())
 
 
@@ -240,6 +244,7 @@ FIGURES = {
     "plot_beyond": {"sinusoidal"},
     "plot_vocabulary": {"vocabulary-8000"},
     "plot_title": {"sinusoidal"},
+    "plot_recipe": {"recipe-8-heads"},
 }
 
 
@@ -261,7 +266,12 @@ def test_guesses_have_a_panel_for_each_of_four_models(which):
 
 
 def committed():
-    folders = (ROOT / "results/rope_and_vocab").glob("*/*")
+    results = ROOT / "results"
+    folders = [
+        *results.glob("rope_and_vocab/*/*"),
+        *results.glob("*/large-adamw-*/*"),
+        *results.glob("baseline/sgd/*"),
+    ]
     return [load_run(folder, Experiment) for folder in sorted(folders)]
 
 

@@ -11,7 +11,7 @@ Fixed hyperparameters: titles, split, batches, AdamW with its schedule, one epoc
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,13 +22,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmcore import plotting
-from lmcore.compare import Table, bits_per_byte, named, told, validation
+from lmcore.compare import Table, bits_per_byte, named, per_character, told, validation
 from lmcore.corpus import Corpus, CorpusConfig
 from lmcore.experiment import Experiment, seeded, slug
 from lmcore.headlines import (
     beside,
     by_place,
     by_position,
+    draw_changes,
     draw_guesses,
     gained,
     guess,
@@ -82,8 +83,7 @@ ROPE = "RoPE 1e4"
 CONFINED = ("none", "learned", ROPE)
 """The positions that are also run with attention within titles."""
 TUNED = ("learned", ROPE)
-SIZES = (1_000, 4_000, 8_000, 16_000, 32_000)
-LATER_SIZES = (2_000, 64_000)
+SIZES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
 RECIPE = {"positions": "rope", "norm": "rms", "n_layers": 4, "n_heads": 4}
 """What a published entry to the challenge changes in the model, its text and code together."""
 RECIPE_SIZE = 32_000
@@ -158,13 +158,18 @@ def of_size(vocab_size: int) -> Experiment:
     return variant(f"vocabulary-{vocab_size}", vocab_size, POSITIONS[ROPE])
 
 
+def put_back(change: str) -> str:
+    """Return the name of the recipe's experiment in which one of CHANGES is made."""
+    return f"recipe-{slug(change)}"
+
+
 def recipe() -> list[Experiment]:
     """Return the published recipe at the budget of a sweep, and each of its parts put back."""
-    put_back = [
-        variant(f"recipe-{slug(name)}", change.vocab_size, RECIPE | change.model, **change.train)
+    changed = [
+        variant(put_back(name), change.vocab_size, RECIPE | change.model, **change.train)
         for name, change in CHANGES.items()
     ]
-    return [variant("recipe", RECIPE_SIZE, RECIPE), *put_back]
+    return [variant("recipe", RECIPE_SIZE, RECIPE), *changed]
 
 
 def tuning() -> list[Experiment]:
@@ -184,12 +189,8 @@ def tuning() -> list[Experiment]:
 def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
     """Return every run that is shown, no more than most seeds of each."""
     sizes = [of_size(size) for size in SIZES if size != START.model.vocab_size]
-    return [*seeded([*positions(), *warmed(), *sizes], SEEDS[:most]), *tuning()]
-
-
-def later() -> list[Experiment]:
-    """Return what is defined at the budget of a sweep and not yet run."""
-    return seeded([*recipe(), *(of_size(size) for size in LATER_SIZES)], SEEDS)
+    compared = [*positions(), *warmed(), *sizes, *recipe()]
+    return [*seeded(compared, SEEDS[:most]), *tuning()]
 
 
 def large() -> list[Experiment]:
@@ -211,8 +212,8 @@ def large() -> list[Experiment]:
 
 
 def experiments() -> list[Experiment]:
-    """Return the sweeps, then what is not yet run: more of them, and one of the baseline's size."""
-    return [*sweeps(), *later(), *large()]
+    """Return the sweeps, and the recipe at the baseline's size."""
+    return [*sweeps(), *large()]
 
 
 def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
@@ -284,10 +285,21 @@ def differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
     return [a - b for a, b in beside(named(runs, name), named(runs, other))]
 
 
+def by_test(runs: Sequence[Run], name: str, other: str) -> list[float]:
+    """Return how much higher on test titles an experiment ends than another, seed by seed."""
+    known = {run.config.seed: test_loss(run) for run in whole(named(runs, other))}
+    return [test_loss(run) - known[run.config.seed] for run in whole(named(runs, name))]
+
+
 def of_token(run: Run) -> float:
     """Return nats per token of all validation tokens in the end."""
     score = validation(run)
     return score["nats"] / score["n_tokens"]
+
+
+def test_loss(run: Run) -> float:
+    """Return nats per character of titles that the tokenizer did not see either."""
+    return per_character(run.outcome["test"])
 
 
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
@@ -316,12 +328,14 @@ STEPS = {
     "RoPE, within titles": within(ROPE),
     "RoPE, longer warmup": long_warmup(slug(ROPE)),
     "RoPE, vocabulary of 32k": of_size(RECIPE_SIZE).name,
+    "the published recipe": "recipe",
 }
 """The experiments that make up what was gained, by the name they are shown under."""
 
 
 POSITION_NAMES = [each.name for each in positions()]
 SIZE_NAMES = [of_size(size).name for size in SIZES]
+RECIPE_NAMES = [each.name for each in recipe()]
 
 
 def findings(runs: Sequence[Run]) -> Table:
@@ -425,14 +439,29 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
                 told([of_token(run) for run in done], 3),
                 told([loss(run) for run in own], 4),
                 told([last(run, "validation", bits_per_byte) for run in own], 3),
+                told([test_loss(run) for run in done], 4),
                 f"{tokens / 1e6:.2f}",
                 f"{plan.model.n_parameters / 1e6:.2f}",
                 told([1000 * run.environment["training_s"] / steps for run in own], 0),
             )
         )
     header = (
-        "vocabulary", "nats/token", "nats/character", "bits/byte", "tokens, millions",
-        "parameters, millions", "ms/step",
+        "vocabulary", "nats/token", "nats/character", "bits/byte", "test, nats/character",
+        "tokens, millions", "parameters, millions", "ms/step",
+    )  # fmt: skip
+    return Table(header, tuple(rows))
+
+
+def recipe_table(runs: Sequence[Run]) -> Table:
+    """Return the published recipe, then each of its parts put back and how much higher it ends."""
+    rows, names = [], {"nothing": "recipe"} | {each: put_back(each) for each in CHANGES}
+    for shown, name in names.items():
+        own = named(runs, name)
+        higher = told(differences(runs, name, "recipe"), 4) if name != "recipe" else ""
+        size = f"{own[0].config.model.n_parameters / 1e6:.2f}" if own else ""
+        rows.append((shown, told([loss(run) for run in own], 4), higher, size))
+    header = (
+        "put back", "nats/character", "higher than the recipe", "parameters, millions"
     )  # fmt: skip
     return Table(header, tuple(rows))
 
@@ -533,29 +562,49 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
 
 
 def plot_vocabulary(runs: Sequence[Run]) -> Figure:
-    """Return the same models' loss per token and per byte against the size of the vocabulary."""
+    """Return the same models' loss per token and per byte against the size of the vocabulary.
+
+    Hollow dots and a broken line are test titles.
+    """
     fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.7))
     units = {
         "nats per token": of_token,
         "bits per byte": lambda run: last(run, "validation", bits_per_byte),
     }
+    groups = {size: whole(named(runs, of_size(size).name)) for size in SIZES}
     for ax, (unit, value), color in zip(
         axes, units.items(), (plotting.OTHER, plotting.OURS), strict=True
     ):
-        groups = {size: whole(named(runs, of_size(size).name)) for size in SIZES}
-        points = [(size, value(run)) for size, own in groups.items() for run in own]
-        means = [
-            (size, statistics.fmean(value(run) for run in own))
-            for size, own in groups.items()
-            if own
-        ]
-        ax.plot(*zip(*means, strict=True), color=color, lw=1.4)
-        ax.plot(*zip(*points, strict=True), "o", color=color, ms=4)
+        draw_sizes(ax, groups, value, {"color": color})
         ax.set_xscale("log")
         ax.set_xticks(SIZES, [f"{size // 1000}k" for size in SIZES])
         ax.minorticks_off()
         ax.set_xlabel("entries in the vocabulary (log scale)")
-        ax.set_title(f"validation loss,\n{unit}", color=color)
+        ax.set_title(f"loss,\n{unit}", color=color)
+    unseen = {"color": plotting.OURS, "mfc": "white", "ls": (0, (3, 2))}
+    draw_sizes(axes[1], groups, lambda run: bits_per_byte(run.outcome["test"]), unseen)
+    axes[1].annotate(
+        "● validation titles\n○ test titles", (0.04, 0.06), xycoords="axes fraction", fontsize=9
+    )
+    return fig
+
+
+def draw_sizes(
+    ax: Axes, groups: dict[int, list[Run]], value: Callable[[Run], float], look: dict[str, Any]
+) -> None:
+    """Draw a value of runs by size of vocabulary: a dot a seed, a line through the means."""
+    known = {size: [value(run) for run in own] for size, own in groups.items() if own}
+    means = [statistics.fmean(found) for found in known.values()]
+    ax.plot(list(known), means, lw=1.4, **look)
+    points = [(size, each) for size, found in known.items() for each in found]
+    ax.plot(*zip(*points, strict=True), "o", ms=4, **look | {"ls": "none"})
+
+
+def plot_recipe(runs: Sequence[Run]) -> Figure:
+    """Return how much higher the recipe ends with each of its parts put back, a dot each seed."""
+    fig, ax = plt.subplots()
+    draw_changes(ax, {each: differences(runs, put_back(each), "recipe") for each in CHANGES})
+    ax.set_xlabel("higher than the published recipe, nats per character")
     return fig
 
 
@@ -617,6 +666,8 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_guesses(runs)
     check_rates(runs)
     check_vocabulary(runs)
+    check_recipe(runs)
+    check_large(runs)
 
 
 def check_positions(runs: Sequence[Run]) -> None:
@@ -714,13 +765,63 @@ def check_vocabulary(runs: Sequence[Run]) -> None:
         statistics.fmean(last(run, "validation", bits_per_byte) for run in own) for own in groups
     ]
     assert by_token == sorted(by_token)
-    assert by_byte == sorted(by_byte, reverse=True)
-    small, large = (named(runs, of_size(size).name) for size in (START.model.vocab_size, 32_000))
-    assert max(a / b for a, b in beside(large, small)) < 0.94
-    assert 0.7 < large[0].metrics[-1]["step"] / small[0].metrics[-1]["step"] < 0.75
-    assert round(large[0].config.model.n_parameters / small[0].config.model.n_parameters) == 5
+    assert by_byte[1:] == sorted(by_byte[1:], reverse=True)
+    least = differences(runs, of_size(2_000).name, of_size(1_000).name)
+    assert min(least) < 0 < max(least)
+    small, large = (named(runs, of_size(size).name) for size in (START.model.vocab_size, SIZES[-1]))
+    assert max(a / b for a, b in beside(large, small)) < 0.9
+    assert 0.69 < large[0].metrics[-1]["step"] / small[0].metrics[-1]["step"] < 0.7
+    plan = large[0].config.model
+    assert round(plan.n_parameters / small[0].config.model.n_parameters) == 9
+    assert round(100 * plan.vocab_size * plan.d_model / plan.n_parameters) == 95
+    unseen = [statistics.fmean(test_loss(run) for run in own) for own in groups]
+    assert unseen[1:] == sorted(unseen[1:], reverse=True)
+    assert 0.92 < unseen[-1] / unseen[2] < 0.94
+    assert 0.94 < unseen[-2] / unseen[2] < 0.95
+    leaks = [statistics.fmean(test_loss(run) / loss(run) for run in own) for own in groups]
+    assert max(abs(each - 1) for each in leaks[:-2]) < 0.005
+    assert 1.01 < leaks[-2] < 1.015
+    assert 1.04 < leaks[-1] < 1.045
     gains = {"learned": slug(ROPE), slug(ROPE): long_warmup(slug(ROPE))}
     gains |= {of_size(4_000).name: of_size(32_000).name}
     for before, after in gains.items():
         assert max(a / b for a, b in beside(named(runs, after), named(runs, before))) < 0.98
     assert max(map(abs, differences(runs, within(ROPE), "learned"))) < 0.02
+
+
+def check_recipe(runs: Sequence[Run]) -> None:
+    """Assert what the text says of the published recipe and its parts."""
+    assert all(len(whole(named(runs, name))) == len(SEEDS) for name in RECIPE_NAMES)
+    higher = {change: differences(runs, put_back(change), "recipe") for change in CHANGES}
+    assert min(higher["learned positions"]) > 0.02
+    assert 0.02 < statistics.fmean(higher["learned positions"]) < 0.03  # as public sweeps have it
+    assert min(higher["vocabulary of 16k"]) > 0.035
+    assert min(by_test(runs, put_back("vocabulary of 16k"), "recipe")) > 0.025
+    assert all(-0.006 < each < -0.002 for each in higher["8 heads"])
+    assert -0.002 < min(higher["6 layers"]) < 0 < max(higher["6 layers"]) < 0.012
+    for part in ("LayerNorm", "no decay"):
+        assert min(higher[part]) < 0 < max(higher[part])
+        assert max(map(abs, higher[part])) < 0.004
+    two_layers = differences(runs, "recipe", of_size(RECIPE_SIZE).name)
+    assert max(map(abs, two_layers)) < 0.008
+    assert statistics.fmean(two_layers) > 0
+
+
+def check_large(runs: Sequence[Run]) -> None:
+    """Assert what the text says of the baseline's size."""
+    (recipe,) = named(runs, "large-recipe")
+    (adamw,) = named(runs, "large-adamw-lr0.001")
+    start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
+    ((after, before),) = beside([recipe], start)
+    assert 0.65 < after / before < 0.66
+    (same_seed,) = (run for run in start if run.config.seed == recipe.config.seed)
+    assert 0.65 < test_loss(recipe) / test_loss(same_seed) < 0.66
+    assert 0.945 < test_loss(recipe) / test_loss(adamw) < 0.96
+    assert 0.945 < after / loss(adamw) < 0.955
+    assert round(1.314 / 1.401, 2) == 0.94  # as published, corrected to every token
+    same = ("optimizer", "lr", "weight_decay", "warmup", "betas", "batch_size", "epochs")
+    assert all(getattr(recipe.config.train, f) == getattr(adamw.config.train, f) for f in same)
+    steps = recipe.metrics[-1]["step"] / adamw.metrics[-1]["step"]
+    assert 0.91 < steps < 0.94
+    sizes = [run.config.model.n_parameters / 1e6 for run in (recipe, adamw)]
+    assert [round(size) for size in sizes] == [29, 27]
