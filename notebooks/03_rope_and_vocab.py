@@ -10,9 +10,8 @@
 #
 # From the committed results this notebook takes seconds. Every run is one epoch of all training
 # titles, between one minute and ten on one CPU core by the size of its vocabulary, and there are
-# some eighty of them: sweeps at a smaller budget than the baseline's, whose numbers these are not
-# to be mixed with. One table alone is of the baseline's size, from runs that are committed. At
-# smoke scale everything is made from nothing, with one small vocabulary.
+# some eighty of them: sweeps at a smaller budget than the baseline's, not to be mixed with its
+# numbers, which one table holds. At smoke scale everything is made from nothing.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
 
