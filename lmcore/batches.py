@@ -138,7 +138,8 @@ def to_device(batch: Sequence[Tensor], device: str | torch.device) -> list[Tenso
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ValueError(f"device {device} was asked for, but torch sees no GPU here")
-        return [tensor.pin_memory().to(device, non_blocking=True) for tensor in batch]
+        pinned = (t.pin_memory() if t.device.type == "cpu" else t for t in batch)
+        return [tensor.to(device, non_blocking=True) for tensor in pinned]
     return [tensor.to(device) for tensor in batch]
 
 

@@ -540,7 +540,8 @@ def _steps(
             is_due = step in config.evaluate_at or step % (config.evaluate_every or steps) == 0
             norm, lr, went = stepper.update(step, watched=is_last or is_due)
             pending.steps.append((step, loss, norm, lr))
-            if not (is_last or is_due or len(pending.steps) == reading):
+            is_stopped = asked_to_stop.is_set() and parallel.world() == 1  # many stop together
+            if not (is_last or is_due or is_stopped or len(pending.steps) == reading):
                 continue
             *earlier, record = pending.read()
             for each in earlier:
