@@ -1,8 +1,9 @@
-"""How fast does a training step run, ours beside transformers' GPT-2 and a plain loop?
+"""How fast does a training step run, ours beside transformers' GPT-2 and plain ones?
 
-Usage: python benchmarks/training.py [--shapes a b small] [--rounds N] [--steps N]
+Usage: python benchmarks/training.py [--shapes a b small gpt2] [--rounds N] [--steps N]
 Writes the machine and a row for each contender to standard output, as Markdown: medians over the
-steps and rounds, and how many times as fast and as large ours is.
+steps and rounds, and how many times as fast and as large ours is. Where there is a GPU it does the
+work, its memory is what is told, and the peer is a plain GPT-2, compiled.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from plain_gpt import PlainGPT
 from turns import in_turn, machine, median, report, seconds, start
 
 from lmcore.model import GPT, ModelConfig
@@ -24,18 +26,24 @@ from lmcore.train import Stepper, TrainConfig
 A = ModelConfig(vocab_size=16_000, activation="gelu_tanh", initialisation="gpt2", dropout=0.0)
 B = replace(A, vocab_size=10_000, context_length=256, d_model=256, n_layers=4, n_heads=4, d_ff=1024)
 SMALL = replace(A, vocab_size=115, context_length=3, d_model=128, n_layers=1, n_heads=4, d_ff=512)
-PEERS = ("ours", "transformers float32", "transformers bfloat16")
+GPT2 = replace(
+    A, vocab_size=50_304, context_length=1024, d_model=768, n_layers=12, n_heads=12, d_ff=3072
+)
+ON_CPU = ("ours", "transformers float32", "transformers bfloat16")
+ON_GPU = ("ours", "plain GPT-2")
 SHAPES = {
-    "a": (A, 64, PEERS),
-    "b": (B, 32, PEERS),
+    "a": (A, 64, ON_CPU),
+    "b": (B, 32, ON_CPU),
     "small": (SMALL, 512, ("ours", "plain loop")),
+    "gpt2": (GPT2, 32, ON_GPU),
 }
 """Each shape with its batch size and contenders; a row is as long as the context."""
 
 PLAN = TrainConfig(
     epochs=None, steps=1_000_000, optimizer="adamw", lr=3e-4, schedule="constant", evaluate_at=()
 )
-Step = Callable[[torch.Tensor, torch.Tensor], float]
+Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+HAS_GPU = torch.cuda.is_available()
 
 
 def ours(config: ModelConfig, batch_size: int) -> tuple[Step, str]:
@@ -45,10 +53,10 @@ def ours(config: ModelConfig, batch_size: int) -> tuple[Step, str]:
     model = GPT(config).to(runtime.device).train()
     stepper = Stepper(model, replace(PLAN, batch_size=batch_size), runtime, PLAN.steps)
 
-    def step(x: torch.Tensor, y: torch.Tensor) -> float:
+    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         loss = stepper.gradient(Batch(x, y))
         stepper.update(1)
-        return loss.item()
+        return loss
 
     return step, f"{runtime.precision}, {'compiled' if runtime.compile == 'yes' else 'eager'}"
 
@@ -59,16 +67,37 @@ def plain(config: ModelConfig, batch_size: int) -> tuple[Step, str]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
     runtime = Runtime().resolve(0)
 
-    def step(x: torch.Tensor, y: torch.Tensor) -> float:
+    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=runtime.precision == "bfloat16"):
             loss = F.cross_entropy(model(x).flatten(0, 1).float(), y.flatten())
         loss.backward()
         clip_gradient(model.parameters(), 1.0)
         optimizer.step()
-        return loss.item()
+        return loss
 
     return step, f"{runtime.precision}, eager"
+
+
+def plain_gpt2(config: ModelConfig, batch_size: int) -> tuple[Step, str]:
+    """Return the compiled step of a plain GPT-2 on a GPU, in the way of nanoGPT."""
+    torch.set_float32_matmul_precision("high")
+    model = PlainGPT(config).cuda()
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [{"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW([{"params": matrices}, *vectors], lr=3e-4, fused=True)
+    compiled = torch.compile(model)
+
+    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = compiled(x, y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    return step, "bfloat16, compiled"
 
 
 def theirs(config: ModelConfig, batch_size: int, precision: str) -> tuple[Step, str]:
@@ -84,39 +113,55 @@ def theirs(config: ModelConfig, batch_size: int, precision: str) -> tuple[Step, 
     ).train()  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
 
-    def step(x: torch.Tensor, y: torch.Tensor) -> float:
+    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             loss = model(input_ids=x, labels=x).loss  # it shifts the labels itself
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        return loss.item()
+        return loss
 
     return step, f"{precision}, eager"
 
 
 def child(contender: str, shape: str, n_steps: int) -> None:
-    """Report the median step of a contender in this process, after three steps to warm up."""
+    """Report the median step of a contender in this process, after three steps to warm up.
+
+    On a GPU, where a step that is waited for holds up the next, n_steps are timed at once.
+    """
     config, batch_size, _ = SHAPES[shape]
     torch.manual_seed(0)
     kind, *precision = contender.split()
-    step, how = {"ours": ours, "plain": plain, "transformers": theirs}[kind](
-        config, batch_size, *(precision if kind == "transformers" else ())
-    )
+    if contender == "plain GPT-2":
+        step, how = plain_gpt2(config, batch_size)
+    else:
+        step, how = {"ours": ours, "plain": plain, "transformers": theirs}[kind](
+            config, batch_size, *(precision if kind == "transformers" else ())
+        )
     size = (batch_size, config.context_length + 1)
     batch = torch.from_numpy(np.random.default_rng(0).integers(0, config.vocab_size, size))
+    batch = batch.cuda() if HAS_GPU else batch
     x, y = batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
-    for _ in range(3):
-        step(x, y)
-    step_s = statistics.median(seconds(lambda: step(x, y)) for _ in range(n_steps))
+
+    def some(n: int) -> None:
+        for _ in range(n):
+            loss = step(x, y)
+        assert loss.isfinite()  # which waits for a GPU
+
+    some(3)
+    at_once = n_steps if HAS_GPU else 1
+    step_s = statistics.median(seconds(lambda: some(at_once)) / at_once for _ in range(n_steps))
     ceiling = Runtime(compile="no").resolve(0).product_speed()
-    report(how=how, tokens_per_s=batch_size * config.context_length / step_s, ceiling=ceiling)
+    peak = {"peak_bytes": torch.cuda.max_memory_allocated()} if HAS_GPU else {}
+    speed = batch_size * config.context_length / step_s
+    report(how=how, tokens_per_s=speed, ceiling=ceiling, **peak)
 
 
 def rows(shape: str, rounds: int, n_steps: int) -> list[str]:
     """Return the table's rows for a shape."""
     config, _, contenders = SHAPES[shape]
+    contenders = ON_GPU if HAS_GPU else contenders
     found = in_turn(__file__, contenders, rounds, shape, n_steps)
     ceiling = statistics.median(each["ceiling"] for runs in found.values() for each in runs)
     own_speed, own_peak = (median(found["ours"], key) for key in ("tokens_per_s", "peak_bytes"))
@@ -134,11 +179,11 @@ def rows(shape: str, rounds: int, n_steps: int) -> list[str]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["a", "b", "small"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8, help="timed steps in each process")
     given = parser.parse_args()
-    print(machine("torch", "transformers"))
+    print(machine("torch") if HAS_GPU else machine("torch", "transformers"))
     print(f"Medians of {given.rounds} processes with {given.steps} steps each.\n")
     print(
         "| shape | contender | computed in | tokens/s | our speed, times this | peak, GB "

@@ -27,6 +27,11 @@ def machine(*packages: str) -> str:
         names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
         name, cores = names[0] if names else name, len(names) or cores
     versions = [f"{each} {importlib.metadata.version(each)}" for each in packages]
+    if "torch" in packages:
+        import torch  # not for those that time how fast a process is there
+
+        if torch.cuda.is_available():
+            name = f"{torch.cuda.get_device_name()} with {name}"
     told = [name, f"{cores} cores", f"Python {platform.python_version()}", *versions]
     return f"Measured on {', '.join(told)}, {time.strftime('%Y-%m-%d')}."
 

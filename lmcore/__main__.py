@@ -20,7 +20,6 @@ from tqdm.auto import tqdm
 
 from lmcore import parallel, studies
 from lmcore.compare import account, scores
-from lmcore.execute import execute
 from lmcore.experiment import cost, loaded, run_all, smoke, workspace
 from lmcore.headlines import ladder
 from lmcore.records import Run, write_text
@@ -147,6 +146,12 @@ def notebooks(small: bool = False) -> None:
     Args:
         small: At smoke scale, from nothing, into .smoke.
     """
+    try:
+        from lmcore.execute import execute
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{error.name} is missing, and notebooks need it: pip install 'lmcore[notebooks]'"
+        ) from None
     for source in sorted((workspace() / "notebooks").glob("*.py")):
         print(execute(source, "smoke" if small else "full"))
 

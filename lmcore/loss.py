@@ -1,6 +1,9 @@
 """The head and its cross-entropy in one, a few rows of logits at a time; StableMax."""
 
 import functools
+import math
+from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -10,11 +13,11 @@ from torch import Tensor
 
 Kind = Literal["softmax", "softmax-float64", "stablemax"]
 
-ROWS_ON_CPU, ROWS_ON_GPU = 1024, 8192
-"""Rows of logits at a time: as few as keep all cores of a device busy."""
+ROWS_ON_CPU, BYTES_ON_GPU = 1024, 2**31
+"""How many rows of logits are held at a time: as few as keep all cores of a device busy."""
 
 GPU_ALIGNMENT = 64
-"""Products on a GPU are up to a quarter slower with a vocabulary that is not a multiple of this."""
+"""Products on a GPU are much slower where the vocabulary is not a multiple of this."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -23,10 +26,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, rows, compiled, kind):
         n, vocab = len(targets), len(weight)
-        rows = rows or (ROWS_ON_GPU if x.is_cuda else ROWS_ON_CPU)
         missing = -vocab % (GPU_ALIGNMENT if x.is_cuda else 1)
         cast = F.pad(weight.to(x.dtype), (0, 0, 0, missing))
-        step = _compiled_slope() if compiled else _slope
+        rows = rows or rows_at_a_time(n, cast)
+        step = _step(x, compiled, kind)
         loss = torch.zeros((), device=x.device)
         d_x, d_weight = torch.empty_like(x), torch.zeros_like(cast, dtype=weight.dtype)
         for start in range(0, n, rows):
@@ -42,6 +45,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx, d_loss):
         d_x, d_weight = ctx.saved_tensors
         return d_x * d_loss, d_weight * d_loss, None, None, None, None
+
+
+def rows_at_a_time(n: int, weight: Float[Tensor, "vocab d_model"]) -> int:
+    """Return how many of n rows of logits are held at a time, each time about as many."""
+    most = ROWS_ON_CPU
+    if weight.is_cuda:
+        most = max(1, BYTES_ON_GPU // (len(weight) * weight.element_size()))
+    return math.ceil(n / max(1, math.ceil(n / most)))
+
+
+def _step(x: Tensor, compiled: bool, kind: Kind) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the fastest there is of the functions that do what `_slope` does."""
+    if x.is_cuda and kind == "softmax" and find_spec("triton"):
+        from lmcore.triton_loss import slope_in_place  # Triton comes with torch for a GPU alone
+
+        def in_place(logits, targets, n, vocab, kind):
+            return slope_in_place(logits, targets, n, vocab).sum() / n, logits
+
+        return in_place
+    return _compiled_slope() if compiled else _slope
 
 
 def stablemax_logits(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:

@@ -213,9 +213,10 @@ class BatchLoss(nn.Module):
         self.model, self.runtime, self.kind = model, runtime, kind
         self.is_compiled = runtime.compile == "yes"
         self.in_blocks = runtime.document_attention(model.config.dropout) == "flex"
-        self.hidden = (
-            torch.compile(model.hidden, dynamic=False) if self.is_compiled else model.hidden
-        )
+        self.hidden, self.blocks_within = model.hidden, blocks_within
+        if self.is_compiled:
+            self.hidden = torch.compile(model.hidden, dynamic=False)
+            self.blocks_within = torch.compile(blocks_within, dynamic=False)
 
     def forward(
         self,
@@ -226,7 +227,7 @@ class BatchLoss(nn.Module):
         last = y.shape[1] if y.shape[1] < x.shape[1] else None
         with self.runtime.autocast():
             has_blocks = self.in_blocks and documents is not None
-            blocks = blocks_within(documents) if has_blocks else None
+            blocks = self.blocks_within(documents) if has_blocks else None
             features = self.hidden(x, documents, last=last, blocks=blocks)
             features = features.flatten(0, 1).to(self.runtime.dtype)
             weight, compiled = self.model.head_weight, self.is_compiled

@@ -278,3 +278,22 @@ def test_control_c_while_the_package_is_loaded_is_one_line_too():
         said = process.stderr.read()
     assert process.returncode == -signal.SIGINT
     assert [line for line in said.splitlines() if "import time:" not in line] == ["lmcore: stopped"]
+
+
+def test_only_notebooks_need_what_notebooks_need(lmcore):
+    """Without an extra the command line works, and says which one a command wants."""
+    code = (
+        "import sys; sys.argv = ['lmcore', *sys.argv[1:]];"
+        "extras = ['jupytext', 'nbclient', 'datasets', 'tokenizers', 'IPython'];"
+        "sys.modules |= dict.fromkeys(extras);"
+        "from lmcore.__main__ import main; sys.exit(main())"
+    )
+    done = [
+        subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True)
+        for command in ("studies", "notebooks")
+    ]
+    assert (done[0].returncode, done[0].stderr) == (0, "")
+    assert done[1].returncode == 2
+    assert done[1].stderr == (
+        "lmcore: jupytext is missing, and notebooks need it: pip install 'lmcore[notebooks]'\n"
+    )

@@ -1,8 +1,12 @@
 """What a GPU computes beside what the CPU does, and the kernels that only a GPU has."""
 
+import json
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,51 +20,54 @@ from lmcore.model import GPT
 from lmcore.runtime import Runtime
 from lmcore.sample import Sampling, generate
 from lmcore.source import Batch
-from lmcore.train import BatchLoss, TrainConfig, train
+from lmcore.train import TrainConfig, train
 
-pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning"),  # torch's own
-]
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GPU = Runtime(device="cuda", precision="float32", compile="no")
-WIDE = replace(
-    TINY, vocab_size=331, context_length=256, d_model=64, n_heads=4, d_ff=128, positions="rope",
-    norm="rms",
-)  # fmt: skip
-SHAPES = {
-    "heads of their own": WIDE,
-    "grouped heads": replace(WIDE, n_kv_heads=2, activation="swiglu", bias=False),
-}
 PLAN = TrainConfig(epochs=None, steps=8, batch_size=2, lr=1e-3, optimizer="adamw", evaluate_at=())
 
 
-def long_documents(rows=2, seq=256):
-    """Return document numbers whose borders lie anywhere."""
+@pytest.fixture(scope="module")
+def errors():
+    """Relative errors of compiled code, measured in one process of its own."""
+    program = Path(__file__).with_name("on_gpu.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_compiled_training_has_the_plain_one_s_loss_and_gradient(errors):
+    assert {name: error for name, error in errors["training"].items() if error > most(name)} == {}
+
+
+def test_the_head_loss_equals_torchs_whatever_the_vocabulary(errors):
+    assert {name: error for name, error in errors["head"].items() if error > most(name)} == {}
+
+
+def most(name):
+    """Return the relative error that the precision in name explains."""
+    return 3e-2 if "bfloat16" in name else 1e-4
+
+
+@pytest.mark.parametrize("kind", ["stablemax", "softmax-float64"])
+def test_the_other_losses_leave_out_what_fills_the_vocabulary_up(kind):
     generator = torch.Generator().manual_seed(0)
-    return (torch.rand(rows, seq, generator=generator) < 0.02).cumsum(1)
+    x, weight = (torch.randn(n, 16, generator=generator, requires_grad=True) for n in (20, 331))
+    targets = torch.randint(331, (20,), generator=generator)
+    losses = [
+        linear_cross_entropy(*(each.to(device) for each in (x, weight, targets)), kind=kind)
+        for device in ("cuda", "cpu")
+    ]
+    torch.testing.assert_close(losses[0].cpu(), losses[1], rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(loss, (x, weight)) for loss in losses]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def loss_and_gradients(model, runtime, batch):
-    """Return what training sees of a batch on the GPU, all in float32."""
-    loss = BatchLoss(model, runtime, "softmax")(*batch.to("cuda"))
-    return [each.float() for each in (loss, *torch.autograd.grad(loss, [*model.parameters()]))]
-
-
-def relative_error(found, expected):
-    return ((found - expected).norm() / expected.norm()).item()
-
-
-@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize(("precision", "most"), [("float32", 1e-4), ("bfloat16", 3e-2)])
-def test_compiled_blocks_and_a_mask_give_one_loss_and_one_gradient(config, precision, most):
-    model = randomised(config, std=0.1).cuda().train()
-    ids = torch.randint(331, (2, 257), generator=torch.Generator().manual_seed(1))
-    batch = Batch(ids[:, :-1], ids[:, 1:].contiguous(), long_documents())
-    with_blocks = replace(GPU, precision=precision, compile="yes")
-    assert with_blocks.document_attention(0.0) == "flex"
-    found = loss_and_gradients(model, with_blocks, batch)
-    for one, other in zip(found, loss_and_gradients(model, GPU, batch), strict=True):
-        assert relative_error(one, other) < most
+def test_enormous_logits_on_a_gpu_have_a_finite_loss():
+    x, weight = torch.tensor([[1e4], [-1e4]]).cuda(), torch.tensor([[1.0], [-1.0], [0.0]]).cuda()
+    targets = torch.tensor([0, 0]).cuda()
+    assert linear_cross_entropy(x, weight, targets).item() == pytest.approx(1e4)
+    assert F.cross_entropy(F.linear(x, weight), targets).item() == pytest.approx(1e4)
 
 
 def test_blocks_on_a_gpu_know_where_documents_end():
@@ -68,35 +75,21 @@ def test_blocks_on_a_gpu_know_where_documents_end():
     assert blocks_within(documents).sparsity() == 75.0
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("vocab", [64, 331])
-def test_the_head_loss_on_a_gpu_equals_torchs_whatever_the_vocabulary(vocab, compiled):
-    generator = torch.Generator("cuda").manual_seed(0)
-    x, weight = (
-        torch.randn(n, 16, device="cuda", generator=generator, requires_grad=True)
-        for n in (20, vocab)
-    )
-    targets = torch.randint(vocab, (20,), device="cuda", generator=generator)
-    ours = linear_cross_entropy(x, weight, targets, rows=8, compiled=compiled)
-    theirs = F.cross_entropy(F.linear(x, weight), targets)
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
-    gradients = [torch.autograd.grad(loss, (x, weight)) for loss in (ours, theirs)]
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
-
-
-def losses(runtime, folder=None, **changes):
+def losses(runtime, **changes):
     torch.manual_seed(0)
     plan = replace(PLAN, **changes)
-    return [r.loss for r in train(GPT(TINY), plan, text_source(2), runtime, folder) if r.step]
+    return [r.loss for r in train(GPT(TINY), plan, text_source(2), runtime) if r.step]
 
 
-@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "muon", "momentum": 0.95}])
-def test_a_gpu_learns_what_a_cpu_learns(optimizer):
-    expected = losses(PLAIN, **optimizer)
-    assert losses(GPU, **optimizer) == pytest.approx(expected, rel=1e-2 if optimizer else 1e-4)
-    compiled = losses(replace(GPU, precision="bfloat16", compile="yes"), **optimizer)
-    assert compiled == pytest.approx(expected, rel=1e-2)
+@pytest.mark.parametrize(
+    ("changes", "error"), [({}, 1e-4), ({"optimizer": "muon", "momentum": 0.95}, 1e-2)]
+)
+def test_a_gpu_learns_what_a_cpu_learns(changes, error):
+    expected = losses(PLAIN, **changes)
+    assert losses(GPU, **changes) == pytest.approx(expected, rel=error)
+    assert losses(replace(GPU, precision="bfloat16"), **changes) == pytest.approx(
+        expected, rel=1e-2
+    )
 
 
 def test_a_run_with_dropout_stopped_on_a_gpu_goes_on_to_the_same_numbers(tmp_path):
@@ -128,7 +121,7 @@ def test_ctrl_c_on_a_gpu_is_heard_after_the_step_under_way(tmp_path):
 @pytest.mark.parametrize("positions", ["learned", "rope"])
 def test_a_gpu_writes_the_text_that_a_cpu_writes(positions):
     model = randomised(replace(TINY, context_length=32, positions=positions))
-    prompts, greedy = [[1], [5, 6, 7, 8], [9, 10]], Sampling(temperature=0)
+    prompts, greedy = [[1], [5, 6, 7, 8], [9, 10]], Sampling(temperature=0.0)
     expected = generate(model, prompts, 40, greedy)
     assert generate(model.cuda(), prompts, 40, greedy) == expected
 

@@ -20,8 +20,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 LAYERS = (
     {"pretokens", "kernels", "vocab_files", "records", "schedule", "grammar", "optimizer"}
-    | {"rope", "dropout", "flex", "loss", "accounting", "parallel", "spectra"},
-    {"bpe", "checkpoint", "compare", "plotting", "model", "runtime"},
+    | {"rope", "dropout", "flex", "accounting", "parallel", "spectra", "triton_loss"},
+    {"bpe", "checkpoint", "compare", "plotting", "model", "runtime", "loss"},
     {"encoder"},
     {"tokenizer"},
     {"tokens", "interop", "unigram", "looks"},
