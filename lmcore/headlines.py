@@ -178,6 +178,8 @@ def gained(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
     return Table((study, *SCORED, "runs", "commit"), rows)
 
 
+LARGE_SEEDS = (1337, 1338, 1339)
+"""Those of the baseline, beside which a step at its size stands."""
 LADDER = {
     "SGD, the baseline": (("baseline", "sgd"), (1.753, 1.856)),
     "AdamW": (("adamw_swap", "large-adamw-lr0.001"), (1.324, 1.401)),

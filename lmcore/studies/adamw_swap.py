@@ -22,6 +22,7 @@ from lmcore.compare import Table, coverage, named, rate, told
 from lmcore.corpus import Corpus, CorpusConfig
 from lmcore.experiment import Experiment, seeded, slug
 from lmcore.headlines import (
+    LARGE_SEEDS,
     beside,
     draw_changes,
     draw_guesses,
@@ -99,7 +100,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no warmup": {"warmup": 0},
 }
 """What is changed one at a time in AdamW as tuned, by the name it is shown under."""
-LARGE_RATES = (5e-4, 1e-3, 2e-3)
+LARGE_RATES = {"SGD": (0.5, 1.0, 2.0, 4.0), "AdamW": (5e-4, 1e-3, 2e-3, 4e-3)}
+"""The learning rates that were looked at in the baseline's size."""
+LARGE_TUNED = {"AdamW": 1e-3}
 
 
 def variant(name: str, **changes: Any) -> Experiment:
@@ -148,23 +151,31 @@ def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
     ]
 
 
+def of_large(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
+    """Return the baseline with an optimizer in the place of its SGD, and a warmup."""
+    plan = {"warmup": 49, "lr": lr} | OPTIMIZERS[optimizer].changes | changes
+    model, train = ModelConfig(vocab_size=16_000), TrainConfig(**plan)
+    return replace(GIVEN, name=name, corpus=CorpusConfig(), model=model, train=train)
+
+
+def large_tuning() -> list[Experiment]:
+    """Return the optimizers that are tuned at the baseline's size, at each of their rates."""
+    rare = {"evaluate_at": (), "record_every": 100_000}
+    tried = [
+        of_large(f"large-tune-{slug(name)}-lr{lr:g}", name, lr, **rare)
+        for name, rates in LARGE_RATES.items()
+        for lr in rates
+    ]
+    return seeded(tried, TUNING_SEEDS[:1])
+
+
 def large() -> list[Experiment]:
-    """Return AdamW in the place of the baseline's SGD, all else of the baseline as it is.
+    """Return the swap at the baseline's size, and how its learning rates were found.
 
     These runs are of another size than the sweeps', and stand in no table or figure with them.
     """
-    plan = TrainConfig(warmup=49, **OPTIMIZERS["AdamW"].changes)
-    return [
-        Experiment(
-            study=GIVEN.study,
-            name=f"large-adamw-lr{lr:g}",
-            seed=1337,
-            corpus=CorpusConfig(),
-            model=ModelConfig(vocab_size=16_000),
-            train=replace(plan, lr=lr),
-        )
-        for lr in LARGE_RATES
-    ]
+    tuned = [of_large(f"large-{slug(name)}-lr{lr:g}", name, lr) for name, lr in LARGE_TUNED.items()]
+    return [*seeded(tuned, LARGE_SEEDS), *large_tuning()]
 
 
 def experiments() -> list[Experiment]:

@@ -26,6 +26,7 @@ from lmcore.compare import Table, bits_per_byte, named, per_character, told, val
 from lmcore.corpus import Corpus, CorpusConfig
 from lmcore.experiment import Experiment, seeded, slug
 from lmcore.headlines import (
+    LARGE_SEEDS,
     beside,
     by_place,
     by_position,
@@ -198,17 +199,15 @@ def large() -> list[Experiment]:
 
     It is of another size than the sweeps, and stands in no table or figure with them.
     """
-    model = ModelConfig(vocab_size=RECIPE_SIZE, **RECIPE)
-    return [
-        Experiment(
-            study=START.study,
-            name="large-recipe",
-            seed=1337,
-            corpus=CorpusConfig(vocab_size=RECIPE_SIZE),
-            model=model,
-            train=TrainConfig(optimizer="adamw", lr=1e-3, weight_decay=0.1, warmup=49),
-        )
-    ]
+    recipe = Experiment(
+        study=START.study,
+        name="large-recipe",
+        seed=LARGE_SEEDS[0],
+        corpus=CorpusConfig(vocab_size=RECIPE_SIZE),
+        model=ModelConfig(vocab_size=RECIPE_SIZE, **RECIPE),
+        train=TrainConfig(optimizer="adamw", lr=1e-3, weight_decay=0.1, warmup=49),
+    )
+    return seeded([recipe], LARGE_SEEDS)
 
 
 def experiments() -> list[Experiment]:
