@@ -4,6 +4,8 @@ Each row of logits is read twice, the second time from the cache, and its gradie
 so that it crosses the memory bus twice: the fewest times that will do.
 """
 
+from typing import no_type_check
+
 import torch
 import triton
 import triton.language as tl
@@ -14,6 +16,7 @@ BLOCK, WARPS = 8192, 16
 
 
 @triton.jit
+@no_type_check
 def _slope_of_row(
     logits, targets, nats, stride, share,
     vocab: tl.constexpr, width: tl.constexpr, block: tl.constexpr,

@@ -106,7 +106,7 @@ def test_a_run_with_dropout_stopped_on_a_gpu_goes_on_to_the_same_numbers(tmp_pat
     first.close()
     rest = [(r.step, r.loss) for r in records(99, tmp_path / "stopped")]
     assert [step for step, _ in rest] == [5, 6, 7, 8]
-    assert [loss for _, loss in rest] == pytest.approx([loss for _, loss in whole[4:]], rel=1e-6)
+    assert [loss for _, loss in rest] == pytest.approx([loss for _, loss in whole[4:]], rel=1e-5)
 
 
 def test_ctrl_c_on_a_gpu_is_heard_after_the_step_under_way(tmp_path):
