@@ -234,9 +234,9 @@ class Cache:
     """
 
     def __init__(self, config: ModelConfig, batch: int, capacity: int):
-        self.shape = (batch, config.n_kv, capacity, config.d_head)
+        self.shape = (batch, 2 * config.n_kv, capacity, config.d_head)
         self.lengths = [0] * batch
-        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.kept: list[Tensor] = []
         self.table: Rotation | None = None
 
     def positions(self, seq: int, device: torch.device) -> Int[Tensor, "*batch seq"]:
@@ -269,32 +269,31 @@ class Cache:
         cos, sin = (each[positions] for each in self.table)
         return (cos, sin) if positions.ndim == 1 else (cos[:, None], sin[:, None])
 
-    def of_layer(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a layer's keys and values; their memory is taken at first use.
+    def of_layer(self, layer: int, like: Tensor) -> Float[Tensor, "batch twice_kv capacity d_head"]:
+        """Return a layer's keys and then values, by heads; their memory is taken at first use.
 
         On a CPU it is float32: for one query torch's attention in bfloat16 is three times as slow.
         """
         if layer == len(self.kept):
             dtype = torch.float32 if like.device.type == "cpu" else like.dtype
-            self.kept.append(tuple(like.new_zeros(self.shape, dtype=dtype) for _ in range(2)))
+            self.kept.append(like.new_zeros(self.shape, dtype=dtype))
         return self.kept[layer]
 
     def extend(
-        self, layer: int, k: Tensor, v: Tensor, places: Tensor | None
+        self, layer: int, new: Float[Tensor, "batch twice_kv seq d_head"], places: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Keep a layer's new keys and values; return all of them up to the longest row's last.
 
         Places are needed where rows differ in length.
         """
-        start, seq = max(self.lengths), k.shape[2]
-        pair = self.of_layer(layer, k)
-        for kept, new in zip(pair, (k, v), strict=True):
-            if places is None:
-                kept.narrow(2, start, seq).copy_(new)
-            else:
-                rows = torch.arange(len(k), device=k.device)[:, None]
-                kept[rows, :, places] = new.transpose(1, 2).to(kept.dtype)
-        return pair[0].narrow(2, 0, start + seq), pair[1].narrow(2, 0, start + seq)
+        start, seq = max(self.lengths), new.shape[2]
+        kept = self.of_layer(layer, new)
+        if places is None:
+            kept.narrow(2, start, seq).copy_(new)
+        else:
+            rows = torch.arange(len(new), device=new.device)[:, None]
+            kept[rows, :, places] = new.transpose(1, 2).to(kept.dtype)
+        return kept.narrow(2, 0, start + seq).chunk(2, dim=1)
 
     def advance(self, seq: int) -> None:
         """Count seq more tokens as read in each row."""
@@ -302,9 +301,8 @@ class Cache:
 
     def put(self, rows: list[int], other: "Cache") -> None:
         """Let rows have read what the rows of other have, in this order, and nothing else."""
-        for layer, pair in enumerate(other.kept):
-            for kept, new in zip(self.of_layer(layer, pair[0]), pair, strict=True):
-                kept[rows, :, : new.shape[2]] = new
+        for layer, new in enumerate(other.kept):
+            self.of_layer(layer, new)[rows, :, : new.shape[2]] = new
         for row, length in zip(rows, other.lengths, strict=True):
             self.lengths[row] = length
 
@@ -312,7 +310,7 @@ class Cache:
         """Forget all rows but these, which are numbered anew in this order."""
         self.shape = (len(rows), *self.shape[1:])
         self.lengths = [self.lengths[row] for row in rows]
-        self.kept = [(k[rows], v[rows]) for k, v in self.kept]
+        self.kept = [kept[rows] for kept in self.kept]
 
 
 @dataclass(frozen=True)
@@ -370,7 +368,7 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         q, k, v = self.turned(x, view, last)
         if view.cache:
-            k, v = view.cache.extend(layer, k, v, view.places)
+            k, v = view.cache.extend(layer, torch.cat((k, v), dim=1), view.places)
         shape, n_kv = q.shape, k.shape[1]
         if isinstance(view.mask, BlockMask):
             y = attend_in_blocks(q, k, v, view.mask)
@@ -623,15 +621,16 @@ class GPT(nn.Module):
         documents: Tensor | None,
         cache: Cache | None,
         blocks: BlockMask | None,
+        are_known: bool = False,
     ) -> tuple[View, Int[Tensor, "... seq"]]:
-        """Return what each of ids may see, and their positions."""
+        """Return what each of ids may see, and their positions; ids that are_known go unasked."""
         seq, device = ids.shape[1], ids.device
         end = seq + (max(cache.lengths) if cache else 0)
         if end > self.config.context_length:
             raise ValueError(
                 f"{end} tokens do not fit the model's context of {self.config.context_length}"
             )
-        if device.type == "cpu" and not torch.compiler.is_compiling():
+        if device.type == "cpu" and not (are_known or torch.compiler.is_compiling()):
             self.require_known(ids)
         mask, places, rotation = None, None, None
         positions = torch.arange(seq, device=device)

@@ -3,7 +3,6 @@
 Beyond the model's context a window slides: whenever it is full, its newest half is read anew.
 """
 
-import copy
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from lmcore.batches import scoring_windows
 from lmcore.evaluate import token_nats
 from lmcore.model import GPT, Cache
+from lmcore.one_token import OneToken
 from lmcore.runtime import keep_large_blocks
 from lmcore.tokenizer import BaseTokenizer
 
@@ -144,18 +144,6 @@ def evaluating(model: GPT) -> Iterator[None]:
         model.train(was_training)
 
 
-def by_columns(model: GPT) -> GPT:
-    """Return a copy of model whose tall linear weights lie in memory column after column.
-
-    Products of one row take a CPU up to four times as long where what it reads at a stretch is
-    the short side of a weight. All else is shared.
-    """
-    linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
-    tall = [weight for weight in linear if weight.shape[0] > weight.shape[1]]
-    copies = {id(weight): nn.Parameter(weight.t().contiguous().t(), False) for weight in tall}
-    return copy.deepcopy(model, {id(p): copies.get(id(p), p) for p in model.parameters()})
-
-
 class Batch:
     """Texts that a model goes on with, each by one token at a time, their pasts in one cache."""
 
@@ -170,12 +158,12 @@ class Batch:
     ):
         device, self.context = model.head_weight.device, model.config.context_length
         is_float32_on_cpu = device.type == "cpu" and model.head_weight.dtype == torch.float32
-        if is_float32_on_cpu and len(texts) <= FEW_ROWS and n_new >= MANY_TOKENS:
-            model = by_columns(model)
+        few = is_float32_on_cpu and len(texts) <= FEW_ROWS and n_new >= MANY_TOKENS
+        self.one_token = OneToken(model, by_columns=few)
         self.model, self.texts, self.sampling, self.n_drawn = model, texts, sampling, 0
         # On a CPU a product of few rows with the transposed head is much faster.
         self.head = model.head_weight.t().contiguous()
-        self.ids = torch.tensor([[text[-1]] for text in texts], device=device)
+        self.ids = torch.tensor([text[-1] for text in texts], device=device)
         self.uniforms = torch.stack([uniform_numbers(n_new, seed) for seed in seeds]).to(device)
         self.seen: Tensor | None = None
         if sampling.repetition_penalty != 1:
@@ -211,13 +199,13 @@ class Batch:
         full = [row for row, length in enumerate(self.cache.lengths) if length == self.context]
         if full:
             self.read(full, (self.context + 1) // 2)
-        logits = self.model.hidden(self.ids, cache=self.cache)[:, -1] @ self.head
+        logits = self.one_token.hidden(self.ids, self.cache) @ self.head
         if self.n_drawn == 0 and not logits.isfinite().all():
             raise ValueError("the model's logits are not finite: its training diverged")
         drawn = self.sampling.draw(logits, self.uniforms[:, self.n_drawn], self.seen)
-        self.ids, self.n_drawn = drawn[:, None], self.n_drawn + 1
+        self.ids, self.n_drawn = drawn, self.n_drawn + 1
         if self.seen is not None:
-            self.seen.scatter_(1, self.ids, True)
+            self.seen.scatter_(1, drawn[:, None], True)
         new = drawn.tolist()
         for text, id in zip(self.texts, new, strict=True):
             text.append(id)

@@ -13,6 +13,7 @@ import torch
 from lmcore.batches import Batches
 from lmcore.model import GPT, ModelConfig
 from lmcore.modular import ModularConfig
+from lmcore.rope import RopeStretch
 from lmcore.runtime import Runtime
 from lmcore.source import TextSource
 from lmcore.studies import grokking
@@ -24,6 +25,31 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 TINY = ModelConfig(
     vocab_size=31, context_length=8, d_model=16, n_layers=2, n_heads=2, d_ff=32, dropout=0.0
 )
+LLAMA = replace(
+    TINY, positions="rope", norm="rms", activation="swiglu", bias=False, tied=False, n_heads=4,
+    n_kv_heads=2,
+)  # fmt: skip
+KINDS = {
+    "baseline": TINY,
+    "gpt2": replace(TINY, activation="gelu_tanh", initialisation="gpt2"),
+    "llama": LLAMA,
+    "stretched": replace(
+        LLAMA,
+        rope_stretch=RopeStretch(factor=8.0, low_turns=1.0, high_turns=4.0, original_context=64),
+    ),
+    "wide heads": replace(LLAMA, head_size=6, n_kv_heads=1),
+    "post-norm": replace(LLAMA, norm_at="post"),
+    "no norm": replace(TINY, norm="none"),
+    "layer norm without biases": replace(TINY, bias=False),
+    "parallel": replace(LLAMA, parallel=True),
+    "layer scale": replace(TINY, layer_scale=0.1),
+    "qk norm": replace(LLAMA, qk_norm=True, activation="relu2"),
+    "sinusoidal": replace(TINY, positions="sinusoidal", activation="silu", embedding_scale=4.0),
+    "no positions": replace(TINY, positions="none"),
+    "cosine head": replace(LLAMA, head_scale=12.0, initial_scale=4.0, activation="relu"),
+}
+"""A configuration for each option of the model."""
+
 PLAIN = Runtime(device="cpu", precision="float32", compile="no")
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from made import TINY, randomised
+from made import KINDS, LLAMA, TINY, randomised
 
 from lmcore.model import (
     GPT,
@@ -26,32 +26,8 @@ from lmcore.model import (
     rms_norm,
     starts,
 )
-from lmcore.rope import RopeStretch
 
 SIZES = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff")
-LLAMA = replace(
-    TINY, positions="rope", norm="rms", activation="swiglu", bias=False, tied=False, n_heads=4,
-    n_kv_heads=2,
-)  # fmt: skip
-KINDS = {
-    "baseline": TINY,
-    "gpt2": replace(TINY, activation="gelu_tanh", initialisation="gpt2"),
-    "llama": LLAMA,
-    "stretched": replace(
-        LLAMA,
-        rope_stretch=RopeStretch(factor=8.0, low_turns=1.0, high_turns=4.0, original_context=64),
-    ),
-    "wide heads": replace(LLAMA, head_size=6, n_kv_heads=1),
-    "post-norm": replace(LLAMA, norm_at="post"),
-    "no norm": replace(TINY, norm="none"),
-    "layer norm without biases": replace(TINY, bias=False),
-    "parallel": replace(LLAMA, parallel=True),
-    "layer scale": replace(TINY, layer_scale=0.1),
-    "qk norm": replace(LLAMA, qk_norm=True, activation="relu2"),
-    "sinusoidal": replace(TINY, positions="sinusoidal", activation="silu", embedding_scale=4.0),
-    "no positions": replace(TINY, positions="none"),
-    "cosine head": replace(LLAMA, head_scale=12.0, initial_scale=4.0, activation="relu"),
-}
 each_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
 
 

@@ -22,7 +22,7 @@ LAYERS = (
     {"pretokens", "kernels", "vocab_files", "records", "schedule", "grammar", "optimizer"}
     | {"rope", "dropout", "flex", "accounting", "parallel", "spectra", "triton_loss"},
     {"bpe", "checkpoint", "compare", "plotting", "model", "runtime", "loss"},
-    {"encoder"},
+    {"encoder", "one_token"},
     {"tokenizer"},
     {"tokens", "interop", "unigram", "looks"},
     {"batches"},

@@ -16,7 +16,6 @@ from lmcore.sample import (
     MANY_TOKENS,
     Batch,
     Sampling,
-    by_columns,
     generate,
     likeliest,
     log_probabilities,
@@ -306,12 +305,31 @@ def test_a_stream_yields_each_texts_ids_as_they_come_and_none_after_its_end(mode
         assert list(column) == (text[:end] + [None] * 15)[: len(column)]
 
 
-def test_a_stream_computes_no_further_than_it_is_read(model):
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_stream_computes_no_further_than_it_is_read_and_calls_the_model_s_hooks(model, register):
     calls = []
-    hook = model.norm.register_forward_hook(lambda *_: calls.append(1))
+    hook = getattr(model.norm, register)(lambda *_: calls.append(1))
     list(islice(stream(model, [[1]], 1_000), 3))
     hook.remove()
     assert len(calls) == 3
+
+
+class Negated(torch.nn.Linear):
+    """Another module in the place of a model's own, as an adapter is."""
+
+    def forward(self, x):
+        return -super().forward(x)
+
+
+def test_a_module_put_in_the_place_of_one_of_the_model_s_has_its_say():
+    plain, other = wild(TINY), wild(TINY)
+    up = other.blocks[0].mlp.up
+    other.blocks[0].mlp.up = Negated(up.in_features, up.out_features)
+    other.blocks[0].mlp.up.load_state_dict(up.state_dict())
+    with torch.no_grad():
+        for p in plain.blocks[0].mlp.up.parameters():
+            p.neg_()
+    assert generate(other, [1], 20) == generate(plain, [1], 20) != generate(wild(TINY), [1], 20)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -345,18 +363,6 @@ def test_dropout_is_off():
 def test_a_model_in_bfloat16_generates(model):
     ids = generate(wild(ROPE).bfloat16(), UNEQUAL, 20, ALL_AT_ONCE)
     assert [len(text) for text in ids] == [20] * len(UNEQUAL)
-
-
-@pytest.mark.parametrize("config", [TINY, ROPE], ids=["tied", "untied"])
-def test_weights_by_columns_are_the_same_numbers_and_leave_the_model_as_it_is(config):
-    model = wild(config)
-    before = {name: (p.stride(), p.data_ptr()) for name, p in model.named_parameters()}
-    laid_out = by_columns(model)
-    for name, p in laid_out.named_parameters():
-        assert torch.equal(p, model.get_parameter(name))
-        assert (p.data_ptr() == before[name][1]) == ("weight" not in name or p.stride()[-1] == 1)
-    assert {name: (p.stride(), p.data_ptr()) for name, p in model.named_parameters()} == before
-    assert laid_out.blocks[0].mlp.up.weight.stride()[0] == 1
 
 
 def test_many_tokens_of_few_texts_are_those_of_a_short_run_and_of_many_texts(model):
