@@ -168,7 +168,7 @@ rope_and_vocab.tuning_table(runs)
 # We say that RoPE's gain is one of telling distance; learned relative positions that gain nothing
 # would refute it. We say that hiding older titles harms by what it does to the first steps; runs
 # whose heads look past themselves from the start, and which end as high, would. Everything here is
-# one small model and one epoch, but for the recipe at the baseline's size, which is one seed.
+# one small model and one epoch, but for the recipe at the baseline's size, at one learning rate.
 
 # %%
 notebook.stamp("03_rope_and_vocab", positions)

@@ -143,7 +143,7 @@ def test_steps_are_told_as_ratios_to_the_first_seed_by_seed_with_runs_and_commit
 
 def test_the_ladder_holds_steps_that_were_run_beside_what_is_published_of_them():
     steps = list(headlines.LADDER.items())
-    first, (shown, (where, (number, corrected))) = steps[0][1], steps[1]
+    first, (shown, (where, (number, corrected))) = steps[0][1], steps[2]
     runs = [ended(*first[0], seed, 20.0) for seed in (1, 2)] + [ended(*where, 2, 15.0)]
     runs.append(ended("another study", where[1], 1, 1.0))
     table = headlines.ladder(runs)
@@ -154,6 +154,16 @@ def test_the_ladder_holds_steps_that_were_run_beside_what_is_published_of_them()
     assert rows[shown]["published challenge"] == f"{number:.3f}"
     assert rows[shown]["published ratio"] == f"{corrected / first[1][1]:.3f}"
     assert rows[shown]["runs"] == "/".join(where)
+
+
+def test_a_step_of_which_nothing_is_published_has_no_number_there():
+    [(shown, (where, _))] = [item for item in headlines.LADDER.items() if item[1][1] is None]
+    first = next(iter(headlines.LADDER.values()))[0]
+    table = headlines.ladder([ended(*first, 1, 20.0), ended(*where, 1, 15.0)])
+    row = dict(zip(table.header, table.rows[1], strict=True))
+    assert (row["baseline's size"], row["published challenge"], row["published ratio"]) == (
+        shown, "", "",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("where", [where for where, _ in headlines.LADDER.values()])

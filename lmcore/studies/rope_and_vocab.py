@@ -808,19 +808,19 @@ def check_recipe(runs: Sequence[Run]) -> None:
 
 def check_large(runs: Sequence[Run]) -> None:
     """Assert what the text says of the baseline's size."""
-    (recipe,) = named(runs, "large-recipe")
-    (adamw,) = named(runs, "large-adamw-lr0.001")
+    recipe, adamw = (named(runs, name) for name in ("large-recipe", "large-adamw-lr0.001"))
     start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
-    ((after, before),) = beside([recipe], start)
-    assert 0.65 < after / before < 0.66
-    (same_seed,) = (run for run in start if run.config.seed == recipe.config.seed)
-    assert 0.65 < test_loss(recipe) / test_loss(same_seed) < 0.66
-    assert 0.945 < test_loss(recipe) / test_loss(adamw) < 0.96
-    assert 0.945 < after / loss(adamw) < 0.955
+    assert [len(own) for own in (start, adamw, recipe)] == 3 * [len(LARGE_SEEDS)]
+    assert all(0.65 < after / before < 0.66 for after, before in beside(recipe, start))
+    assert all(0.945 < after / before < 0.96 for after, before in beside(recipe, adamw))
+    tests = [{run.config.seed: test_loss(run) for run in own} for own in (start, adamw, recipe)]
+    assert all(0.65 < tests[2][seed] / tests[0][seed] < 0.66 for seed in LARGE_SEEDS)
+    assert all(0.95 < tests[2][seed] / tests[1][seed] < 0.965 for seed in LARGE_SEEDS)
     assert round(1.314 / 1.401, 2) == 0.94  # as published, corrected to every token
     same = ("optimizer", "lr", "weight_decay", "warmup", "betas", "batch_size", "epochs")
-    assert all(getattr(recipe.config.train, f) == getattr(adamw.config.train, f) for f in same)
-    steps = recipe.metrics[-1]["step"] / adamw.metrics[-1]["step"]
+    plans = {tuple(getattr(run.config.train, f) for f in same) for run in (*recipe, *adamw)}
+    assert len(plans) == 1
+    steps = recipe[0].metrics[-1]["step"] / adamw[0].metrics[-1]["step"]
     assert 0.91 < steps < 0.94
-    sizes = [run.config.model.n_parameters / 1e6 for run in (recipe, adamw)]
+    sizes = [own[0].config.model.n_parameters / 1e6 for own in (recipe, adamw)]
     assert [round(size) for size in sizes] == [29, 27]
