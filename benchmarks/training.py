@@ -183,6 +183,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8, help="timed steps in each process")
     given = parser.parse_args()
+    if "gpt2" in given.shapes and not HAS_GPU:
+        parser.error("gpt2 is for a GPU, and torch sees none here: take a, b or small")
     print(machine("torch") if HAS_GPU else machine("torch", "transformers"))
     print(f"Medians of {given.rounds} processes with {given.steps} steps each.\n")
     print(

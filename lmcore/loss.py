@@ -27,7 +27,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, x, weight, targets, rows, compiled, kind):
         n, vocab = len(targets), len(weight)
         missing = -vocab % (GPU_ALIGNMENT if x.is_cuda else 1)
-        cast = F.pad(weight.to(x.dtype), (0, 0, 0, missing))
+        cast = weight.to(x.dtype)
+        cast = F.pad(cast, (0, 0, 0, missing)) if missing else cast
         rows = rows or rows_at_a_time(n, cast)
         step = _step(x, compiled, kind)
         loss = torch.zeros((), device=x.device)
