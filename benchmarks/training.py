@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/training.py [--shapes a b small gpt2] [--rounds N] [--steps N]
 Writes the machine and a row for each contender to standard output, as Markdown: medians over the
-steps and rounds, and how many times as fast and as large ours is. Where there is a GPU it does the
+steps and rounds, and the ratios of our speed and memory to theirs. Where there is a GPU it does the
 work, its memory is what is told, and the peer is a plain GPT-2, compiled.
 """
 
@@ -188,8 +188,7 @@ def main() -> None:
     print(machine("torch") if HAS_GPU else machine("torch", "transformers"))
     print(f"Medians of {given.rounds} processes with {given.steps} steps each.\n")
     print(
-        "| shape | contender | computed in | tokens/s | our speed, times this | peak, GB "
-        "| our peak, times this | MFU |"
+        "| shape | contender | computed in | tokens/s | speed ratio | GB | memory ratio | MFU |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for shape in given.shapes:
