@@ -26,6 +26,7 @@ ACTIVATIONS = {
     "gelu": "gelu",
     "silu": "silu",
     "swish": "silu",
+    "relu": "relu",
     "relu2": "relu2",
 }
 """The activations of transformers that we have; of several names the first is written."""

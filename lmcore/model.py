@@ -648,6 +648,8 @@ class GPT(nn.Module):
 
     def require_known(self, ids: Tensor) -> None:
         """Raise ValueError if an id is not in the vocabulary; a GPU would be slowed by asking."""
+        if ids.is_floating_point():
+            raise ValueError(f"ids are whole numbers, not {ids.dtype}: take .long() of them")
         least, most = (int(bound) for bound in ids.aminmax())
         if least < 0 or most >= self.config.vocab_size:
             wrong = least if least < 0 else most

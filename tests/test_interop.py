@@ -48,6 +48,7 @@ OURS_LLAMA = replace(
 OURS = {
     "baseline": TINY,
     "gpt2": replace(TINY, activation="gelu_tanh", norm_eps=1e-2, dropout=0.2),
+    "relu": replace(TINY, activation="relu"),
     "relu2": replace(TINY, activation="relu2", tied=False),
     "silu": replace(TINY, activation="silu"),
     "llama": OURS_LLAMA,
@@ -286,7 +287,7 @@ def test_the_package_never_imports_transformers():
         ("scale_attn_weights", False),
         ("scale_attn_by_inverse_layer_idx", True),
         ("add_cross_attention", True),
-        ("activation_function", "relu"),
+        ("activation_function", "tanh"),
     ],
 )
 def test_an_option_of_gpt2_that_we_lack_is_refused_with_its_value(field, value, gpt2):

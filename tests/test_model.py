@@ -593,3 +593,8 @@ def test_a_sequence_beyond_the_context_is_an_error_with_both_lengths():
 def test_an_id_out_of_range_is_an_error_with_the_id_and_the_vocabulary(wrong):
     with pytest.raises(ValueError, match=f"id {wrong} is outside the vocabulary of 31"):
         GPT(TINY)(torch.tensor([[1, wrong]]))
+
+
+def test_ids_that_are_no_whole_numbers_are_an_error_with_their_type():
+    with pytest.raises(ValueError, match="whole numbers, not torch.float32"):
+        GPT(TINY).require_known(torch.tensor([1.5]))
