@@ -596,5 +596,5 @@ def test_an_id_out_of_range_is_an_error_with_the_id_and_the_vocabulary(wrong):
 
 
 def test_ids_that_are_no_whole_numbers_are_an_error_with_their_type():
-    with pytest.raises(ValueError, match="whole numbers, not torch.float32"):
+    with pytest.raises(ValueError, match=r"whole numbers, not torch\.float32"):
         GPT(TINY).require_known(torch.tensor([1.5]))
