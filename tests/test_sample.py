@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import TINY, randomised
+from made import LLAMA, TINY, randomised
 
 from lmcore.model import GPT
 from lmcore.sample import (
@@ -29,13 +29,9 @@ from lmcore.tokenizer import Tokenizer
 
 GREEDY = Sampling(temperature=0.0)
 ALL_AT_ONCE = Sampling(temperature=1.3, top_k=20, top_p=0.9, min_p=0.02, repetition_penalty=1.2)
-ROPE = replace(
-    TINY, positions="rope", norm="rms", activation="swiglu", bias=False, tied=False, n_heads=4,
-    n_kv_heads=2,
-)  # fmt: skip
 KINDS = {
     "learned": TINY,
-    "rope, grouped heads": ROPE,
+    "rope, grouped heads": LLAMA,
     "no positions, odd context": replace(TINY, positions="none", context_length=7),
     "a context of one": replace(TINY, context_length=1),
 }
@@ -229,7 +225,7 @@ def test_a_cache_changes_no_token_even_beyond_the_context(config, sampling):
     assert generate(model, UNEQUAL, 15, sampling, seed=5) == expected
 
 
-@pytest.mark.parametrize("config", [TINY, ROPE], ids=["learned", "rope"])
+@pytest.mark.parametrize("config", [TINY, LLAMA], ids=["learned", "rope"])
 def test_a_prompt_goes_on_alone_as_it_does_in_a_batch(config):
     model = wild(config)
     alone = [generate(model, prompt, 15, ALL_AT_ONCE, seed=i) for i, prompt in enumerate(UNEQUAL)]
@@ -361,7 +357,7 @@ def test_dropout_is_off():
 
 
 def test_a_model_in_bfloat16_generates(model):
-    ids = generate(wild(ROPE).bfloat16(), UNEQUAL, 20, ALL_AT_ONCE)
+    ids = generate(wild(LLAMA).bfloat16(), UNEQUAL, 20, ALL_AT_ONCE)
     assert [len(text) for text in ids] == [20] * len(UNEQUAL)
 
 
