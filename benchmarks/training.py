@@ -187,9 +187,7 @@ def main() -> None:
         parser.error("gpt2 is for a GPU, and torch sees none here: take a, b or small")
     print(machine("torch") if HAS_GPU else machine("torch", "transformers"))
     print(f"Medians of {given.rounds} processes with {given.steps} steps each.\n")
-    print(
-        "| shape | contender | computed in | tokens/s | speed ratio | GB | memory ratio | MFU |"
-    )
+    print("| shape | contender | computed in | tokens/s | speed ratio | GB | memory ratio | MFU |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for shape in given.shapes:
         print("\n".join(rows(shape, given.rounds, given.steps)), flush=True)
