@@ -198,9 +198,10 @@ def tell_cost(
     for name, experiment in reversed(named.items()):
         runs = [e for e in study_module(study).experiments() if e.name == name]
         plan = experiment.train
-        width = runtime.resolve(0).dtype.itemsize
+        resolved = runtime.resolve(0)
+        width, on_gpu = resolved.dtype.itemsize, resolved.device.startswith("cuda")
         print(f"\n{name}: {cost(runs, runtime)}\n")
-        print(account(experiment.model, plan.batch_size, plan.moments, width).markdown())
+        print(account(experiment.model, plan.batch_size, plan.moments, width, on_gpu).markdown())
 
 
 def list_studies() -> None:

@@ -4,7 +4,8 @@ Matrix products alone are counted, two operations for a multiplication and an ad
 takes twice what forward takes, and attention is counted in full, though half of it is masked.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +62,30 @@ def flops_per_token(config: "lmcore.model.ModelConfig", seq: int | None = None) 
     return 3 * sum(part.forward_flops for part in parts(config, seq))
 
 
+ROWS_ON_CPU, BYTES_ON_GPU = 1024, 2**31
+"""How many logits are held at a time: as few as keep all cores of a device busy."""
+
+
+def logit_rows(n: int, vocab: int, itemsize: int, on_gpu: bool) -> int:
+    """Return how many of n rows of logits are held at a time, each time about as many."""
+    most = max(1, BYTES_ON_GPU // (vocab * itemsize)) if on_gpu else ROWS_ON_CPU
+    return math.ceil(n / max(1, math.ceil(n / most)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes that a training step holds at its peak; only the activations are estimated."""
+    """Bytes that a training step holds at its peak; activations and logits are estimated."""
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
+    logits: int
 
     @property
     def total(self) -> int:
-        """All four together."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        """All of them together."""
+        return sum(getattr(self, part.name) for part in fields(self))
 
 
 def memory(
@@ -82,21 +94,27 @@ def memory(
     *,
     moments: int,
     activation_bytes: int = 4,
+    on_gpu: bool = False,
 ) -> Memory:
     """Return the memory of a training step in float32 with an optimizer that keeps moments.
 
-    SGD keeps none, AdamW two. Of the activations, what the backward pass needs of written-out
-    blocks is counted, in activation_bytes each, and the scores of attention in full.
+    SGD keeps none, AdamW two. Of the activations, what the backward pass needs is counted: both
+    sums of a block in float32, the rest in activation_bytes each, and the scores of attention in
+    full but on a GPU, which makes them anew. Logits are those held at a time, in activation_bytes,
+    and beside them what a CPU has of them in float32 and of their gradient.
     """
     numbers = n_parameters(config)
     c = config
     width, kv_width = c.n_heads * c.d_head, c.n_kv * c.d_head
-    of_block = 4 * c.d_model + width + 2 * kv_width + width + c.d_up + c.d_ff
-    scores = c.n_heads * c.context_length
-    held = tokens_per_step * (c.n_layers * (of_block + scores) + 2 * c.d_model)
+    scores = 0 if on_gpu else c.n_heads * c.context_length
+    of_block = 2 * c.d_model + width + 2 * kv_width + width + c.d_up + c.d_ff + scores
+    of_token = c.n_layers * (2 * 4 * c.d_model + activation_bytes * of_block)
+    rows = logit_rows(tokens_per_step, c.vocab_size, activation_bytes, on_gpu)
+    of_logit = activation_bytes if on_gpu else 2 * activation_bytes + 4
     return Memory(
         weights=4 * numbers,
         gradients=4 * numbers,
         optimizer=4 * moments * numbers,
-        activations=activation_bytes * held,
+        activations=tokens_per_step * (of_token + 2 * activation_bytes * c.d_model),
+        logits=rows * c.vocab_size * of_logit,
     )

@@ -131,7 +131,9 @@ def scores(groups: dict[str, Sequence[Run]]) -> Table:
     return Table(header, tuple(rows))
 
 
-def account(config: Any, batch_size: int, moments: int, activation_bytes: int = 4) -> Table:
+def account(
+    config: Any, batch_size: int, moments: int, activation_bytes: int = 4, on_gpu: bool = False
+) -> Table:
     """Return what a model of config costs, part by part, in parameters and operations of a step.
 
     The last rows are the bytes that a step holds with an optimizer that keeps moments numbers for
@@ -154,10 +156,12 @@ def account(config: Any, batch_size: int, moments: int, activation_bytes: int = 
         )
         for part in (*parts, total)
     ]
-    held = accounting.memory(config, tokens, moments=moments, activation_bytes=activation_bytes)
+    held = accounting.memory(
+        config, tokens, moments=moments, activation_bytes=activation_bytes, on_gpu=on_gpu
+    )
     rows += [
         (f"{name}, GB", f"{getattr(held, name) / 1e9:.3g}", "", "", "")
-        for name in ("weights", "gradients", "optimizer", "activations", "total")
+        for name in ("weights", "gradients", "optimizer", "activations", "logits", "total")
     ]
     header = ("part", "parameters", "forward, GFLOP", "backward, GFLOP", "share of operations")
     return Table(header, tuple(rows))

@@ -1,7 +1,6 @@
 """The head and its cross-entropy in one, a few rows of logits at a time; StableMax."""
 
 import functools
-import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Literal
@@ -11,10 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Kind = Literal["softmax", "softmax-float64", "stablemax"]
+from lmcore.accounting import logit_rows
 
-ROWS_ON_CPU, BYTES_ON_GPU = 1024, 2**31
-"""How many rows of logits are held at a time: as few as keep all cores of a device busy."""
+Kind = Literal["softmax", "softmax-float64", "stablemax"]
 
 GPU_ALIGNMENT = 64
 """Products on a GPU are much slower where the vocabulary is not a multiple of this."""
@@ -29,7 +27,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         missing = -vocab % (GPU_ALIGNMENT if x.is_cuda else 1)
         cast = weight.to(x.dtype)
         cast = F.pad(cast, (0, 0, 0, missing)) if missing else cast
-        rows = rows or rows_at_a_time(n, cast)
+        rows = rows or logit_rows(n, len(cast), cast.element_size(), cast.is_cuda)
         step = _step(x, compiled, kind)
         loss = torch.zeros((), device=x.device)
         d_x, d_weight = torch.empty_like(x), torch.zeros_like(cast, dtype=weight.dtype)
@@ -46,14 +44,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx, d_loss):
         d_x, d_weight = ctx.saved_tensors
         return d_x * d_loss, d_weight * d_loss, None, None, None, None
-
-
-def rows_at_a_time(n: int, weight: Float[Tensor, "vocab d_model"]) -> int:
-    """Return how many of n rows of logits are held at a time, each time about as many."""
-    most = ROWS_ON_CPU
-    if weight.is_cuda:
-        most = max(1, BYTES_ON_GPU // (len(weight) * weight.element_size()))
-    return math.ceil(n / max(1, math.ceil(n / most)))
 
 
 def _step(x: Tensor, compiled: bool, kind: Kind) -> Callable[..., tuple[Tensor, Tensor]]:

@@ -305,6 +305,7 @@ class Stepper:
             rows * seq,
             moments=self.config.moments,
             activation_bytes=self.runtime.dtype.itemsize,
+            on_gpu=part.x.is_cuda,
         )
         return MemoryError(
             f"out of memory with {rows} x {seq} tokens at once, which take about "

@@ -1,5 +1,7 @@
 """What a model costs, against models really made and a published account."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,8 +9,12 @@ from hypothesis import strategies as st
 
 from lmcore import accounting
 from lmcore.compare import account
+from lmcore.experiment import Experiment
 from lmcore.model import GPT, ModelConfig
+from lmcore.records import load_run
+from lmcore.studies import adamw_swap, rope_and_vocab
 
+ROOT = Path(__file__).parents[1]
 PUBLISHED = ModelConfig(
     vocab_size=50_257, context_length=1024, n_layers=48, d_model=1600, n_heads=25, d_ff=4288,
     positions="rope", norm="rms", activation="swiglu", bias=False, tied=False,
@@ -102,7 +108,8 @@ def test_the_operations_of_linear_maps_are_those_of_a_real_pass():
 @pytest.mark.parametrize(("moments", "copies"), [(0, 2), (1, 3), (2, 4)])
 def test_a_step_holds_weights_gradients_and_moments(moments, copies):
     held = accounting.memory(PUBLISHED, 1024, moments=moments)
-    assert held.total - held.activations == copies * 4 * 1_640_452_800
+    rest = held.activations + held.logits
+    assert held.total - rest == copies * 4 * 1_640_452_800
 
 
 def test_the_account_of_a_model_sums_its_parts():
@@ -113,3 +120,28 @@ def test_the_account_of_a_model_sums_its_parts():
 def test_the_account_of_a_model_tells_its_memory():
     rows = {row[0]: row[1] for row in account(PUBLISHED, batch_size=1, moments=2).rows}
     assert (rows["weights, GB"], rows["optimizer, GB"]) == ("6.56", "13.1")
+
+
+@pytest.mark.parametrize(("on_gpu", "rows"), [(False, 1000), (True, 5000)])
+def test_logits_are_held_in_about_equal_parts(on_gpu, rows):
+    n = 2 * rows
+    assert accounting.logit_rows(n, 2**31 // 2 // 6000, 2, on_gpu) == rows
+    assert accounting.logit_rows(1, 100, 2, on_gpu) == 1
+    assert accounting.logit_rows(0, 100, 2, on_gpu) == 0
+
+
+def test_a_gpu_is_reckoned_to_hold_nearly_what_it_held():
+    """Every committed run that a GPU trained, of three shapes and two optimizers."""
+    shares = []
+    for study in (adamw_swap, rope_and_vocab):
+        for experiment in study.large():
+            run = load_run(ROOT / "results" / experiment.path, Experiment)
+            (session,) = run.environment["sessions"]
+            if "NVIDIA" in session["device"]:
+                plan, tokens = experiment.train, 64 * 128
+                held = accounting.memory(
+                    experiment.model, tokens, moments=plan.moments, activation_bytes=2, on_gpu=True
+                )
+                shares.append(held.total / run.environment["peak_bytes"])
+    assert len(shares) == 15
+    assert 0.85 < min(shares) < max(shares) < 1
