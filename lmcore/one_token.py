@@ -24,7 +24,7 @@ from lmcore.model import (
     View,
     activate,
     rms_norm,
-)  # fmt: skip
+)
 from lmcore.rope import rotate
 
 Map = Callable[[Tensor], Tensor]
@@ -35,9 +35,12 @@ KNOWN = {
 
 
 def is_plain(model: nn.Module) -> bool:
-    """Return whether model is made of the modules that `OneToken` knows, and none has a hook."""
+    """Return whether model is made of the modules that `OneToken` knows, none with a hook or with
+    a forward function of its own.
+    """
     return all(
-        type(part) in KNOWN and not part._forward_hooks and not part._forward_pre_hooks
+        type(part) in KNOWN
+        and not (part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part))
         for part in model.modules()
     )
 

@@ -63,6 +63,15 @@ def test_a_full_cache_is_an_error_with_both_sizes():
         one_by_one(model, some_ids(1, 5), cache)
 
 
+@torch.no_grad()
+def test_a_forward_function_put_in_the_place_of_the_module_s_is_called():
+    model, ids = randomised(TINY), some_ids(1, 4)
+    model.blocks[0].mlp.forward = torch.zeros_like
+    found = one_by_one(model, ids, Cache(TINY, batch=1, capacity=4))
+    torch.testing.assert_close(found, model.hidden(ids), rtol=0, atol=1e-5)
+    assert not torch.allclose(found, randomised(TINY).hidden(ids), atol=1e-3)
+
+
 @pytest.mark.parametrize(("rows", "is_copied"), [(9, True), (6, False), (4, False)])
 def test_only_tall_weights_are_copied_by_columns(rows, is_copied):
     module = torch.nn.Linear(6, rows, bias=False)
