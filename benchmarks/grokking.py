@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from turns import in_turn, machine, median, report, start
 
-from lmcore.experiment import source_of
+from lmcore.experiments.experiment import source_of
 from lmcore.model import GPT
 from lmcore.modular import Table
 from lmcore.studies.grokking import FAST, SOLVED

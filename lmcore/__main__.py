@@ -20,9 +20,12 @@ from tqdm.auto import tqdm
 
 from lmcore import parallel, studies
 from lmcore.compare import account, scores
-from lmcore.experiment import cost, loaded, run_all, smoke, workspace
+from lmcore.experiments.cost import cost
+from lmcore.experiments.experiment import smoke, workspace
+from lmcore.experiments.run_folder import Run
+from lmcore.experiments.runner import loaded, run_all
+from lmcore.files import write_text
 from lmcore.headlines import ladder
-from lmcore.records import Run, write_text
 from lmcore.runtime import Runtime
 from lmcore.train import DivergedError
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from lmcore.records import whole_file
+from lmcore.files import whole_file
 
 KEEP = 2
 KEPT = "weights"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmcore import accounting
-from lmcore.records import Run
+from lmcore.experiments.run_folder import Run
 
 
 @dataclass(frozen=True)

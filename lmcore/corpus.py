@@ -15,9 +15,10 @@ import numpy as np
 
 from lmcore import grammar
 from lmcore.batches import Batches, Order
+from lmcore.config import check_choices
 from lmcore.evaluate import Score, score
+from lmcore.files import write_json
 from lmcore.model import GPT
-from lmcore.records import check_choices, write_json
 from lmcore.source import TextSource
 from lmcore.tokenizer import Tokenizer
 from lmcore.tokens import Tokens, load_tokens, write_documents

@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm.auto import tqdm
 
-from lmcore.records import write_text
+from lmcore.files import write_text
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

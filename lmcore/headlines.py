@@ -28,9 +28,9 @@ from lmcore.compare import (
 )
 from lmcore.corpus import Corpus
 from lmcore.evaluate import token_nats, token_scores
+from lmcore.experiments.run_folder import Run
 from lmcore.looks import lengthened
 from lmcore.model import GPT
-from lmcore.records import Run
 from lmcore.sample import next_probabilities
 
 TIME = 10

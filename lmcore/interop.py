@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lmcore.files import read_json, whole_file, write_json
 from lmcore.model import GPT, ModelConfig
-from lmcore.records import read_json, whole_file, write_json
 from lmcore.rope import RopeStretch, halves_from_neighbours, neighbours_from_halves
 from lmcore.tokenizer import BaseTokenizer
 

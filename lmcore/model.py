@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmcore import accounting
+from lmcore.config import check_choices
 from lmcore.dropout import drop
 from lmcore.flex import BlockMask, attend_in_blocks
-from lmcore.records import check_choices
 from lmcore.rope import RopeStretch, rope_table, rotate
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2", "swiglu"]

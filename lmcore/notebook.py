@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from lmcore import plotting
 from lmcore.compare import Table
-from lmcore.experiment import processor, workspace
-from lmcore.records import Run
+from lmcore.experiments.environment import processor
+from lmcore.experiments.experiment import workspace
+from lmcore.experiments.run_folder import Run
 from lmcore.runtime import Runtime
 from lmcore.train import Record
 

@@ -15,7 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmcore.records import Run, config_hash, write_json
+from lmcore.config import config_hash
+from lmcore.experiments.run_folder import Run
+from lmcore.files import write_json
 
 OURS, PUBLISHED, REFERENCE, OTHER = "#0072b2", "#d55e00", "#5f6368", "#009e73"
 """Okabe and Ito's palette: our runs, published figures, references, a second quantity of ours."""

@@ -18,7 +18,7 @@ from typing import Literal
 
 import torch
 
-from lmcore.records import check_choices
+from lmcore.config import check_choices
 
 WORTH_COMPILING = 1e14
 """Floating-point operations in a run above which compilation, about a minute, is soon repaid."""

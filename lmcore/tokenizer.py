@@ -20,8 +20,8 @@ import regex
 
 from lmcore.bpe import Pair, train_bpe
 from lmcore.encoder import BATCH, Encoder
+from lmcore.files import write_json, write_text
 from lmcore.pretokens import GPT2_PATTERN, SAFE_CUTS, Texts, in_threads, split_on_specials
-from lmcore.records import write_json, write_text
 from lmcore.vocab_files import (
     NO_FRAME,
     Frame,

@@ -15,8 +15,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from lmcore.config import from_dict
+from lmcore.files import read_json, whole_file, write_json
 from lmcore.pretokens import texts_in_blocks
-from lmcore.records import from_dict, read_json, whole_file, write_json
 from lmcore.tokenizer import BaseTokenizer
 
 HEADER_BYTES = 128

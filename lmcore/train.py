@@ -31,12 +31,12 @@ from lmcore.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from lmcore.config import check_choices
 from lmcore.evaluate import Answers, Score
 from lmcore.flex import blocks_within
 from lmcore.loss import Kind, linear_cross_entropy
 from lmcore.model import GPT
 from lmcore.optimizer import build_optimizer, clip_gradient, global_norm
-from lmcore.records import check_choices
 from lmcore.runtime import Runtime, keep_large_blocks
 from lmcore.source import Batch, Source
 

@@ -38,12 +38,14 @@ SEEDS = (1337, 1338, 1339)
 # headlines stands a check of the whole stack on generated titles whose entropy is known.
 
 # %%
-from lmcore import compare, experiment, plotting
+from lmcore import compare, plotting
+from lmcore.experiments.experiment import smoke
+from lmcore.experiments.runner import run_all
 from lmcore.studies import baseline
 
 experiments = baseline.experiments(SEEDS)
 if SCALE == "smoke":
-    experiments = [experiment.smoke(each) for each in experiments]
+    experiments = [smoke(each) for each in experiments]
 compare.settings(experiments)
 
 # %% [markdown]
@@ -53,7 +55,7 @@ compare.settings(experiments)
 # it stopped. On Colab, `scratch=notebook.drive()` keeps unfinished runs on your Drive.
 
 # %%
-runs = experiment.run_all(experiments, baseline.probe)
+runs = run_all(experiments, baseline.probe)
 headlines = [run for run in runs if run.config.name == "sgd"]
 known = [run for run in runs if run.config.name == "known-entropy"]
 

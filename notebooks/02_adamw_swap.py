@@ -37,12 +37,14 @@ SCALE = "full"
 # others, chosen before they were run. The table shows in which settings the compared ones differ.
 
 # %%
-from lmcore import compare, experiment, headlines, plotting
+from lmcore import compare, headlines, plotting
+from lmcore.experiments.experiment import smoke
+from lmcore.experiments.runner import loaded, run_all
 from lmcore.studies import adamw_swap, baseline
 
 experiments = adamw_swap.sweeps()
 if SCALE == "smoke":
-    experiments = [experiment.smoke(each) for each in adamw_swap.sweeps(most=1)]
+    experiments = [smoke(each) for each in adamw_swap.sweeps(most=1)]
 compare.settings([each for each in experiments if each.name in adamw_swap.NAMES.values()])
 
 # %% [markdown]
@@ -52,10 +54,10 @@ compare.settings([each for each in experiments if each.name in adamw_swap.NAMES.
 # result too, and the sweep goes on.
 
 # %%
-runs = experiment.run_all(experiments, adamw_swap.probe)
+runs = run_all(experiments, adamw_swap.probe)
 compared = [run for run in runs if run.config.name in adamw_swap.NAMES.values()]
 tuning = [run for run in runs if run.config.name.startswith("tune-")]
-large = experiment.loaded([*baseline.experiments(), *adamw_swap.large()])
+large = loaded([*baseline.experiments(), *adamw_swap.large()])
 
 # %% [markdown]
 # ## Checks

@@ -40,12 +40,14 @@ SCALE = "full"
 # study before tuned it. Then come a longer warmup and vocabularies of other sizes.
 
 # %%
-from lmcore import compare, experiment, headlines, plotting
+from lmcore import compare, headlines, plotting
+from lmcore.experiments.experiment import smoke
+from lmcore.experiments.runner import loaded, run_all
 from lmcore.studies import adamw_swap, baseline, rope_and_vocab
 
 experiments = rope_and_vocab.sweeps()
 if SCALE == "smoke":
-    experiments = [experiment.smoke(each) for each in rope_and_vocab.sweeps(most=1)]
+    experiments = [smoke(each) for each in rope_and_vocab.sweeps(most=1)]
 compare.settings([each for each in experiments if each.name in rope_and_vocab.POSITION_NAMES])
 
 # %% [markdown]
@@ -55,12 +57,12 @@ compare.settings([each for each in experiments if each.name in rope_and_vocab.PO
 # result too, and the sweep goes on.
 
 # %%
-runs = experiment.run_all(experiments, rope_and_vocab.probe)
+runs = run_all(experiments, rope_and_vocab.probe)
 positions = [run for run in runs if run.config.name in rope_and_vocab.POSITION_NAMES]
 vocabularies = [run for run in runs if run.config.name in rope_and_vocab.SIZE_NAMES]
 recipe = [run for run in runs if run.config.name in rope_and_vocab.RECIPE_NAMES]
 studies = baseline.experiments(), adamw_swap.large(), rope_and_vocab.large()
-large = experiment.loaded([each for study in studies for each in study])
+large = loaded([each for study in studies for each in study])
 
 # %% [markdown]
 # ## Checks

@@ -38,7 +38,9 @@ LIVE = False
 # never sees; the last quarter is for the test. The curve grows while the model trains.
 
 # %%
-from lmcore import compare, experiment, plotting
+from lmcore import compare, plotting
+from lmcore.experiments.experiment import smoke
+from lmcore.experiments.runner import run_all
 from lmcore.studies import grokking
 
 # %%
@@ -77,7 +79,7 @@ for each in grokking.parts() if LIVE else ():
 # %%
 experiments = grokking.experiments()
 if SCALE == "smoke":
-    experiments = [experiment.smoke(each) for each in grokking.experiments(most=1)]
+    experiments = [smoke(each) for each in grokking.experiments(most=1)]
 compare.settings([each for each in experiments if each.name in grokking.SHOWN])
 
 # %% [markdown]
@@ -86,7 +88,7 @@ compare.settings([each for each in experiments if each.name in grokking.SHOWN])
 # A finished run is loaded; any other is trained, once its cost is said.
 
 # %%
-runs = experiment.run_all(experiments, grokking.probe, history=grokking.history)
+runs = run_all(experiments, grokking.probe, history=grokking.history)
 fast, classic, inside, report, sentence = (
     grokking.named(runs, name)
     for name in ("division-fast", "classic", "inside", "report-500", "sentence")

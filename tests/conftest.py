@@ -12,7 +12,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from lmcore.corpus import CorpusConfig, prepare
-from lmcore.experiment import run_or_load, smoke
+from lmcore.experiments.experiment import smoke
+from lmcore.experiments.runner import run_or_load
 from lmcore.runtime import Runtime
 from lmcore.studies import baseline
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lmcore import accounting
 from lmcore.compare import account
-from lmcore.experiment import Experiment
+from lmcore.experiments.experiment import Experiment
+from lmcore.experiments.run_folder import load_run
 from lmcore.model import GPT, ModelConfig
-from lmcore.records import load_run
 from lmcore.studies import adamw_swap, rope_and_vocab
 
 ROOT = Path(__file__).parents[1]

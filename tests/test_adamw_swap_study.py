@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from lmcore.experiment import Experiment, loaded
+from lmcore.experiments.experiment import Experiment
+from lmcore.experiments.run_folder import Run, load_run
+from lmcore.experiments.runner import loaded
 from lmcore.headlines import unigram_nats
 from lmcore.model import GPT, ModelConfig
 from lmcore.optimizer import parameter_groups
-from lmcore.records import Run, load_run
 from lmcore.studies import adamw_swap, baseline
 from lmcore.train import TrainConfig
 

@@ -11,7 +11,7 @@ import pytest
 from made import small_disk
 
 from lmcore.__main__ import main
-from lmcore.records import read_json, write_json
+from lmcore.files import read_json, write_json
 
 SMALL = ("run", "baseline", "--small", "--only", "sgd", "--seeds", "1337")
 PLAIN = (

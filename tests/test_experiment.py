@@ -10,21 +10,12 @@ import torch
 from made import PLAIN
 
 from lmcore import studies
-from lmcore.experiment import (
-    SHORT_WARMUP,
-    Experiment,
-    cost,
-    load,
-    loaded,
-    prepared,
-    run_all,
-    run_or_load,
-    smoke,
-    source_of,
-    told,
-)
+from lmcore.experiments.cost import cost
+from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, source_of
+from lmcore.experiments.run_folder import RunWriter
+from lmcore.experiments.runner import load, loaded, run_all, run_or_load, told
+from lmcore.files import read_json, write_json
 from lmcore.model import GPT, ModelConfig
-from lmcore.records import RunWriter, read_json, write_json
 from lmcore.studies import baseline, grokking
 from lmcore.train import Record, train
 

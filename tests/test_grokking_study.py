@@ -15,9 +15,9 @@ from made import arithmetic_shape, table_of
 
 from lmcore import circuits
 from lmcore.evaluate import Answers
+from lmcore.experiments.run_folder import Run
 from lmcore.model import GPT
 from lmcore.modular import OPERATIONS, ModularConfig
-from lmcore.records import Run
 from lmcore.sentence import SentenceConfig
 from lmcore.studies import grokking
 from lmcore.train import HELD, Record

@@ -14,8 +14,8 @@ from made import as_tokens
 from lmcore import headlines
 from lmcore.compare import validation
 from lmcore.evaluate import score
+from lmcore.experiments.run_folder import Run
 from lmcore.model import GPT, ModelConfig
-from lmcore.records import Run
 from lmcore.sample import next_probabilities
 from lmcore.studies import baseline
 

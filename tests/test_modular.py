@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import PLAIN, randomised
 
-from lmcore.experiment import Experiment, source_of
+from lmcore.config import config_hash, from_dict
+from lmcore.experiments.experiment import Experiment, source_of
 from lmcore.model import GPT
 from lmcore.modular import DIVIDING, OPERATIONS, ModularConfig, is_prime, parsed
-from lmcore.records import config_hash, from_dict
 from lmcore.sentence import SentenceConfig
 from lmcore.source import Source
 from lmcore.studies import grokking

@@ -13,19 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import small_disk
 
-from lmcore.experiment import Experiment
-from lmcore.records import (
-    RunWriter,
-    check_choices,
-    config_hash,
-    from_dict,
-    load_run,
-    read_json,
-    read_metrics,
-    whole_file,
-    write_json,
-    write_text,
-)
+from lmcore.config import check_choices, config_hash, from_dict
+from lmcore.experiments.experiment import Experiment
+from lmcore.experiments.run_folder import RunWriter, load_run, read_metrics
+from lmcore.files import read_json, whole_file, write_json, write_text
 from lmcore.rope import RopeStretch
 from lmcore.studies import baseline
 from lmcore.train import TrainConfig

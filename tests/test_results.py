@@ -10,9 +10,10 @@ import pytest
 from lmcore import plotting
 from lmcore.__main__ import STUDIES, study_module, with_findings
 from lmcore.compare import Table, coverage, per_character, scores, settings, spread, validation
+from lmcore.config import config_hash
 from lmcore.corpus import CorpusConfig
-from lmcore.experiment import Experiment
-from lmcore.records import Run, config_hash, load_run
+from lmcore.experiments.experiment import Experiment
+from lmcore.experiments.run_folder import Run, load_run
 from lmcore.studies import baseline
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from lmcore.experiment import Experiment
+from lmcore.experiments.experiment import Experiment
+from lmcore.experiments.run_folder import Run, load_run
 from lmcore.looks import attention_weights
 from lmcore.model import GPT, ModelConfig
-from lmcore.records import Run, load_run
 from lmcore.studies import adamw_swap, rope_and_vocab
 from lmcore.studies.rope_and_vocab import ROPE, SEEDS, SIZES, slug
 

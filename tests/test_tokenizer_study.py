@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lmcore.bpe import train_bpe
 from lmcore.encoder import Encoder
-from lmcore.records import Run
+from lmcore.experiments.run_folder import Run
 from lmcore.studies import tokenizer
 
 words = st.text(alphabet="abc é猫\n", min_size=1, max_size=60)

@@ -19,7 +19,8 @@ from lmcore import grammar
 from lmcore.batches import Batches
 from lmcore.checkpoint import latest_checkpoint
 from lmcore.corpus import CorpusConfig, prepare, split_titles, titles_of
-from lmcore.experiment import run_or_load, smoke, source_of
+from lmcore.experiments.experiment import smoke, source_of
+from lmcore.experiments.runner import run_or_load
 from lmcore.model import GPT, ModelConfig
 from lmcore.source import Batch, TextSource
 from lmcore.studies import baseline

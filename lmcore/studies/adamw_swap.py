@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from lmcore import plotting
 from lmcore.compare import Table, coverage, named, rate, told
 from lmcore.corpus import Corpus, CorpusConfig
-from lmcore.experiment import Experiment, seeded, slug
+from lmcore.experiments.experiment import Experiment, seeded, slug
+from lmcore.experiments.run_folder import Run
 from lmcore.headlines import (
     LARGE_SEEDS,
     beside,
@@ -37,7 +38,6 @@ from lmcore.headlines import (
     whole,
 )
 from lmcore.model import GPT, ModelConfig
-from lmcore.records import Run
 from lmcore.train import TrainConfig
 
 SEEDS = (101, 102, 103)

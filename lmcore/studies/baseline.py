@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from lmcore import grammar, plotting
 from lmcore.compare import Table, challenge, coverage, per_character, rate, validation
 from lmcore.corpus import Corpus, CorpusConfig, joined, split_titles, titles_of
-from lmcore.experiment import Experiment
+from lmcore.experiments.experiment import Experiment
+from lmcore.experiments.run_folder import Run
 from lmcore.headlines import (
     draw_next_token,
     end_share,
@@ -29,7 +30,6 @@ from lmcore.headlines import (
     unigram_nats,
 )
 from lmcore.model import GPT, ModelConfig
-from lmcore.records import Run
 from lmcore.sample import Sampling, generate
 from lmcore.train import TrainConfig
 

@@ -27,11 +27,12 @@ from matplotlib.figure import Figure
 from lmcore import circuits, plotting
 from lmcore.checkpoint import load_weights, save_weights
 from lmcore.compare import Table, named, spread, told
-from lmcore.experiment import Experiment, slug, source_of, with_bar, workspace
+from lmcore.experiments.experiment import Experiment, slug, source_of, workspace
+from lmcore.experiments.run_folder import Run
+from lmcore.experiments.runner import with_bar
 from lmcore.model import GPT, ModelConfig
 from lmcore.modular import LENGTH, OPERATIONS, ModularConfig, parsed
 from lmcore.modular import Table as Data
-from lmcore.records import Run
 from lmcore.runtime import Runtime
 from lmcore.sample import next_probabilities
 from lmcore.sentence import Sentence, SentenceConfig

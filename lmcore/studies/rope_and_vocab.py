@@ -24,7 +24,8 @@ from matplotlib.figure import Figure
 from lmcore import plotting
 from lmcore.compare import Table, bits_per_byte, named, per_character, told, validation
 from lmcore.corpus import Corpus, CorpusConfig
-from lmcore.experiment import Experiment, seeded, slug
+from lmcore.experiments.experiment import Experiment, seeded, slug
+from lmcore.experiments.run_folder import Run
 from lmcore.headlines import (
     LARGE_SEEDS,
     beside,
@@ -44,7 +45,6 @@ from lmcore.headlines import (
 )
 from lmcore.looks import attention_weights
 from lmcore.model import GPT, ModelConfig
-from lmcore.records import Run
 from lmcore.train import TrainConfig
 
 SEEDS = (201, 202, 203)

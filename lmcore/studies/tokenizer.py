@@ -35,9 +35,11 @@ from lmcore import grammar, plotting
 from lmcore.bpe import ALPHABET, Pair, count_pre_tokens, merge_tokens, train_bpe
 from lmcore.compare import Table
 from lmcore.encoder import Encoder
-from lmcore.experiment import environment, peak_bytes, workspace
+from lmcore.experiments.environment import environment, peak_bytes
+from lmcore.experiments.experiment import workspace
+from lmcore.experiments.run_folder import Run, RunWriter, load_run
+from lmcore.files import read_json
 from lmcore.pretokens import plain_pieces
-from lmcore.records import Run, RunWriter, load_run, read_json
 from lmcore.runtime import Runtime
 
 ENGLISH = ("headlines", "stories", "novels", "shakespeare")

@@ -1,143 +1,16 @@
-"""Run folders on disk: config, metrics, environment. No torch, so that tables and plots are quick.
-
-A file appears whole or not at all: it is written beside its place and renamed into it.
-"""
+"""Run folders on disk: config, metrics, environment, outcome. No torch, so that tables and plots load fast."""
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
-import typing
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar
+from typing import Any
 
-Config = TypeVar("Config")
-
-
-class UnwritableError(OSError):
-    """A file cannot be written; the message names it."""
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Make an error of the disk say which file it kept from being written.
-
-    An error that names another file, such as one that is read meanwhile, is passed on as it is.
-    """
-    try:
-        yield
-    except UnwritableError:
-        raise
-    except OSError as error:
-        if error.filename is not None and path.name not in str(error.filename):
-            raise
-        reason = error.strerror or error
-        raise UnwritableError(
-            f"{path} cannot be written ({reason}); nothing else was lost"
-        ) from error
-
-
-@contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Give a path to write to; it takes path's place when the block ends without an error."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield beside
-            with open(beside, "rb+") as written:
-                os.fsync(written.fileno())
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write text to path as UTF-8, whole or not at all."""
-    with whole_file(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write value to path as indented JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: str | Path) -> Any:
-    """Return what the JSON file at path holds.
-
-    Raises:
-        ValueError: the file is missing or damaged; the message names it.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-
-
-def from_dict(kind: type[Config], stored: Any) -> Config:
-    """Return the dataclass kind with stored's values, lists turned back into tuples.
-
-    A field that stored lacks takes its default, so a field added later must default to what was
-    done before it existed.
-
-    Raises:
-        ValueError: stored has a field that kind does not know, or no fields at all.
-    """
-    if not isinstance(stored, dict):
-        raise ValueError(f"{kind.__name__} is made from named values, not from {stored!r}")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(stored) - set(hints))
-    if unknown:
-        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}")
-    return kind(**{name: _typed(hints[name], value) for name, value in stored.items()})
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    if typing.get_origin(hint) is UnionType and value is not None:
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        hint = next((option for option in options if _has_fields(option, value)), options[0])
-    if dataclasses.is_dataclass(hint) and value is not None:
-        return from_dict(hint, value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _has_fields(kind: Any, stored: Any) -> bool:
-    """Return whether kind is a dataclass that knows each of stored's names."""
-    known = getattr(kind, "__dataclass_fields__", None)
-    return known is not None and isinstance(stored, dict) and set(stored) <= set(known)
-
-
-def check_choices(config: Any) -> None:
-    """Raise ValueError if a field of config that has named choices holds something else."""
-    for name, hint in typing.get_type_hints(type(config)).items():
-        choices, value = typing.get_args(hint), getattr(config, name)
-        if typing.get_origin(hint) is typing.Literal and value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def config_hash(config: Any) -> str:
-    """Return a hash of the fields of a config that differ from their defaults.
-
-    So a field added later, with a default that changes nothing, leaves old hashes as they were.
-    """
-
-    def told(value: Any) -> Any:
-        if not dataclasses.is_dataclass(value):
-            return list(value) if isinstance(value, tuple) else value
-        fields = {f.name: (f, getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {name: told(v) for name, (f, v) in fields.items() if v != f.default}
-
-    text = json.dumps(told(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+from lmcore.config import config_hash, from_dict
+from lmcore.files import naming, read_json, write_json, write_text
 
 
 @dataclass(frozen=True, eq=False)

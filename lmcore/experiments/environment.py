@@ -1,0 +1,66 @@
+"""Where a run was made: commit, versions, device, memory."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmcore import parallel
+from lmcore.experiments.experiment import workspace
+from lmcore.runtime import Runtime
+
+
+def environment(runtime: Runtime) -> dict[str, Any]:
+    """Return what a reader must know to judge or repeat a run on another machine."""
+    packages = ("lmcore", "torch", "numpy", "numba", "safetensors")
+    cuda = runtime.device.startswith("cuda")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "device": torch.cuda.get_device_name() if cuda else processor(),
+        "threads": torch.get_num_threads(),
+        "processes": parallel.world(),
+        "precision": runtime.precision,
+        "compile": runtime.compile,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def git(*arguments: str) -> str:
+    """Return what git says here, or nothing where there is no repository."""
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=workspace(), capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def processor() -> str:
+    """Return the processor's name as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {len(names) or 1} cores"
+
+
+def peak_bytes(runtime: Runtime) -> int | None:
+    """Return the most memory held so far: of the GPU if there is one, else by this process.
+
+    Windows does not tell, so there it is None.
+    """
+    if runtime.device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return None
+    import resource  # only where the system has it
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

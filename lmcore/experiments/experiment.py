@@ -1,0 +1,116 @@
+"""Experiments with names: everything that decides a run's numbers, and its small version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from lmcore.corpus import CorpusConfig
+from lmcore.model import ModelConfig
+from lmcore.modular import ModularConfig
+from lmcore.sentence import SentenceConfig
+from lmcore.source import Data, Source
+from lmcore.train import TrainConfig
+
+SHORT_WARMUP = 20
+"""Steps of warmup that a small version has at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All that decides a run's numbers: the study and name it goes by, its seed, its configs.
+
+    What is learned is called its corpus, be it of text or a table.
+    """
+
+    study: str
+    name: str
+    seed: int
+    corpus: CorpusConfig | ModularConfig | SentenceConfig
+    model: ModelConfig
+    train: TrainConfig
+    scale: Literal["full", "smoke"] = "full"
+
+    def __post_init__(self):
+        if self.corpus.vocab_size != self.model.vocab_size:
+            raise ValueError(
+                f"the corpus has a vocabulary of {self.corpus.vocab_size}, "
+                f"the model one of {self.model.vocab_size}"
+            )
+        if self.train.within_documents and not isinstance(self.corpus, CorpusConfig):
+            raise ValueError(
+                f"within_documents has no effect with a {type(self.corpus).__name__}, which has no "
+                "documents: leave it out"
+            )
+
+    @property
+    def path(self) -> Path:
+        """Where the run stands below a results folder."""
+        return Path(self.study) / self.name / f"seed{self.seed}"
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds all of this scale: the workspace, or .smoke, which git ignores."""
+        return workspace() / (".smoke" if self.scale == "smoke" else "")
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """Return the small version of experiment: seconds long, on generated titles or a small table.
+
+    Whatever its data does not shrink stays as it is, but for a warmup that is longer than so short
+    a run can have. So does the lr of other optimizers than SGD, since the small version's is SGD's.
+    """
+    corpus, shape, plan = experiment.corpus.small()
+    plan.setdefault("warmup", min(experiment.train.warmup, SHORT_WARMUP))
+    if experiment.train.optimizer != "sgd":
+        plan.pop("lr", None)
+    model, plan = replace(experiment.model, **shape), replace(experiment.train, **plan)
+    return replace(experiment, corpus=corpus, model=model, train=plan, scale="smoke")
+
+
+def workspace() -> Path:
+    """Return the repository around the working directory, or that directory itself."""
+    here = Path.cwd()
+    return next((up for up in (here, *here.parents) if (up / "myst.yml").exists()), here)
+
+
+def seeded(experiments: Sequence[Experiment], seeds: Sequence[int]) -> list[Experiment]:
+    """Return each of experiments with each of seeds, which draw its weights."""
+    return [replace(each, seed=seed) for each in experiments for seed in seeds]
+
+
+def slug(name: str) -> str:
+    """Return a name as it stands in a path."""
+    return name.replace(", ", "-").replace(" ", "-").lower()
+
+
+def prepared(
+    experiment: Experiment, cache: Path, data: Path | None = None, progress: bool = False
+) -> Data:
+    """Return what experiment learns from and is judged by, read as its plan says."""
+    corpus = experiment.corpus.prepare(cache, data, progress)
+    is_within = experiment.train.within_documents
+    return replace(corpus, within_documents=True) if is_within else corpus
+
+
+def source_of(experiment: Experiment, corpus: Data) -> Source:
+    """Return what experiment learns from and is judged by, out of corpus."""
+    plan = experiment.train
+    return corpus.source(
+        batch_size=plan.batch_size,
+        context_length=experiment.model.context_length,
+        order=plan.order,
+        seed=experiment.seed,
+    )
+
+
+def steps_of(experiment: Experiment, source: Source) -> int:
+    """Return the number of steps that experiment plans to take on source."""
+    tokens_per_step = experiment.train.batch_size * experiment.model.context_length
+    return experiment.train.planned_steps(source, tokens_per_step)
+
+
+def flops_per_step(experiment: Experiment) -> int:
+    """Return the operations of one of experiment's steps."""
+    tokens_per_step = experiment.train.batch_size * experiment.model.context_length
+    return tokens_per_step * experiment.model.flops_per_token

@@ -1,0 +1,181 @@
+"""Run an experiment at most once: load a finished run, resume an interrupted one, or start it."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from lmcore import parallel
+from lmcore.checkpoint import kept_weights
+from lmcore.config import config_hash
+from lmcore.experiments.cost import cost
+from lmcore.experiments.environment import environment, peak_bytes
+from lmcore.experiments.experiment import Experiment, flops_per_step, prepared, source_of, steps_of
+from lmcore.experiments.run_folder import Run, RunWriter, load_run
+from lmcore.model import GPT
+from lmcore.runtime import Runtime
+from lmcore.source import Data, Source
+from lmcore.train import DivergedError, Record, train
+
+WORTH_COMPARING = 2e12
+"""Operations in a run from which on its speed is shown beside that of large products."""
+
+Probe = Callable[[GPT, Data], dict[str, Any]]
+History = Callable[[Iterator[tuple[int, GPT]], GPT, Data], dict[str, Any]]
+"""What a study finds in the weights kept on the way, each with its step, and in the last ones."""
+
+
+def load(experiment: Experiment) -> Run | None:
+    """Return experiment's finished run, or None where there is none yet.
+
+    Raises:
+        ValueError: the folder holds a run of another config, or a damaged one.
+    """
+    folder = experiment.root / "results" / experiment.path
+    if not folder.exists():
+        return None
+    run = load_run(folder, Experiment)
+    if run.config != experiment:
+        raise ValueError(
+            f"{folder} holds a run of another config ({config_hash(run.config)}, "
+            f"not {config_hash(experiment)}): move it away, or name the experiment otherwise"
+        )
+    return run
+
+
+def loaded(experiments: Sequence[Experiment]) -> list[Run]:
+    """Return the finished runs there are of experiments, which `load` reads."""
+    return [run for experiment in experiments if (run := load(experiment))]
+
+
+def run_or_load(
+    experiment: Experiment,
+    probe: Probe,
+    *,
+    history: History | None = None,
+    runtime: Runtime | None = None,
+    data: Path | None = None,
+    scratch: Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Return experiment's run: loaded if it is finished, else trained, resumed where it stopped.
+
+    What is under way stands in scratch and moves to the results when it is whole. After training,
+    the test set is scored, once, and probe's findings are kept with the scores. A run that
+    diverged is a result too: its outcome says so, and holds no score.
+
+    Raises:
+        ValueError: text or a folder is missing, damaged or of another config.
+        KeyboardInterrupt: as `train` does; the run can be taken up again.
+    """
+    finished = load(experiment)
+    if finished:
+        return finished
+    with parallel.first_goes_first():
+        cache = experiment.root / ".cache/corpus"
+        corpus = prepared(experiment, cache, data, progress)
+    started = time.process_time()
+    torch.manual_seed(experiment.seed)
+    model = GPT(experiment.model)
+    source = source_of(experiment, corpus)
+    flops = steps_of(experiment, source) * flops_per_step(experiment)
+    resolved = (runtime or Runtime()).resolve(flops, experiment.train.precision)
+    folder = (scratch or experiment.root / "runs") / experiment.path
+    records = train(model, experiment.train, source, resolved, folder / "checkpoints")
+    if parallel.rank() > 0:
+        for _ in records:
+            pass
+        with parallel.first_goes_first():
+            return load(experiment)
+    writer = RunWriter(folder, experiment)
+    writer.check_text(corpus.origin["text_sha256"])
+    session = environment(resolved)
+    if experiment.train.within_documents:
+        session["document_attention"] = resolved.document_attention(experiment.model.dropout)
+    writer.note_session(session)
+    writer.note_environment({"corpus": corpus.origin})
+    try:
+        for record in with_bar(records, experiment, source, resolved, progress):
+            writer.add(told(record))
+    except DivergedError as error:
+        tqdm.write(f"{experiment.path.as_posix()} diverged: {error}", file=sys.stderr)
+        outcome = {"diverged": str(error)}
+    else:
+        with resolved.autocast():
+            tests = corpus.test_scores(model)
+            outcome = {name: asdict(score) for name, score in tests.items()}
+            outcome["probe"] = probe(model, corpus)
+        if history and experiment.train.keep_weights:
+            weights = kept_weights(folder / "checkpoints", model)
+            outcome["history"] = history(weights, model, corpus)
+    writer.note_environment(
+        {
+            "training_s": writer.kept_records()[-1]["elapsed_s"],
+            "cpu_s": round(time.process_time() - started, 2),
+            "peak_bytes": peak_bytes(resolved),
+        }
+    )
+    with parallel.first_goes_first():
+        writer.finish(outcome, experiment.root / "results" / experiment.path)
+    return load(experiment)
+
+
+def run_all(
+    experiments: list[Experiment],
+    probe: Probe,
+    *,
+    history: History | None = None,
+    runtime: Runtime | None = None,
+    data: Path | None = None,
+    scratch: Path | None = None,
+) -> list[Run]:
+    """Return the run of each experiment, as `run_or_load` does; full-scale cost is said first."""
+    waiting = [e for e in experiments if e.scale == "full" and load(e) is None]
+    if waiting:
+        tqdm.write(cost(waiting, runtime or Runtime()), file=sys.stderr)
+    places = {"runtime": runtime, "data": data, "scratch": scratch}
+    return [run_or_load(each, probe, history=history, **places) for each in experiments]
+
+
+def with_bar(
+    records: Iterator[Record],
+    experiment: Experiment,
+    source: Source,
+    runtime: Runtime,
+    shown: bool,
+) -> Iterator[Record]:
+    """Pass records on, with a bar of steps, time left, score, speed and its share of the ceiling.
+
+    The share, known as MFU, is of the speed of large matrix products here (see `accounting`); a
+    run that is over in seconds goes without it.
+    """
+    steps, name = steps_of(experiment, source), experiment.path.as_posix()
+    is_long = shown and steps * flops_per_step(experiment) > WORTH_COMPARING
+    ceiling = runtime.product_speed() if is_long else math.inf
+    said: dict[str, str] = {}
+    first: Record | None = None
+    with tqdm(total=steps, desc=name, unit="step", disable=not shown, leave=False) as bar:
+        for record in records:
+            first = first or record
+            if "validation" in record.scores:
+                said["validation"] = str(record.scores["validation"])
+            if record.elapsed_s > first.elapsed_s and is_long:
+                per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
+                said["tokens/s"] = f"{per_s:,.0f}"
+                said["MFU"] = f"{per_s * experiment.model.flops_per_token / ceiling:.0%}"
+            bar.set_postfix(said, refresh=False)
+            bar.update(record.step - bar.n)
+            yield record
+
+
+def told(record: Record) -> dict[str, Any]:
+    """Return a record as it is kept: rounded where digits are noise, without what is missing."""
+    kept = {name: value for name, value in asdict(record).items() if value is not None}
+    scores = kept.pop("scores")
+    return kept | {"elapsed_s": round(record.elapsed_s, 2)} | scores
