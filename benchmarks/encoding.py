@@ -47,7 +47,7 @@ def tiktoken(merges: Merges, workers: int) -> Write:
     """Return tiktoken's encoder of our merges."""
     import tiktoken
 
-    from lmcore.pretokens import GPT2_PATTERN
+    from lmcore.tokenizer.pretokens import GPT2_PATTERN
 
     encoding = tiktoken.Encoding(
         "peer",

@@ -11,9 +11,9 @@ from typing import Any
 
 HOMES = {
     "GPT": "model", "AdamW": "optimizer", "Batches": "batches", "ModelConfig": "model",
-    "Runtime": "runtime", "Sampling": "sample", "TextSource": "source", "Tokenizer": "tokenizer",
+    "Runtime": "runtime", "Sampling": "sample", "TextSource": "source", "Tokenizer": "tokenizer.byte_bpe",
     "TrainConfig": "train", "generate": "sample", "tokens_of_file": "tokens", "train": "train",
-    "train_bpe": "bpe", "write": "sample",
+    "train_bpe": "tokenizer.bpe", "write": "sample",
 }  # fmt: skip
 __all__ = list(HOMES)
 
@@ -27,11 +27,6 @@ class Package(ModuleType):
         value = getattr(importlib.import_module(f"{self.__name__}.{HOMES[name]}"), name)
         setattr(self, name, value)
         return value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Importing lmcore.train puts that module here, where the function of its name belongs.
-        is_home = isinstance(value, ModuleType) and HOMES.get(name) == name
-        super().__setattr__(name, getattr(value, name) if is_home else value)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *HOMES})

@@ -20,7 +20,7 @@ from lmcore.evaluate import Score, score
 from lmcore.files import write_json
 from lmcore.model import GPT
 from lmcore.source import TextSource
-from lmcore.tokenizer import Tokenizer
+from lmcore.tokenizer.byte_bpe import Tokenizer
 from lmcore.tokens import Tokens, load_tokens, write_documents
 
 HUB_DATASET = "julien040/hacker-news-posts"

@@ -17,7 +17,7 @@ from torch import Tensor
 from lmcore.files import read_json, whole_file, write_json
 from lmcore.model import GPT, ModelConfig
 from lmcore.rope import RopeStretch, halves_from_neighbours, neighbours_from_halves
-from lmcore.tokenizer import BaseTokenizer
+from lmcore.tokenizer.base import BaseTokenizer
 
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",

@@ -19,7 +19,7 @@ from lmcore.evaluate import token_nats
 from lmcore.model import GPT, Cache
 from lmcore.one_token import OneToken
 from lmcore.runtime import keep_large_blocks
-from lmcore.tokenizer import BaseTokenizer
+from lmcore.tokenizer.base import BaseTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

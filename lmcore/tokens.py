@@ -17,8 +17,8 @@ import numpy as np
 
 from lmcore.config import from_dict
 from lmcore.files import read_json, whole_file, write_json
-from lmcore.pretokens import texts_in_blocks
-from lmcore.tokenizer import BaseTokenizer
+from lmcore.tokenizer.base import BaseTokenizer
+from lmcore.tokenizer.pretokens import texts_in_blocks
 
 HEADER_BYTES = 128
 PLACES = "<i8"

@@ -17,9 +17,16 @@ from hypothesis import strategies as st
 from made import join_pair, pre_tokens
 from tqdm import tqdm
 
-from lmcore import bpe, kernels
-from lmcore.bpe import as_words, count_pre_tokens, count_words, merge_pairs, merge_words, train_bpe
-from lmcore.pretokens import CL100K_PATTERN, GPT2_PATTERN
+from lmcore.tokenizer import bpe, kernels
+from lmcore.tokenizer.bpe import (
+    as_words,
+    count_pre_tokens,
+    count_words,
+    merge_pairs,
+    merge_words,
+    train_bpe,
+)
+from lmcore.tokenizer.pretokens import CL100K_PATTERN, GPT2_PATTERN
 
 END = "<|end|>"
 few_letters = st.text(alphabet="ab c\n'1é", min_size=1, max_size=60)
@@ -200,7 +207,7 @@ def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch, text, block):
     path = tmp_path / "text.txt"
     path.write_bytes(text.encode())
     whole = train_bpe([text], 270, [END])
-    monkeypatch.setattr("lmcore.pretokens.BLOCK", block)
+    monkeypatch.setattr("lmcore.tokenizer.pretokens.BLOCK", block)
     assert train_bpe(path, 270, [END]) == whole
 
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import join_pair, pre_tokens
 
-from lmcore import encoder as module
-from lmcore import kernels
-from lmcore.bpe import train_bpe
-from lmcore.encoder import Encoder
-from lmcore.pretokens import CL100K_PATTERN, GPT2_PATTERN
+from lmcore.tokenizer import encoder as module
+from lmcore.tokenizer import kernels
+from lmcore.tokenizer.bpe import train_bpe
+from lmcore.tokenizer.encoder import Encoder
+from lmcore.tokenizer.pretokens import CL100K_PATTERN, GPT2_PATTERN
 
 few_letters = st.text(alphabet="aabbc é'", max_size=40)
 part = st.text(alphabet="abc", min_size=1, max_size=3).map(str.encode)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import GPT2
 
-from lmcore import kernels
-from lmcore.pretokens import (
+from lmcore.tokenizer import kernels
+from lmcore.tokenizer.pretokens import (
     GPT2_PATTERN,
     SAFE_CUTS,
     in_threads,
@@ -104,7 +104,7 @@ def test_what_is_kept_back_does_not_grow_with_the_text(text):
 
 @given(text=st.text() | st.text(alphabet="aé\r\n\U0001f600"), block=st.integers(1, 9))
 def test_a_file_in_blocks_is_its_text(tmp_path, monkeypatch, text, block):
-    monkeypatch.setattr("lmcore.pretokens.BLOCK", block)
+    monkeypatch.setattr("lmcore.tokenizer.pretokens.BLOCK", block)
     path = tmp_path / "text.txt"
     path.write_bytes(text.encode())
     [blocks] = texts_in_blocks(path)
@@ -113,7 +113,7 @@ def test_a_file_in_blocks_is_its_text(tmp_path, monkeypatch, text, block):
 
 @given(raw=st.binary(max_size=40), block=st.integers(1, 9))
 def test_a_file_of_any_bytes_is_read_with_replacements(tmp_path, monkeypatch, raw, block):
-    monkeypatch.setattr("lmcore.pretokens.BLOCK", block)
+    monkeypatch.setattr("lmcore.tokenizer.pretokens.BLOCK", block)
     path = tmp_path / "text.txt"
     path.write_bytes(raw)
     [blocks] = texts_in_blocks(path, "replace")
@@ -127,7 +127,7 @@ def test_the_first_byte_that_is_not_utf_8_is_named_whatever_the_blocks(
     path = tmp_path / "text.txt"
     path.write_bytes(left.encode() + wrong)
     for block in (1, 2, 3, 100):
-        monkeypatch.setattr("lmcore.pretokens.BLOCK", block)
+        monkeypatch.setattr("lmcore.tokenizer.pretokens.BLOCK", block)
         [blocks] = texts_in_blocks(path)
         with pytest.raises(
             ValueError, match=rf"text\.txt is not UTF-8 at byte {len(left.encode())} "

@@ -25,7 +25,7 @@ from lmcore.sample import (
     until,
     write,
 )
-from lmcore.tokenizer import Tokenizer
+from lmcore.tokenizer.byte_bpe import Tokenizer
 
 GREEDY = Sampling(temperature=0.0)
 ALL_AT_ONCE = Sampling(temperature=1.3, top_k=20, top_p=0.9, min_p=0.02, repetition_penalty=1.2)

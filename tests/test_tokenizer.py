@@ -10,9 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from made import join_pair, pre_tokens
 
-from lmcore import tokenizer as module
-from lmcore.bpe import train_bpe
-from lmcore.tokenizer import Tokenizer, smallest_dtype
+from lmcore.tokenizer import base as module
+from lmcore.tokenizer.base import smallest_dtype
+from lmcore.tokenizer.bpe import train_bpe
+from lmcore.tokenizer.byte_bpe import Tokenizer
 
 TEXT = "the cat sat on the mat; the rat's cats sat 1999 times.\n\n  Thé naïve café\tête "
 SPECIALS = ("<pad>", "<eos>", "<eos><eos>")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.bpe import train_bpe
-from lmcore.encoder import Encoder
 from lmcore.experiments.run_folder import Run
 from lmcore.studies import tokenizer
+from lmcore.tokenizer.bpe import train_bpe
+from lmcore.tokenizer.encoder import Encoder
 
 words = st.text(alphabet="abc é猫\n", min_size=1, max_size=60)
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import small_disk
 
-from lmcore.tokenizer import Tokenizer
+from lmcore.tokenizer.byte_bpe import Tokenizer
 from lmcore.tokens import (
     header,
     load_tokens,

@@ -8,10 +8,10 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.bpe import train_bpe
-from lmcore.pretokens import LLAMA3_PATTERN
-from lmcore.tokenizer import Tokenizer
-from lmcore.vocab_files import SYMBOLS, bpe_json, from_symbols, symbols
+from lmcore.tokenizer.bpe import train_bpe
+from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.tokenizer.hf_files import SYMBOLS, bpe_json, from_symbols, symbols
+from lmcore.tokenizer.pretokens import LLAMA3_PATTERN
 
 TEXT = "the cat sat on the mat; the rat's cats sat 1999 times.\n\n  Thé naïve café\tête "
 SPECIALS = ("<pad>", "<eos>", "<eos><eos>", "<é b>", " <")

@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int32
 
-from lmcore.bpe import ALPHABET, Pair
-from lmcore.pretokens import GPT2_PATTERN, pieces, pre_token_finder
+from lmcore.tokenizer.bpe import ALPHABET, Pair
+from lmcore.tokenizer.pretokens import GPT2_PATTERN, pieces, pre_token_finder
 
 PATIENCE = 2**18 - 1
 """With so many characters in plain Python done, or more to do at once, it pays to start Numba."""
@@ -166,13 +166,13 @@ class Encoder:
 
     @cached_property
     def _compiled_rules(self) -> tuple:
-        from lmcore import kernels
+        from lmcore.tokenizer import kernels
 
         lengths = np.array([len(token) for token in self.tokens])
         return kernels.new_rules(np.array(self._rules, dtype=np.int64).reshape(-1, 3), lengths)
 
     def _compiled(self, texts: list[str]) -> list[Ranks]:
-        from lmcore import kernels
+        from lmcore.tokenizer import kernels
 
         raw = [text.encode() for text in texts]
         data, ends = kernels.writable(b"".join(raw)), np.cumsum([len(one) for one in raw])

@@ -13,10 +13,10 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from lmcore.bpe import ALPHABET
-from lmcore.pretokens import GPT2_PATTERN, Texts, plain_pieces
-from lmcore.tokenizer import BaseTokenizer
-from lmcore.vocab_files import SYMBOLS, from_symbols, parse_unigram, symbols, unigram_json
+from lmcore.tokenizer.base import BaseTokenizer
+from lmcore.tokenizer.bpe import ALPHABET
+from lmcore.tokenizer.hf_files import SYMBOLS, from_symbols, parse_unigram, symbols, unigram_json
+from lmcore.tokenizer.pretokens import GPT2_PATTERN, Texts, plain_pieces
 
 
 class UnigramTokenizer(BaseTokenizer):

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from tqdm import tqdm
 
-from lmcore.pretokens import (
+from lmcore.tokenizer.pretokens import (
     GPT2_PATTERN,
     Texts,
     in_threads,
@@ -222,13 +222,13 @@ class WordCounter:
     """Counts the pre-tokens of GPT-2's pattern, in arrays that grow with the distinct ones."""
 
     def __init__(self) -> None:
-        from lmcore import kernels
+        from lmcore.tokenizer import kernels
 
         self._spans = kernels.new_spans(2**14, 2**18)
 
     def add_text(self, text: str) -> None:
         """Count the pre-tokens of text."""
-        from lmcore import kernels
+        from lmcore.tokenizer import kernels
 
         data, classes = kernels.writable(text.encode()), kernels.character_classes()
         done = 0
@@ -239,7 +239,7 @@ class WordCounter:
 
     def add(self, words: Words) -> None:
         """Add the counts of words."""
-        from lmcore import kernels
+        from lmcore.tokenizer import kernels
 
         done = 0
         while done < len(words):
@@ -282,7 +282,7 @@ def count_words(texts: Iterable[str], pattern: str, workers: int) -> Words:
 
 def as_words(counts: Counter[bytes]) -> Words:
     """Return the same counts in arrays."""
-    from lmcore import kernels
+    from lmcore.tokenizer import kernels
 
     return Words(
         kernels.writable(b"".join(counts)),
@@ -293,7 +293,7 @@ def as_words(counts: Counter[bytes]) -> Words:
 
 def merge_words(words: Words, n_new: int, bar: tqdm) -> list[Pair]:
     """Return what `merge_pairs` returns."""
-    from lmcore import kernels
+    from lmcore.tokenizer import kernels
 
     state, pair_slots = kernels.new_merging(words.text, words.starts, words.counts, n_new)
     tokens, merges = list(ALPHABET), []
