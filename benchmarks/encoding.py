@@ -37,7 +37,7 @@ PARTS = 16
 def lmcore(merges: Merges, workers: int) -> Write:
     """Return our way to write a token file."""
     from lmcore import Tokenizer
-    from lmcore.tokens import write_text
+    from lmcore.data.token_files import write_text
 
     tokenizer = Tokenizer(dict(enumerate(vocabulary(merges))), merges)
     return lambda text, target: write_text(target, text, tokenizer, workers=workers)

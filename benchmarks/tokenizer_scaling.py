@@ -28,7 +28,7 @@ HEADER = "| | MB | entries | seconds, median | least | most | peak, MB |"
 def child(kind: str, text: str, copies: int, size: int, workers: int, folder: str) -> None:
     """Do what kind says, and report the memory it took."""
     from lmcore import Tokenizer, train_bpe
-    from lmcore.tokens import write_text
+    from lmcore.data.token_files import write_text
 
     warnings.simplefilter("ignore")
     if kind == ENCODING:

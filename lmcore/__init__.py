@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 HOMES = {
-    "GPT": "model", "AdamW": "optimizer", "Batches": "batches", "ModelConfig": "model",
+    "GPT": "model", "AdamW": "optimizer", "Batches": "data.batches", "ModelConfig": "model",
     "Runtime": "runtime", "Sampling": "sample", "TextSource": "source", "Tokenizer": "tokenizer.byte_bpe",
-    "TrainConfig": "train", "generate": "sample", "tokens_of_file": "tokens", "train": "train",
+    "TrainConfig": "train", "generate": "sample", "tokens_of_file": "data.token_files", "train": "train",
     "train_bpe": "tokenizer.bpe", "write": "sample",
 }  # fmt: skip
 __all__ = list(HOMES)

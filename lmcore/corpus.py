@@ -13,15 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmcore import grammar
-from lmcore.batches import Batches, Order
 from lmcore.config import check_choices
+from lmcore.data import grammar
+from lmcore.data.batches import Batches, Order
+from lmcore.data.token_files import Tokens, load_tokens, write_documents
 from lmcore.evaluate import Score, score
 from lmcore.files import write_json
 from lmcore.model import GPT
 from lmcore.source import TextSource
 from lmcore.tokenizer.byte_bpe import Tokenizer
-from lmcore.tokens import Tokens, load_tokens, write_documents
 
 HUB_DATASET = "julien040/hacker-news-posts"
 HUB_REVISION = "9e21b0f3c36bd7ce50b741ce966297a7f73cae38"

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmcore.batches import documents_at, scoring_windows
+from lmcore.data.batches import documents_at, scoring_windows
+from lmcore.data.token_files import Tokens
 from lmcore.model import GPT
-from lmcore.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)

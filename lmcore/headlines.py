@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lmcore import plotting
-from lmcore.batches import documents_at, scoring_windows
 from lmcore.compare import (
     Table,
     bits_per_byte,
@@ -27,6 +26,7 @@ from lmcore.compare import (
     validation,
 )
 from lmcore.corpus import Corpus
+from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.evaluate import token_nats, token_scores
 from lmcore.experiments.run_folder import Run
 from lmcore.looks import lengthened

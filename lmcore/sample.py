@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmcore.batches import scoring_windows
+from lmcore.data.batches import scoring_windows
 from lmcore.evaluate import token_nats
 from lmcore.model import GPT, Cache
 from lmcore.one_token import OneToken

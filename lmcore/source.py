@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Int
 from torch import Tensor
 
-from lmcore.batches import Batches, to_device
+from lmcore.data.batches import Batches, to_device
+from lmcore.data.token_files import Tokens
 from lmcore.evaluate import Answers, Score, challenge_score, score
 from lmcore.model import GPT
-from lmcore.tokens import Tokens
 
 
 class Batch(NamedTuple):

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from lmcore import parallel, schedule
 from lmcore.accounting import Memory, memory
-from lmcore.batches import Order
 from lmcore.checkpoint import (
     KEPT,
     Progress,
@@ -32,6 +31,7 @@ from lmcore.checkpoint import (
     save_weights,
 )
 from lmcore.config import check_choices
+from lmcore.data.batches import Order
 from lmcore.evaluate import Answers, Score
 from lmcore.flex import blocks_within
 from lmcore.loss import Kind, linear_cross_entropy

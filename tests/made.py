@@ -10,14 +10,14 @@ import numpy as np
 import regex
 import torch
 
-from lmcore.batches import Batches
+from lmcore.data.batches import Batches
+from lmcore.data.token_files import TokenInfo, Tokens
 from lmcore.model import GPT, ModelConfig
 from lmcore.modular import ModularConfig
 from lmcore.rope import RopeStretch
 from lmcore.runtime import Runtime
 from lmcore.source import TextSource
 from lmcore.studies import grokking
-from lmcore.tokens import TokenInfo, Tokens
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """The pattern as GPT-2's authors published it."""

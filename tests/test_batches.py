@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import as_tokens
 
-from lmcore.batches import Batches, scoring_windows, to_device
-from lmcore.tokens import Tokens
+from lmcore.data.batches import Batches, scoring_windows, to_device
+from lmcore.data.token_files import Tokens
 
 sizes = st.integers(1, 6)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import TINY, as_tokens
 
-from lmcore.batches import scoring_windows
+from lmcore.data.batches import scoring_windows
 from lmcore.evaluate import challenge_score, score, token_nats, token_scores
 from lmcore.model import GPT
 

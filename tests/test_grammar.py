@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lmcore import grammar
+from lmcore.data import grammar
 
 
 def test_the_probabilities_of_all_titles_sum_to_one():

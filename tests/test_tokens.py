@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import small_disk
 
-from lmcore.tokenizer.byte_bpe import Tokenizer
-from lmcore.tokens import (
+from lmcore.data.token_files import (
     header,
     load_tokens,
     locate,
@@ -23,6 +22,7 @@ from lmcore.tokens import (
     write_documents,
     write_text,
 )
+from lmcore.tokenizer.byte_bpe import Tokenizer
 
 DOCUMENTS = ["the cat sat", "on the mät", "", "a <eos> in it"]
 TEXT = "the cat sat<eos>on the mät<eos>"

@@ -15,10 +15,10 @@ import pytest
 import torch
 from made import PLAIN, TINY, random_tokens, text_source
 
-from lmcore import grammar
-from lmcore.batches import Batches
 from lmcore.checkpoint import latest_checkpoint
 from lmcore.corpus import CorpusConfig, prepare, split_titles, titles_of
+from lmcore.data import grammar
+from lmcore.data.batches import Batches
 from lmcore.experiments.experiment import smoke, source_of
 from lmcore.experiments.runner import run_or_load
 from lmcore.model import GPT, ModelConfig

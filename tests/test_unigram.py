@@ -9,9 +9,9 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmcore.data.token_files import load_tokens, write_documents
 from lmcore.tokenizer.byte_bpe import Tokenizer
 from lmcore.tokenizer.unigram import UnigramTokenizer
-from lmcore.tokens import load_tokens, write_documents
 
 TEXTS = [f"the cat sat on the mat {i}; the rat's cats sat. naïve café tête" for i in range(60)]
 SPECIALS = ("<pad>", "<eos>", "<eos><eos>")

@@ -17,9 +17,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from lmcore import grammar, plotting
+from lmcore import plotting
 from lmcore.compare import Table, challenge, coverage, per_character, rate, validation
 from lmcore.corpus import Corpus, CorpusConfig, joined, split_titles, titles_of
+from lmcore.data import grammar
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run
 from lmcore.headlines import (

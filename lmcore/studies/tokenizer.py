@@ -31,8 +31,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from lmcore import grammar, plotting
+from lmcore import plotting
 from lmcore.compare import Table
+from lmcore.data import grammar
 from lmcore.experiments.environment import environment, peak_bytes
 from lmcore.experiments.experiment import workspace
 from lmcore.experiments.run_folder import Run, RunWriter, load_run

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lmcore.tokens import Tokens
+from lmcore.data.token_files import Tokens
 
 Order = Literal["sequential", "uniform", "shuffled", "documents"]
 Batch = tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]

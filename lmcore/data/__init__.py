@@ -1,0 +1,1 @@
+"""Token files, batches, and generated text of known entropy."""
