@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from turns import in_turn, machine, median, report, start
 
 from lmcore.experiments.experiment import source_of
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.modular import Table
 from lmcore.studies.grokking import FAST, SOLVED
 from lmcore.train import HELD, train

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from turns import machine
 
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.optimizer import AdamW
 
 SHAPES = {

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lmcore.model import ModelConfig
+from lmcore.model.config import ModelConfig
 
 
 class Attention(nn.Module):

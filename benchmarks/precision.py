@@ -15,7 +15,7 @@ import torch
 from lmcore.corpus import prepare
 from lmcore.evaluate import score
 from lmcore.experiments.experiment import Experiment, source_of, workspace
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.runtime import Runtime
 from lmcore.studies import baseline
 from lmcore.train import train

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from plain_gpt import PlainGPT
 from turns import in_turn, machine, median, report, seconds, start
 
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.optimizer import clip_gradient
 from lmcore.runtime import Runtime, keep_large_blocks
 from lmcore.source import Batch

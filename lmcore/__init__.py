@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 HOMES = {
-    "GPT": "model", "AdamW": "optimizer", "Batches": "data.batches", "ModelConfig": "model",
+    "GPT": "model.gpt", "AdamW": "optimizer", "Batches": "data.batches", "ModelConfig": "model.config",
     "Runtime": "runtime", "Sampling": "sample", "TextSource": "source", "Tokenizer": "tokenizer.byte_bpe",
     "TrainConfig": "train", "generate": "sample", "tokens_of_file": "data.token_files", "train": "train",
     "train_bpe": "tokenizer.bpe", "write": "sample",

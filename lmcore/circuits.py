@@ -13,7 +13,7 @@ import torch
 
 from lmcore import spectra
 from lmcore.looks import attention_weights
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.modular import OPERATIONS, ModularConfig
 from lmcore.modular import Table as Data
 

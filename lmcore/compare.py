@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmcore import accounting
 from lmcore.experiments.run_folder import Run
+from lmcore.model import accounting
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
 from lmcore.evaluate import Score, score
 from lmcore.files import write_json
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.source import TextSource
 from lmcore.tokenizer.byte_bpe import Tokenizer
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.data.token_files import Tokens
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 
 
 @dataclass(frozen=True, kw_only=True)

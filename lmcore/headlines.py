@@ -30,7 +30,7 @@ from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.evaluate import token_nats, token_scores
 from lmcore.experiments.run_folder import Run
 from lmcore.looks import lengthened
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.sample import next_probabilities
 
 TIME = 10

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmcore.model import GPT, causal_mask
+from lmcore.model.attention import causal_mask
+from lmcore.model.gpt import GPT
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmcore.accounting import logit_rows
+from lmcore.model.accounting import logit_rows
 
 Kind = Literal["softmax", "softmax-float64", "stablemax"]
 

@@ -18,7 +18,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lmcore.evaluate import Answers, answer_score
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.source import Batch
 
 N_SCORED = 1024

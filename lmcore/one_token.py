@@ -13,19 +13,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lmcore.model import (
-    GPT,
-    MLP,
-    Attention,
-    Block,
-    Cache,
-    LayerScale,
-    RMSNorm,
-    View,
-    activate,
-    rms_norm,
-)
-from lmcore.rope import rotate
+from lmcore.model.attention import Attention, View
+from lmcore.model.cache import Cache
+from lmcore.model.gpt import GPT, Block
+from lmcore.model.layers import MLP, LayerScale, RMSNorm, activate, rms_norm
+from lmcore.model.rope import rotate
 
 Map = Callable[[Tensor], Tensor]
 KNOWN = {

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lmcore.data.batches import scoring_windows
 from lmcore.evaluate import token_nats
-from lmcore.model import GPT, Cache
+from lmcore.model.cache import Cache
+from lmcore.model.gpt import GPT
 from lmcore.one_token import OneToken
 from lmcore.runtime import keep_large_blocks
 from lmcore.tokenizer.base import BaseTokenizer

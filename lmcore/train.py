@@ -20,7 +20,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmcore import parallel, schedule
-from lmcore.accounting import Memory, memory
 from lmcore.checkpoint import (
     KEPT,
     Progress,
@@ -33,9 +32,10 @@ from lmcore.checkpoint import (
 from lmcore.config import check_choices
 from lmcore.data.batches import Order
 from lmcore.evaluate import Answers, Score
-from lmcore.flex import blocks_within
 from lmcore.loss import Kind, linear_cross_entropy
-from lmcore.model import GPT
+from lmcore.model.accounting import Memory, memory
+from lmcore.model.flex import blocks_within
+from lmcore.model.gpt import GPT
 from lmcore.optimizer import build_optimizer, clip_gradient, global_norm
 from lmcore.runtime import Runtime, keep_large_blocks
 from lmcore.source import Batch, Source

@@ -7,9 +7,9 @@ import json
 
 import torch
 
-from lmcore.dropout import drop
 from lmcore.loss import linear_cross_entropy
-from lmcore.model import activate
+from lmcore.model.dropout import drop
+from lmcore.model.layers import activate
 
 
 def dropped_twice(x):

@@ -12,9 +12,10 @@ import torch
 
 from lmcore.data.batches import Batches
 from lmcore.data.token_files import TokenInfo, Tokens
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
+from lmcore.model.rope import RopeStretch
 from lmcore.modular import ModularConfig
-from lmcore.rope import RopeStretch
 from lmcore.runtime import Runtime
 from lmcore.source import TextSource
 from lmcore.studies import grokking

@@ -13,7 +13,7 @@ import torch
 from made import PLAIN, TINY, text_source
 
 from lmcore import parallel
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.train import TrainConfig, train
 
 CONFIG = TrainConfig(

@@ -15,7 +15,8 @@ from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
 from lmcore.experiments.runner import loaded
 from lmcore.headlines import unigram_nats
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.optimizer import parameter_groups
 from lmcore.studies import adamw_swap, baseline
 from lmcore.train import TrainConfig

@@ -10,7 +10,7 @@ import torch
 from made import arithmetic_shape, randomised, table_of
 
 from lmcore import circuits
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 
 KEYS = [1, 3]
 four = pytest.mark.parametrize("operation", list(circuits.SIGNS))

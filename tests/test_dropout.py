@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lmcore.dropout import drop
+from lmcore.model.dropout import drop
 
 N = 400_000
 shares = pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])

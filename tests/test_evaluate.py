@@ -11,7 +11,7 @@ from made import TINY, as_tokens
 
 from lmcore.data.batches import scoring_windows
 from lmcore.evaluate import challenge_score, score, token_nats, token_scores
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 
 END = 1
 LOG_V = math.log(TINY.vocab_size)

@@ -15,7 +15,8 @@ from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, sm
 from lmcore.experiments.run_folder import RunWriter
 from lmcore.experiments.runner import load, loaded, run_all, run_or_load, told
 from lmcore.files import read_json, write_json
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.studies import baseline, grokking
 from lmcore.train import Record, train
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from made import PLAIN, TINY, randomised
 
-from lmcore.flex import attend_in_blocks, blocks_within
-from lmcore.model import attend, document_mask
+from lmcore.model.attention import attend, document_mask
+from lmcore.model.flex import attend_in_blocks, blocks_within
 from lmcore.runtime import Runtime
 
 pytestmark = [

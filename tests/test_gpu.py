@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from made import PLAIN, TINY, randomised, text_source
 
 from lmcore.checkpoint import latest_checkpoint
-from lmcore.flex import blocks_within
 from lmcore.loss import linear_cross_entropy
-from lmcore.model import GPT
+from lmcore.model.flex import blocks_within
+from lmcore.model.gpt import GPT
 from lmcore.runtime import Runtime
 from lmcore.sample import Sampling, generate
 from lmcore.source import Batch

@@ -16,7 +16,7 @@ from made import arithmetic_shape, table_of
 from lmcore import circuits
 from lmcore.evaluate import Answers
 from lmcore.experiments.run_folder import Run
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.modular import OPERATIONS, ModularConfig
 from lmcore.sentence import SentenceConfig
 from lmcore.studies import grokking

@@ -15,7 +15,8 @@ from lmcore import headlines
 from lmcore.compare import validation
 from lmcore.evaluate import score
 from lmcore.experiments.run_folder import Run
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.sample import next_probabilities
 from lmcore.studies import baseline
 

@@ -15,8 +15,8 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import lmcore
 from lmcore import GPT, Tokenizer
-from lmcore.interop import ACTIVATIONS, load_pretrained, save_pretrained
-from lmcore.rope import RopeStretch, rope_table
+from lmcore.model.interop import ACTIVATIONS, load_pretrained, save_pretrained
+from lmcore.model.rope import RopeStretch, rope_table
 
 STRETCH = {
     "rope_type": "llama3",

@@ -11,21 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import KINDS, LLAMA, TINY, randomised
 
-from lmcore.model import (
-    GPT,
-    MLP,
-    Attention,
-    Cache,
-    ModelConfig,
-    Rows,
-    activate,
-    attend,
-    causal_mask,
-    gated_width,
-    gelu_by_sigmoid,
-    rms_norm,
-    starts,
-)
+from lmcore.model.attention import Attention, Rows, attend, causal_mask, starts
+from lmcore.model.cache import Cache
+from lmcore.model.config import ModelConfig, gated_width
+from lmcore.model.gpt import GPT
+from lmcore.model.layers import MLP, activate, gelu_by_sigmoid, rms_norm
 
 SIZES = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff")
 each_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)

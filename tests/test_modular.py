@@ -12,7 +12,7 @@ from made import PLAIN, randomised
 
 from lmcore.config import config_hash, from_dict
 from lmcore.experiments.experiment import Experiment, source_of
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.modular import DIVIDING, OPERATIONS, ModularConfig, is_prime, parsed
 from lmcore.sentence import SentenceConfig
 from lmcore.source import Source

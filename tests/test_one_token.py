@@ -4,7 +4,7 @@ import pytest
 import torch
 from made import KINDS, LLAMA, TINY, randomised
 
-from lmcore.model import Cache
+from lmcore.model.cache import Cache
 from lmcore.one_token import OneToken, linear
 
 each_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lmcore.checkpoint import Progress, load_checkpoint, save_checkpoint
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.optimizer import (
     SGD,
     AdamW,

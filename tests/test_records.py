@@ -17,7 +17,7 @@ from lmcore.config import check_choices, config_hash, from_dict
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import RunWriter, load_run, read_metrics
 from lmcore.files import read_json, whole_file, write_json, write_text
-from lmcore.rope import RopeStretch
+from lmcore.model.rope import RopeStretch
 from lmcore.studies import baseline
 from lmcore.train import TrainConfig
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.rope import (
+from lmcore.model.rope import (
     RopeStretch,
     halves_from_neighbours,
     neighbours_from_halves,

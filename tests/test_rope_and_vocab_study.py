@@ -13,7 +13,8 @@ import torch
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
 from lmcore.looks import attention_weights
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.studies import adamw_swap, rope_and_vocab
 from lmcore.studies.rope_and_vocab import ROPE, SEEDS, SIZES, slug
 

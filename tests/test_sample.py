@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import LLAMA, TINY, randomised
 
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.sample import (
     MANY_TOKENS,
     Batch,

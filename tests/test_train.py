@@ -21,7 +21,8 @@ from lmcore.data import grammar
 from lmcore.data.batches import Batches
 from lmcore.experiments.experiment import smoke, source_of
 from lmcore.experiments.runner import run_or_load
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.source import Batch, TextSource
 from lmcore.studies import baseline
 from lmcore.train import DivergedError, TrainConfig, train, update_ratios

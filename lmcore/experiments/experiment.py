@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from lmcore.corpus import CorpusConfig
-from lmcore.model import ModelConfig
+from lmcore.model.config import ModelConfig
 from lmcore.modular import ModularConfig
 from lmcore.sentence import SentenceConfig
 from lmcore.source import Data, Source

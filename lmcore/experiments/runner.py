@@ -18,7 +18,7 @@ from lmcore.experiments.cost import cost
 from lmcore.experiments.environment import environment, peak_bytes
 from lmcore.experiments.experiment import Experiment, flops_per_step, prepared, source_of, steps_of
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
-from lmcore.model import GPT
+from lmcore.model.gpt import GPT
 from lmcore.runtime import Runtime
 from lmcore.source import Data, Source
 from lmcore.train import DivergedError, Record, train

@@ -37,7 +37,8 @@ from lmcore.headlines import (
     unigram_nats,
     whole,
 )
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.train import TrainConfig
 
 SEEDS = (101, 102, 103)

@@ -30,7 +30,8 @@ from lmcore.headlines import (
     unigram_level,
     unigram_nats,
 )
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.sample import Sampling, generate
 from lmcore.train import TrainConfig
 

@@ -30,7 +30,8 @@ from lmcore.compare import Table, named, spread, told
 from lmcore.experiments.experiment import Experiment, slug, source_of, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import with_bar
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.modular import LENGTH, OPERATIONS, ModularConfig, parsed
 from lmcore.modular import Table as Data
 from lmcore.runtime import Runtime

@@ -44,7 +44,8 @@ from lmcore.headlines import (
     whole,
 )
 from lmcore.looks import attention_weights
-from lmcore.model import GPT, ModelConfig
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.train import TrainConfig
 
 SEEDS = (201, 202, 203)

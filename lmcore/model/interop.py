@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lmcore.files import read_json, whole_file, write_json
-from lmcore.model import GPT, ModelConfig
-from lmcore.rope import RopeStretch, halves_from_neighbours, neighbours_from_halves
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
+from lmcore.model.rope import RopeStretch, halves_from_neighbours, neighbours_from_halves
 from lmcore.tokenizer.base import BaseTokenizer
 
 ACTIVATIONS = {

@@ -17,7 +17,7 @@ class Part:
     forward_flops: int
 
 
-def parts(config: "lmcore.model.ModelConfig", seq: int | None = None) -> list[Part]:
+def parts(config: "lmcore.model.config.ModelConfig", seq: int | None = None) -> list[Part]:
     """Return the parts of the model that config describes, run on sequences of length seq.
 
     Without seq, at full context. A head that shares the embedding's numbers counts none itself.
@@ -52,12 +52,12 @@ def parts(config: "lmcore.model.ModelConfig", seq: int | None = None) -> list[Pa
     ]
 
 
-def n_parameters(config: "lmcore.model.ModelConfig") -> int:
+def n_parameters(config: "lmcore.model.config.ModelConfig") -> int:
     """Return the number of trained numbers, an embedding shared with the head counted once."""
     return sum(part.parameters for part in parts(config))
 
 
-def flops_per_token(config: "lmcore.model.ModelConfig", seq: int | None = None) -> int:
+def flops_per_token(config: "lmcore.model.config.ModelConfig", seq: int | None = None) -> int:
     """Return the operations of one training step for a token, forward and backward."""
     return 3 * sum(part.forward_flops for part in parts(config, seq))
 
@@ -89,7 +89,7 @@ class Memory:
 
 
 def memory(
-    config: "lmcore.model.ModelConfig",
+    config: "lmcore.model.config.ModelConfig",
     tokens_per_step: int,
     *,
     moments: int,

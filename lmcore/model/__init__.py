@@ -1,0 +1,1 @@
+"""A decoder-only transformer, part by part, with its options."""
