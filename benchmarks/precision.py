@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from lmcore.corpus import prepare
-from lmcore.evaluate import score
+from lmcore.evaluation.scores import score
 from lmcore.experiments.experiment import Experiment, source_of, workspace
 from lmcore.model.gpt import GPT
 from lmcore.runtime import Runtime

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lmcore import spectra
-from lmcore.looks import attention_weights
+from lmcore.evaluation.attention_maps import attention_weights
 from lmcore.model.gpt import GPT
 from lmcore.modular import OPERATIONS, ModularConfig
 from lmcore.modular import Table as Data

@@ -17,7 +17,7 @@ from lmcore.config import check_choices
 from lmcore.data import grammar
 from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
-from lmcore.evaluate import Score, score
+from lmcore.evaluation.scores import Score, score
 from lmcore.files import write_json
 from lmcore.model.gpt import GPT
 from lmcore.source import TextSource

@@ -27,9 +27,9 @@ from lmcore.compare import (
 )
 from lmcore.corpus import Corpus
 from lmcore.data.batches import documents_at, scoring_windows
-from lmcore.evaluate import token_nats, token_scores
+from lmcore.evaluation.attention_maps import lengthened
+from lmcore.evaluation.scores import token_nats, token_scores
 from lmcore.experiments.run_folder import Run
-from lmcore.looks import lengthened
 from lmcore.model.gpt import GPT
 from lmcore.sample import next_probabilities
 

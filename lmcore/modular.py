@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lmcore.evaluate import Answers, answer_score
+from lmcore.evaluation.scores import Answers, answer_score
 from lmcore.model.gpt import GPT
 from lmcore.source import Batch
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmcore.data.batches import scoring_windows
-from lmcore.evaluate import token_nats
+from lmcore.evaluation.scores import token_nats
 from lmcore.model.cache import Cache
 from lmcore.model.gpt import GPT
 from lmcore.one_token import OneToken

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lmcore.data.batches import Batches, to_device
 from lmcore.data.token_files import Tokens
-from lmcore.evaluate import Answers, Score, challenge_score, score
+from lmcore.evaluation.scores import Answers, Score, challenge_score, score
 from lmcore.model.gpt import GPT
 
 

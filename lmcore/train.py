@@ -31,7 +31,7 @@ from lmcore.checkpoint import (
 )
 from lmcore.config import check_choices
 from lmcore.data.batches import Order
-from lmcore.evaluate import Answers, Score
+from lmcore.evaluation.scores import Answers, Score
 from lmcore.loss import Kind, linear_cross_entropy
 from lmcore.model.accounting import Memory, memory
 from lmcore.model.flex import blocks_within

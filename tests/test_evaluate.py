@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made import TINY, as_tokens
 
 from lmcore.data.batches import scoring_windows
-from lmcore.evaluate import challenge_score, score, token_nats, token_scores
+from lmcore.evaluation.scores import challenge_score, score, token_nats, token_scores
 from lmcore.model.gpt import GPT
 
 END = 1

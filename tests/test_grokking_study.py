@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from made import arithmetic_shape, table_of
 
 from lmcore import circuits
-from lmcore.evaluate import Answers
+from lmcore.evaluation.scores import Answers
 from lmcore.experiments.run_folder import Run
 from lmcore.model.gpt import GPT
 from lmcore.modular import OPERATIONS, ModularConfig

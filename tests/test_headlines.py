@@ -13,7 +13,7 @@ from made import as_tokens
 
 from lmcore import headlines
 from lmcore.compare import validation
-from lmcore.evaluate import score
+from lmcore.evaluation.scores import score
 from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT

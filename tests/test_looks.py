@@ -6,7 +6,7 @@ import pytest
 import torch
 from made import TINY, randomised
 
-from lmcore.looks import attention_weights, lengthened
+from lmcore.evaluation.attention_maps import attention_weights, lengthened
 
 SHAPES = {
     "rope": {"positions": "rope"},

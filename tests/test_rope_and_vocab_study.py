@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from lmcore.evaluation.attention_maps import attention_weights
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
-from lmcore.looks import attention_weights
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.studies import adamw_swap, rope_and_vocab

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from lmcore import plotting
 from lmcore.compare import Table, bits_per_byte, named, per_character, told, validation
 from lmcore.corpus import Corpus, CorpusConfig
+from lmcore.evaluation.attention_maps import attention_weights
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
 from lmcore.headlines import (
@@ -43,7 +44,6 @@ from lmcore.headlines import (
     unigram_nats,
     whole,
 )
-from lmcore.looks import attention_weights
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.train import TrainConfig
