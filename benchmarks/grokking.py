@@ -19,8 +19,8 @@ from turns import in_turn, machine, median, report, start
 
 from lmcore.experiments.experiment import source_of
 from lmcore.model.gpt import GPT
-from lmcore.modular import Table
 from lmcore.studies.grokking import FAST, SOLVED
+from lmcore.tasks.modular import Table
 from lmcore.train import HELD, train
 
 FIRST_SEED = 201

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from lmcore.corpus import prepare
 from lmcore.evaluation.scores import score
 from lmcore.experiments.experiment import Experiment, source_of, workspace
 from lmcore.model.gpt import GPT
 from lmcore.runtime import Runtime
 from lmcore.studies import baseline
+from lmcore.tasks.titles import prepare
 from lmcore.train import train
 
 

@@ -21,7 +21,7 @@ from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.optimizer import clip_gradient
 from lmcore.runtime import Runtime, keep_large_blocks
-from lmcore.source import Batch
+from lmcore.tasks.protocols import Batch
 from lmcore.train import Stepper, TrainConfig
 
 A = ModelConfig(vocab_size=16_000, activation="gelu_tanh", initialisation="gpt2", dropout=0.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 HOMES = {
     "GPT": "model.gpt", "AdamW": "optimizer", "Batches": "data.batches", "ModelConfig": "model.config",
-    "Runtime": "runtime", "Sampling": "sample", "TextSource": "source", "Tokenizer": "tokenizer.byte_bpe",
+    "Runtime": "runtime", "Sampling": "sample", "TextSource": "tasks.text", "Tokenizer": "tokenizer.byte_bpe",
     "TrainConfig": "train", "generate": "sample", "tokens_of_file": "data.token_files", "train": "train",
     "train_bpe": "tokenizer.bpe", "write": "sample",
 }  # fmt: skip

@@ -14,8 +14,8 @@ import torch
 from lmcore import spectra
 from lmcore.evaluation.attention_maps import attention_weights
 from lmcore.model.gpt import GPT
-from lmcore.modular import OPERATIONS, ModularConfig
-from lmcore.modular import Table as Data
+from lmcore.tasks.modular import OPERATIONS, ModularConfig
+from lmcore.tasks.modular import Table as Data
 
 SIGNS = {"+": 1, "-": -1, "*": 1, "/": -1}
 """Whether an answer is a function of a + b or of a - b, for * and / of their logarithms."""

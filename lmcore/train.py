@@ -38,7 +38,7 @@ from lmcore.model.flex import blocks_within
 from lmcore.model.gpt import GPT
 from lmcore.optimizer import build_optimizer, clip_gradient, global_norm
 from lmcore.runtime import Runtime, keep_large_blocks
-from lmcore.source import Batch, Source
+from lmcore.tasks.protocols import Batch, Source
 
 STEPS_BEFORE_READING = 32
 """On a GPU numbers are read back after so many steps: reading waits until the GPU is done."""

@@ -15,10 +15,10 @@ from lmcore.data.token_files import TokenInfo, Tokens
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.model.rope import RopeStretch
-from lmcore.modular import ModularConfig
 from lmcore.runtime import Runtime
-from lmcore.source import TextSource
 from lmcore.studies import grokking
+from lmcore.tasks.modular import ModularConfig
+from lmcore.tasks.text import TextSource
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """The pattern as GPT-2's authors published it."""

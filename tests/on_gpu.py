@@ -12,7 +12,7 @@ from made import TINY, randomised
 
 from lmcore.loss import linear_cross_entropy
 from lmcore.runtime import Runtime
-from lmcore.source import Batch
+from lmcore.tasks.protocols import Batch
 from lmcore.train import BatchLoss
 
 PLAIN = Runtime(device="cuda", precision="float32", compile="no")

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from lmcore.corpus import (
+from lmcore.tasks.titles import (
     SPLITS,
     CorpusConfig,
     hub_titles,
@@ -158,9 +158,7 @@ def test_without_the_library_the_error_names_both_ways_out(monkeypatch):
 
 def test_without_the_network_the_error_names_both_ways_out(tmp_path):
     pytest.importorskip("datasets")
-    script = (
-        "from lmcore.corpus import hub_titles\ntry: hub_titles()\nexcept ValueError as e: print(e)"
-    )
+    script = "from lmcore.tasks.titles import hub_titles\ntry: hub_titles()\nexcept ValueError as e: print(e)"
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", script], env=offline, capture_output=True, text=True, check=True

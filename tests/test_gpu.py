@@ -19,7 +19,7 @@ from lmcore.model.flex import blocks_within
 from lmcore.model.gpt import GPT
 from lmcore.runtime import Runtime
 from lmcore.sample import Sampling, generate
-from lmcore.source import Batch
+from lmcore.tasks.protocols import Batch
 from lmcore.train import TrainConfig, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

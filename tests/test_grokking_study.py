@@ -17,9 +17,9 @@ from lmcore import circuits
 from lmcore.evaluation.scores import Answers
 from lmcore.experiments.run_folder import Run
 from lmcore.model.gpt import GPT
-from lmcore.modular import OPERATIONS, ModularConfig
-from lmcore.sentence import SentenceConfig
 from lmcore.studies import grokking
+from lmcore.tasks.modular import OPERATIONS, ModularConfig
+from lmcore.tasks.sentence import SentenceConfig
 from lmcore.train import HELD, Record
 
 # What is kept of a trained model

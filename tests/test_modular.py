@@ -13,10 +13,10 @@ from made import PLAIN, randomised
 from lmcore.config import config_hash, from_dict
 from lmcore.experiments.experiment import Experiment, source_of
 from lmcore.model.gpt import GPT
-from lmcore.modular import DIVIDING, OPERATIONS, ModularConfig, is_prime, parsed
-from lmcore.sentence import SentenceConfig
-from lmcore.source import Source
 from lmcore.studies import grokking
+from lmcore.tasks.modular import DIVIDING, OPERATIONS, ModularConfig, is_prime, parsed
+from lmcore.tasks.protocols import Source
+from lmcore.tasks.sentence import SentenceConfig
 from lmcore.train import train
 
 primes = st.sampled_from([5, 7, 11, 13])

@@ -11,10 +11,10 @@ from lmcore import plotting
 from lmcore.__main__ import STUDIES, study_module, with_findings
 from lmcore.compare import Table, coverage, per_character, scores, settings, spread, validation
 from lmcore.config import config_hash
-from lmcore.corpus import CorpusConfig
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
 from lmcore.studies import baseline
+from lmcore.tasks.titles import CorpusConfig
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/*/*/config.json"))

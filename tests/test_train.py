@@ -16,15 +16,16 @@ import torch
 from made import PLAIN, TINY, random_tokens, text_source
 
 from lmcore.checkpoint import latest_checkpoint
-from lmcore.corpus import CorpusConfig, prepare, split_titles, titles_of
 from lmcore.data import grammar
 from lmcore.data.batches import Batches
 from lmcore.experiments.experiment import smoke, source_of
 from lmcore.experiments.runner import run_or_load
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.source import Batch, TextSource
 from lmcore.studies import baseline
+from lmcore.tasks.protocols import Batch
+from lmcore.tasks.text import TextSource
+from lmcore.tasks.titles import CorpusConfig, prepare, split_titles, titles_of
 from lmcore.train import DivergedError, TrainConfig, train, update_ratios
 
 END = 1

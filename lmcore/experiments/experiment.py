@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lmcore.corpus import CorpusConfig
 from lmcore.model.config import ModelConfig
-from lmcore.modular import ModularConfig
-from lmcore.sentence import SentenceConfig
-from lmcore.source import Data, Source
+from lmcore.tasks.modular import ModularConfig
+from lmcore.tasks.protocols import Data, Source
+from lmcore.tasks.sentence import SentenceConfig
+from lmcore.tasks.titles import CorpusConfig
 from lmcore.train import TrainConfig
 
 SHORT_WARMUP = 20

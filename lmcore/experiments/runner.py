@@ -20,7 +20,7 @@ from lmcore.experiments.experiment import Experiment, flops_per_step, prepared, 
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
 from lmcore.runtime import Runtime
-from lmcore.source import Data, Source
+from lmcore.tasks.protocols import Data, Source
 from lmcore.train import DivergedError, Record, train
 
 WORTH_COMPARING = 2e12

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 
 from lmcore import plotting
 from lmcore.compare import Table, coverage, named, rate, told
-from lmcore.corpus import Corpus, CorpusConfig
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
 from lmcore.headlines import (
@@ -39,6 +38,7 @@ from lmcore.headlines import (
 )
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
+from lmcore.tasks.titles import Corpus, CorpusConfig
 from lmcore.train import TrainConfig
 
 SEEDS = (101, 102, 103)

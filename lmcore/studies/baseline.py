@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 
 from lmcore import plotting
 from lmcore.compare import Table, challenge, coverage, per_character, rate, validation
-from lmcore.corpus import Corpus, CorpusConfig, joined, split_titles, titles_of
 from lmcore.data import grammar
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run
@@ -33,6 +32,7 @@ from lmcore.headlines import (
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.sample import Sampling, generate
+from lmcore.tasks.titles import Corpus, CorpusConfig, joined, split_titles, titles_of
 from lmcore.train import TrainConfig
 
 SEEDS = (1337, 1338, 1339)

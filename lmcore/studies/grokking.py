@@ -32,11 +32,11 @@ from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import with_bar
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.modular import LENGTH, OPERATIONS, ModularConfig, parsed
-from lmcore.modular import Table as Data
 from lmcore.runtime import Runtime
 from lmcore.sample import next_probabilities
-from lmcore.sentence import Sentence, SentenceConfig
+from lmcore.tasks.modular import LENGTH, OPERATIONS, ModularConfig, parsed
+from lmcore.tasks.modular import Table as Data
+from lmcore.tasks.sentence import Sentence, SentenceConfig
 from lmcore.train import HELD, Record, TrainConfig, train
 
 SEEDS = (101, 102, 103, 104, 105)

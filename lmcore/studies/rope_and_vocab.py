@@ -23,7 +23,6 @@ from matplotlib.figure import Figure
 
 from lmcore import plotting
 from lmcore.compare import Table, bits_per_byte, named, per_character, told, validation
-from lmcore.corpus import Corpus, CorpusConfig
 from lmcore.evaluation.attention_maps import attention_weights
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
@@ -46,6 +45,7 @@ from lmcore.headlines import (
 )
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
+from lmcore.tasks.titles import Corpus, CorpusConfig
 from lmcore.train import TrainConfig
 
 SEEDS = (201, 202, 203)

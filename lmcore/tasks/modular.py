@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lmcore.evaluation.scores import Answers, answer_score
 from lmcore.model.gpt import GPT
-from lmcore.source import Batch
+from lmcore.tasks.protocols import Batch
 
 N_SCORED = 1024
 """Rows of the training set, the first ones, that are scored beside the validation set."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lmcore.evaluation.scores import Answers, answer_score
 from lmcore.model.gpt import GPT
-from lmcore.source import Batch
+from lmcore.tasks.protocols import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from lmcore.data.token_files import Tokens, load_tokens, write_documents
 from lmcore.evaluation.scores import Score, score
 from lmcore.files import write_json
 from lmcore.model.gpt import GPT
-from lmcore.source import TextSource
+from lmcore.tasks.text import TextSource
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
 HUB_DATASET = "julien040/hacker-news-posts"

@@ -1,0 +1,1 @@
+"""What a model learns from and is judged by: titles, arithmetic, a sentence."""
