@@ -21,7 +21,7 @@ from lmcore.experiments.experiment import source_of
 from lmcore.model.gpt import GPT
 from lmcore.studies.grokking import FAST, SOLVED
 from lmcore.tasks.modular import Table
-from lmcore.train import HELD, train
+from lmcore.training.loop import HELD, train
 
 FIRST_SEED = 201
 EVERY = 20

@@ -15,10 +15,10 @@ import torch
 from lmcore.evaluation.scores import score
 from lmcore.experiments.experiment import Experiment, source_of, workspace
 from lmcore.model.gpt import GPT
-from lmcore.runtime import Runtime
 from lmcore.studies import baseline
 from lmcore.tasks.titles import prepare
-from lmcore.train import train
+from lmcore.training.loop import train
+from lmcore.training.runtime import Runtime
 
 
 def final_loss(

@@ -19,10 +19,11 @@ from turns import in_turn, machine, median, report, seconds, start
 
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.optimizer import clip_gradient
-from lmcore.runtime import Runtime, keep_large_blocks
 from lmcore.tasks.protocols import Batch
-from lmcore.train import Stepper, TrainConfig
+from lmcore.training.config import TrainConfig
+from lmcore.training.optimizer import clip_gradient
+from lmcore.training.runtime import Runtime, keep_large_blocks
+from lmcore.training.step import Stepper
 
 A = ModelConfig(vocab_size=16_000, activation="gelu_tanh", initialisation="gpt2", dropout=0.0)
 B = replace(A, vocab_size=10_000, context_length=256, d_model=256, n_layers=4, n_heads=4, d_ff=1024)

@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 HOMES = {
-    "GPT": "model.gpt", "AdamW": "optimizer", "Batches": "data.batches", "ModelConfig": "model.config",
-    "Runtime": "runtime", "Sampling": "sample", "TextSource": "tasks.text", "Tokenizer": "tokenizer.byte_bpe",
-    "TrainConfig": "train", "generate": "sample", "tokens_of_file": "data.token_files", "train": "train",
+    "GPT": "model.gpt", "AdamW": "training.optimizer", "Batches": "data.batches", "ModelConfig": "model.config",
+    "Runtime": "training.runtime", "Sampling": "sample", "TextSource": "tasks.text", "Tokenizer": "tokenizer.byte_bpe",
+    "TrainConfig": "training.config", "generate": "sample", "tokens_of_file": "data.token_files", "train": "training.loop",
     "train_bpe": "tokenizer.bpe", "write": "sample",
 }  # fmt: skip
 __all__ = list(HOMES)

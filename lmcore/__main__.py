@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import tyro
 from tqdm.auto import tqdm
 
-from lmcore import parallel, studies
+from lmcore import studies
 from lmcore.compare import account, scores
 from lmcore.experiments.cost import cost
 from lmcore.experiments.experiment import smoke, workspace
@@ -26,8 +26,9 @@ from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import loaded, run_all
 from lmcore.files import write_text
 from lmcore.headlines import ladder
-from lmcore.runtime import Runtime
-from lmcore.train import DivergedError
+from lmcore.training import parallel
+from lmcore.training.records import DivergedError
+from lmcore.training.runtime import Runtime
 
 STUDIES = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
 Study = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]

@@ -17,8 +17,8 @@ from lmcore.compare import Table
 from lmcore.experiments.environment import processor
 from lmcore.experiments.experiment import workspace
 from lmcore.experiments.run_folder import Run
-from lmcore.runtime import Runtime
-from lmcore.train import Record
+from lmcore.training.records import Record
+from lmcore.training.runtime import Runtime
 
 REDRAWN_S = 0.5
 """A figure that follows a run is drawn anew no more often than this."""

@@ -19,8 +19,8 @@ from lmcore.evaluation.scores import token_nats
 from lmcore.model.cache import Cache
 from lmcore.model.gpt import GPT
 from lmcore.one_token import OneToken
-from lmcore.runtime import keep_large_blocks
 from lmcore.tokenizer.base import BaseTokenizer
+from lmcore.training.runtime import keep_large_blocks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ import json
 
 import torch
 
-from lmcore.loss import linear_cross_entropy
 from lmcore.model.dropout import drop
 from lmcore.model.layers import activate
+from lmcore.training.loss import linear_cross_entropy
 
 
 def dropped_twice(x):

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, settings
 
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import run_or_load
-from lmcore.runtime import Runtime
 from lmcore.studies import baseline
 from lmcore.tasks.titles import CorpusConfig, prepare
+from lmcore.training.runtime import Runtime
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it

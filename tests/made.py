@@ -15,10 +15,10 @@ from lmcore.data.token_files import TokenInfo, Tokens
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.model.rope import RopeStretch
-from lmcore.runtime import Runtime
 from lmcore.studies import grokking
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.text import TextSource
+from lmcore.training.runtime import Runtime
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """The pattern as GPT-2's authors published it."""

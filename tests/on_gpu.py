@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from made import TINY, randomised
 
-from lmcore.loss import linear_cross_entropy
-from lmcore.runtime import Runtime
 from lmcore.tasks.protocols import Batch
-from lmcore.train import BatchLoss
+from lmcore.training.loss import linear_cross_entropy
+from lmcore.training.runtime import Runtime
+from lmcore.training.step import BatchLoss
 
 PLAIN = Runtime(device="cuda", precision="float32", compile="no")
 WIDE = replace(

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from made import PLAIN, TINY, text_source
 
-from lmcore import parallel
 from lmcore.model.gpt import GPT
-from lmcore.train import TrainConfig, train
+from lmcore.training import parallel
+from lmcore.training.config import TrainConfig
+from lmcore.training.loop import train
 
 CONFIG = TrainConfig(
     batch_size=4, epochs=2, lr=0.01, optimizer="adamw", weight_decay=0.1, evaluate_at=(2,)

@@ -17,9 +17,9 @@ from lmcore.experiments.runner import loaded
 from lmcore.headlines import unigram_nats
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.optimizer import parameter_groups
 from lmcore.studies import adamw_swap, baseline
-from lmcore.train import TrainConfig
+from lmcore.training.config import TrainConfig
+from lmcore.training.optimizer import parameter_groups
 
 ROOT = Path(__file__).parents[1]
 ADAMW = next(e for e in adamw_swap.compared() if e.name == adamw_swap.NAMES["AdamW"])

@@ -10,7 +10,13 @@ import torch
 from made import small_disk
 from torch import nn
 
-from lmcore.checkpoint import KEEP, Progress, latest_checkpoint, load_checkpoint, save_checkpoint
+from lmcore.training.checkpoint import (
+    KEEP,
+    Progress,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 
 def trained(seed, width=3):

@@ -18,7 +18,8 @@ from lmcore.files import read_json, write_json
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.studies import baseline, grokking
-from lmcore.train import Record, train
+from lmcore.training.loop import train
+from lmcore.training.records import Record
 
 NAMED = [
     experiment

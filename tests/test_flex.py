@@ -12,7 +12,7 @@ from made import PLAIN, TINY, randomised
 
 from lmcore.model.attention import attend, document_mask
 from lmcore.model.flex import attend_in_blocks, blocks_within
-from lmcore.runtime import Runtime
+from lmcore.training.runtime import Runtime
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile"),

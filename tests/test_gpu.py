@@ -13,14 +13,15 @@ import torch
 import torch.nn.functional as F
 from made import PLAIN, TINY, randomised, text_source
 
-from lmcore.checkpoint import latest_checkpoint
-from lmcore.loss import linear_cross_entropy
 from lmcore.model.flex import blocks_within
 from lmcore.model.gpt import GPT
-from lmcore.runtime import Runtime
 from lmcore.sample import Sampling, generate
 from lmcore.tasks.protocols import Batch
-from lmcore.train import TrainConfig, train
+from lmcore.training.checkpoint import latest_checkpoint
+from lmcore.training.config import TrainConfig
+from lmcore.training.loop import train
+from lmcore.training.loss import linear_cross_entropy
+from lmcore.training.runtime import Runtime
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GPU = Runtime(device="cuda", precision="float32", compile="no")

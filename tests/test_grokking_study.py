@@ -20,7 +20,8 @@ from lmcore.model.gpt import GPT
 from lmcore.studies import grokking
 from lmcore.tasks.modular import OPERATIONS, ModularConfig
 from lmcore.tasks.sentence import SentenceConfig
-from lmcore.train import HELD, Record
+from lmcore.training.loop import HELD
+from lmcore.training.records import Record
 
 # What is kept of a trained model
 

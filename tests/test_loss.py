@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.loss import linear_cross_entropy, stablemax_logits
+from lmcore.training.loss import linear_cross_entropy, stablemax_logits
 
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 12, 100])

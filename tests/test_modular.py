@@ -17,7 +17,7 @@ from lmcore.studies import grokking
 from lmcore.tasks.modular import DIVIDING, OPERATIONS, ModularConfig, is_prime, parsed
 from lmcore.tasks.protocols import Source
 from lmcore.tasks.sentence import SentenceConfig
-from lmcore.train import train
+from lmcore.training.loop import train
 
 primes = st.sampled_from([5, 7, 11, 13])
 CLEAN = ModularConfig(operations=("/",), p=11)

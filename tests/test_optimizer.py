@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lmcore.checkpoint import Progress, load_checkpoint, save_checkpoint
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.optimizer import (
+from lmcore.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from lmcore.training.optimizer import (
     SGD,
     AdamW,
     Muon,

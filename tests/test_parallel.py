@@ -9,7 +9,7 @@ import pytest
 import torch
 from processes import losses
 
-from lmcore import parallel
+from lmcore.training import parallel
 
 SCRIPT = Path(__file__).with_name("processes.py")
 

@@ -19,7 +19,7 @@ from lmcore.experiments.run_folder import RunWriter, load_run, read_metrics
 from lmcore.files import read_json, whole_file, write_json, write_text
 from lmcore.model.rope import RopeStretch
 from lmcore.studies import baseline
-from lmcore.train import TrainConfig
+from lmcore.training.config import TrainConfig
 
 
 def names(folder):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lmcore.runtime import Runtime
+from lmcore.training.runtime import Runtime
 
 
 def test_a_device_that_nobody_knows_is_an_error_that_says_which_there_are():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.schedule import constant, cosine, linear, multiplier, warmup_stable_decay
+from lmcore.training.schedule import constant, cosine, linear, multiplier, warmup_stable_decay
 
 floors = st.floats(0, 1)
 kinds = st.sampled_from(["constant", "cosine", "linear", "wsd", "wsd-linear"])

@@ -15,7 +15,6 @@ import pytest
 import torch
 from made import PLAIN, TINY, random_tokens, text_source
 
-from lmcore.checkpoint import latest_checkpoint
 from lmcore.data import grammar
 from lmcore.data.batches import Batches
 from lmcore.experiments.experiment import smoke, source_of
@@ -26,7 +25,11 @@ from lmcore.studies import baseline
 from lmcore.tasks.protocols import Batch
 from lmcore.tasks.text import TextSource
 from lmcore.tasks.titles import CorpusConfig, prepare, split_titles, titles_of
-from lmcore.train import DivergedError, TrainConfig, train, update_ratios
+from lmcore.training.checkpoint import latest_checkpoint
+from lmcore.training.config import TrainConfig
+from lmcore.training.loop import train
+from lmcore.training.records import DivergedError
+from lmcore.training.step import update_ratios
 
 END = 1
 EVERY_STEP = replace(PLAIN, checkpoint_every_s=0.0)

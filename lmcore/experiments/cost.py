@@ -1,7 +1,7 @@
 """What experiments will take, before they start."""
 
 from lmcore.experiments.experiment import Experiment, flops_per_step
-from lmcore.runtime import Runtime
+from lmcore.training.runtime import Runtime
 
 TOKENS_PER_TITLE = 12.8
 USUAL_EFFICIENCY = 0.7

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from lmcore import parallel
 from lmcore.experiments.experiment import workspace
-from lmcore.runtime import Runtime
+from lmcore.training import parallel
+from lmcore.training.runtime import Runtime
 
 
 def environment(runtime: Runtime) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Source
 from lmcore.tasks.sentence import SentenceConfig
 from lmcore.tasks.titles import CorpusConfig
-from lmcore.train import TrainConfig
+from lmcore.training.config import TrainConfig
 
 SHORT_WARMUP = 20
 """Steps of warmup that a small version has at most."""

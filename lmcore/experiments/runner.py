@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from lmcore import parallel
-from lmcore.checkpoint import kept_weights
 from lmcore.config import config_hash
 from lmcore.experiments.cost import cost
 from lmcore.experiments.environment import environment, peak_bytes
 from lmcore.experiments.experiment import Experiment, flops_per_step, prepared, source_of, steps_of
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
-from lmcore.runtime import Runtime
 from lmcore.tasks.protocols import Data, Source
-from lmcore.train import DivergedError, Record, train
+from lmcore.training import parallel
+from lmcore.training.checkpoint import kept_weights
+from lmcore.training.loop import train
+from lmcore.training.records import DivergedError, Record
+from lmcore.training.runtime import Runtime
 
 WORTH_COMPARING = 2e12
 """Operations in a run from which on its speed is shown beside that of large products."""

@@ -39,7 +39,7 @@ from lmcore.headlines import (
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.tasks.titles import Corpus, CorpusConfig
-from lmcore.train import TrainConfig
+from lmcore.training.config import TrainConfig
 
 SEEDS = (101, 102, 103)
 """Chosen before any of them was run."""

@@ -33,7 +33,7 @@ from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.sample import Sampling, generate
 from lmcore.tasks.titles import Corpus, CorpusConfig, joined, split_titles, titles_of
-from lmcore.train import TrainConfig
+from lmcore.training.config import TrainConfig
 
 SEEDS = (1337, 1338, 1339)
 BASELINE = Experiment(

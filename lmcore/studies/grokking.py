@@ -25,19 +25,21 @@ import torch
 from matplotlib.figure import Figure
 
 from lmcore import circuits, plotting
-from lmcore.checkpoint import load_weights, save_weights
 from lmcore.compare import Table, named, spread, told
 from lmcore.experiments.experiment import Experiment, slug, source_of, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import with_bar
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.runtime import Runtime
 from lmcore.sample import next_probabilities
 from lmcore.tasks.modular import LENGTH, OPERATIONS, ModularConfig, parsed
 from lmcore.tasks.modular import Table as Data
 from lmcore.tasks.sentence import Sentence, SentenceConfig
-from lmcore.train import HELD, Record, TrainConfig, train
+from lmcore.training.checkpoint import load_weights, save_weights
+from lmcore.training.config import TrainConfig
+from lmcore.training.loop import HELD, train
+from lmcore.training.records import Record
+from lmcore.training.runtime import Runtime
 
 SEEDS = (101, 102, 103, 104, 105)
 """Chosen before any of them was run."""

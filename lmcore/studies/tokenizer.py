@@ -38,10 +38,10 @@ from lmcore.experiments.environment import environment, peak_bytes
 from lmcore.experiments.experiment import workspace
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.files import read_json
-from lmcore.runtime import Runtime
 from lmcore.tokenizer.bpe import ALPHABET, Pair, count_pre_tokens, merge_tokens, train_bpe
 from lmcore.tokenizer.encoder import Encoder
 from lmcore.tokenizer.pretokens import plain_pieces
+from lmcore.training.runtime import Runtime
 
 ENGLISH = ("headlines", "stories", "novels", "shakespeare")
 MANUALS = {"ja": "ja", "zh": "zh_CN", "ru": "ru", "de": "de"}

@@ -231,7 +231,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_embeddings: bo
             return "head"
         raise ValueError(
             f"{name} of shape {tuple(p.shape)} is neither a vector, an embedding, a matrix in "
-            "blocks nor the head: give it a role in lmcore.optimizer.parameter_groups"
+            "blocks nor the head: give it a role in lmcore.training.optimizer.parameter_groups"
         )
 
     decays = {"hidden": True, "embedding": decay_embeddings, "head": True, "vector": False}

@@ -49,7 +49,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def _step(x: Tensor, compiled: bool, kind: Kind) -> Callable[..., tuple[Tensor, Tensor]]:
     """Return the fastest there is of the functions that do what `_slope` does."""
     if x.is_cuda and kind == "softmax" and find_spec("triton"):
-        from lmcore.triton_loss import slope_in_place  # Triton comes with torch for a GPU alone
+        from lmcore.training.triton_loss import (
+            slope_in_place,  # Triton comes with torch for a GPU alone
+        )
 
         def in_place(logits, targets, n, vocab, kind):
             return slope_in_place(logits, targets, n, vocab).sum() / n, logits
