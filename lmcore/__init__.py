@@ -11,9 +11,9 @@ from typing import Any
 
 HOMES = {
     "GPT": "model.gpt", "AdamW": "training.optimizer", "Batches": "data.batches", "ModelConfig": "model.config",
-    "Runtime": "training.runtime", "Sampling": "sample", "TextSource": "tasks.text", "Tokenizer": "tokenizer.byte_bpe",
-    "TrainConfig": "training.config", "generate": "sample", "tokens_of_file": "data.token_files", "train": "training.loop",
-    "train_bpe": "tokenizer.bpe", "write": "sample",
+    "Runtime": "training.runtime", "Sampling": "generation.sampling", "TextSource": "tasks.text", "Tokenizer": "tokenizer.byte_bpe",
+    "TrainConfig": "training.config", "generate": "generation.generate", "tokens_of_file": "data.token_files", "train": "training.loop",
+    "train_bpe": "tokenizer.bpe", "write": "generation.generate",
 }  # fmt: skip
 __all__ = list(HOMES)
 

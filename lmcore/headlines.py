@@ -29,8 +29,8 @@ from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.evaluation.attention_maps import lengthened
 from lmcore.evaluation.scores import token_nats, token_scores
 from lmcore.experiments.run_folder import Run
+from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.gpt import GPT
-from lmcore.sample import next_probabilities
 from lmcore.tasks.titles import Corpus
 
 TIME = 10

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from made import PLAIN, TINY, randomised, text_source
 
+from lmcore.generation.generate import generate
+from lmcore.generation.sampling import Sampling
 from lmcore.model.flex import blocks_within
 from lmcore.model.gpt import GPT
-from lmcore.sample import Sampling, generate
 from lmcore.tasks.protocols import Batch
 from lmcore.training.checkpoint import latest_checkpoint
 from lmcore.training.config import TrainConfig

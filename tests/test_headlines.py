@@ -15,9 +15,9 @@ from lmcore import headlines
 from lmcore.compare import validation
 from lmcore.evaluation.scores import score
 from lmcore.experiments.run_folder import Run
+from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.sample import next_probabilities
 from lmcore.studies import baseline
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from made import KINDS, LLAMA, TINY, randomised
 
+from lmcore.generation.decode_step import OneToken, linear
 from lmcore.model.cache import Cache
-from lmcore.one_token import OneToken, linear
 
 each_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
 

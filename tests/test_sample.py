@@ -11,20 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import LLAMA, TINY, randomised
 
+from lmcore.generation.generate import MANY_TOKENS, Batch, generate, stream, write
+from lmcore.generation.probabilities import likeliest, log_probabilities, next_probabilities
+from lmcore.generation.sampling import Sampling, nucleus
+from lmcore.generation.stop import until
 from lmcore.model.gpt import GPT
-from lmcore.sample import (
-    MANY_TOKENS,
-    Batch,
-    Sampling,
-    generate,
-    likeliest,
-    log_probabilities,
-    next_probabilities,
-    nucleus,
-    stream,
-    until,
-    write,
-)
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
 GREEDY = Sampling(temperature=0.0)

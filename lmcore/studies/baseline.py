@@ -22,6 +22,8 @@ from lmcore.compare import Table, challenge, coverage, per_character, rate, vali
 from lmcore.data import grammar
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run
+from lmcore.generation.generate import generate
+from lmcore.generation.sampling import Sampling
 from lmcore.headlines import (
     draw_next_token,
     end_share,
@@ -31,7 +33,6 @@ from lmcore.headlines import (
 )
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.sample import Sampling, generate
 from lmcore.tasks.titles import Corpus, CorpusConfig, joined, split_titles, titles_of
 from lmcore.training.config import TrainConfig
 
