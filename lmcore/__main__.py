@@ -19,13 +19,13 @@ import tyro
 from tqdm.auto import tqdm
 
 from lmcore import studies
-from lmcore.compare import account, scores
 from lmcore.experiments.cost import cost
 from lmcore.experiments.experiment import smoke, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import loaded, run_all
 from lmcore.files import write_text
 from lmcore.headlines import ladder
+from lmcore.report.tables import account, scores
 from lmcore.training import parallel
 from lmcore.training.records import DivergedError
 from lmcore.training.runtime import Runtime
@@ -151,7 +151,7 @@ def notebooks(small: bool = False) -> None:
         small: At smoke scale, from nothing, into .smoke.
     """
     try:
-        from lmcore.execute import execute
+        from lmcore.report.execute import execute
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{error.name} is missing, and notebooks need it: pip install 'lmcore[notebooks]'"

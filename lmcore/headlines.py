@@ -15,8 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lmcore import plotting
-from lmcore.compare import (
+from lmcore.data.batches import documents_at, scoring_windows
+from lmcore.evaluation.attention_maps import lengthened
+from lmcore.evaluation.scores import token_nats, token_scores
+from lmcore.experiments.run_folder import Run
+from lmcore.generation.probabilities import next_probabilities
+from lmcore.model.gpt import GPT
+from lmcore.report import plotting
+from lmcore.report.tables import (
     Table,
     bits_per_byte,
     coverage,
@@ -25,12 +31,6 @@ from lmcore.compare import (
     told,
     validation,
 )
-from lmcore.data.batches import documents_at, scoring_windows
-from lmcore.evaluation.attention_maps import lengthened
-from lmcore.evaluation.scores import token_nats, token_scores
-from lmcore.experiments.run_folder import Run
-from lmcore.generation.probabilities import next_probabilities
-from lmcore.model.gpt import GPT
 from lmcore.tasks.titles import Corpus
 
 TIME = 10

@@ -22,7 +22,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
     subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
-from lmcore import notebook
+from lmcore.report import notebook
 
 notebook.start()
 
@@ -36,7 +36,8 @@ SCALE = "full"
 # is held out: no tokenizer learns from it.
 
 # %%
-from lmcore import compare, plotting
+from lmcore.report import tables as compare
+from lmcore.report import plotting
 from lmcore.studies import tokenizer
 
 surveys = tokenizer.experiments()

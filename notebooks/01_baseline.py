@@ -23,7 +23,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
     subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
-from lmcore import notebook
+from lmcore.report import notebook
 
 notebook.start()
 
@@ -38,7 +38,8 @@ SEEDS = (1337, 1338, 1339)
 # headlines stands a check of the whole stack on generated titles whose entropy is known.
 
 # %%
-from lmcore import compare, plotting
+from lmcore.report import tables as compare
+from lmcore.report import plotting
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import run_all
 from lmcore.studies import baseline

@@ -26,7 +26,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
     subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
-from lmcore import notebook
+from lmcore.report import notebook
 
 notebook.start()
 
@@ -40,7 +40,9 @@ SCALE = "full"
 # study before tuned it. Then come a longer warmup and vocabularies of other sizes.
 
 # %%
-from lmcore import compare, headlines, plotting
+from lmcore import headlines
+from lmcore.report import tables as compare
+from lmcore.report import plotting
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import loaded, run_all
 from lmcore.studies import adamw_swap, baseline, rope_and_vocab

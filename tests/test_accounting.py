@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.compare import account
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import load_run
 from lmcore.model import accounting
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
+from lmcore.report.tables import account
 from lmcore.studies import adamw_swap, rope_and_vocab
 
 ROOT = Path(__file__).parents[1]

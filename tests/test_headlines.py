@@ -12,12 +12,12 @@ import torch
 from made import as_tokens
 
 from lmcore import headlines
-from lmcore.compare import validation
 from lmcore.evaluation.scores import score
 from lmcore.experiments.run_folder import Run
 from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
+from lmcore.report.tables import validation
 from lmcore.studies import baseline
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lmcore.execute import execute, pair
-from lmcore.notebook import drive, source_hash
+from lmcore.report.execute import execute, pair
+from lmcore.report.notebook import drive, source_hash
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))

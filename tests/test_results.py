@@ -7,12 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from lmcore import plotting
 from lmcore.__main__ import STUDIES, study_module, with_findings
-from lmcore.compare import Table, coverage, per_character, scores, settings, spread, validation
 from lmcore.config import config_hash
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
+from lmcore.report import plotting
+from lmcore.report.tables import (
+    Table,
+    coverage,
+    per_character,
+    scores,
+    settings,
+    spread,
+    validation,
+)
 from lmcore.studies import baseline
 from lmcore.tasks.titles import CorpusConfig
 

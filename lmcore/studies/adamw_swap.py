@@ -17,8 +17,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from lmcore import plotting
-from lmcore.compare import Table, coverage, named, rate, told
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
 from lmcore.headlines import (
@@ -38,6 +36,8 @@ from lmcore.headlines import (
 )
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
+from lmcore.report import plotting
+from lmcore.report.tables import Table, coverage, named, rate, told
 from lmcore.tasks.titles import Corpus, CorpusConfig
 from lmcore.training.config import TrainConfig
 

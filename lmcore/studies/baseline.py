@@ -17,8 +17,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from lmcore import plotting
-from lmcore.compare import Table, challenge, coverage, per_character, rate, validation
 from lmcore.data import grammar
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run
@@ -33,6 +31,8 @@ from lmcore.headlines import (
 )
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
+from lmcore.report import plotting
+from lmcore.report.tables import Table, challenge, coverage, per_character, rate, validation
 from lmcore.tasks.titles import Corpus, CorpusConfig, joined, split_titles, titles_of
 from lmcore.training.config import TrainConfig
 

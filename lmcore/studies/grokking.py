@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lmcore import circuits, plotting
-from lmcore.compare import Table, named, spread, told
+from lmcore import circuits
 from lmcore.experiments.experiment import Experiment, slug, source_of, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import with_bar
 from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
+from lmcore.report import plotting
+from lmcore.report.tables import Table, named, spread, told
 from lmcore.tasks.modular import LENGTH, OPERATIONS, ModularConfig, parsed
 from lmcore.tasks.modular import Table as Data
 from lmcore.tasks.sentence import Sentence, SentenceConfig

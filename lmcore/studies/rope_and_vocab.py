@@ -21,8 +21,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmcore import plotting
-from lmcore.compare import Table, bits_per_byte, named, per_character, told, validation
 from lmcore.evaluation.attention_maps import attention_weights
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
@@ -45,6 +43,8 @@ from lmcore.headlines import (
 )
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
+from lmcore.report import plotting
+from lmcore.report.tables import Table, bits_per_byte, named, per_character, told, validation
 from lmcore.tasks.titles import Corpus, CorpusConfig
 from lmcore.training.config import TrainConfig
 

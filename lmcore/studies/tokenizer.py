@@ -31,13 +31,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from lmcore import plotting
-from lmcore.compare import Table
 from lmcore.data import grammar
 from lmcore.experiments.environment import environment, peak_bytes
 from lmcore.experiments.experiment import workspace
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.files import read_json
+from lmcore.report import plotting
+from lmcore.report.tables import Table
 from lmcore.tokenizer.bpe import ALPHABET, Pair, count_pre_tokens, merge_tokens, train_bpe
 from lmcore.tokenizer.encoder import Encoder
 from lmcore.tokenizer.pretokens import plain_pieces

@@ -12,11 +12,11 @@ import torch
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from lmcore import plotting
-from lmcore.compare import Table
 from lmcore.experiments.environment import processor
 from lmcore.experiments.experiment import workspace
 from lmcore.experiments.run_folder import Run
+from lmcore.report import plotting
+from lmcore.report.tables import Table
 from lmcore.training.records import Record
 from lmcore.training.runtime import Runtime
 
