@@ -24,13 +24,15 @@ from lmcore.experiments.experiment import smoke, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import loaded, run_all
 from lmcore.files import write_text
-from lmcore.headlines import ladder
 from lmcore.report.tables import account, scores
+from lmcore.studies.headlines import ladder
 from lmcore.training import parallel
 from lmcore.training.records import DivergedError
 from lmcore.training.runtime import Runtime
 
-STUDIES = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
+STUDIES = sorted(
+    module.name for module in pkgutil.iter_modules(studies.__path__) if module.name != "headlines"
+)
 Study = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
 
 

@@ -14,10 +14,10 @@ import torch
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
 from lmcore.experiments.runner import loaded
-from lmcore.headlines import unigram_nats
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.studies import adamw_swap, baseline
+from lmcore.studies.headlines import unigram_nats
 from lmcore.training.config import TrainConfig
 from lmcore.training.optimizer import parameter_groups
 

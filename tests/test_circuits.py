@@ -9,8 +9,8 @@ import pytest
 import torch
 from made import arithmetic_shape, randomised, table_of
 
-from lmcore import circuits
 from lmcore.model.gpt import GPT
+from lmcore.studies.grokking import circuits
 
 KEYS = [1, 3]
 four = pytest.mark.parametrize("operation", list(circuits.SIGNS))

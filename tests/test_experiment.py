@@ -24,6 +24,7 @@ from lmcore.training.records import Record
 NAMED = [
     experiment
     for module in pkgutil.iter_modules(studies.__path__)
+    if module.name != "headlines"
     for experiment in importlib.import_module(f"lmcore.studies.{module.name}").experiments()
     if isinstance(experiment, Experiment)  # surveys of the tokenizer have tests of their own
 ]

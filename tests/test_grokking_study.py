@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from made import arithmetic_shape, table_of
 
-from lmcore import circuits
 from lmcore.evaluation.scores import Answers
 from lmcore.experiments.run_folder import Run
 from lmcore.model.gpt import GPT
 from lmcore.studies import grokking
+from lmcore.studies.grokking import circuits
 from lmcore.tasks.modular import OPERATIONS, ModularConfig
 from lmcore.tasks.sentence import SentenceConfig
 from lmcore.training.loop import HELD

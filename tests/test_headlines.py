@@ -11,14 +11,13 @@ import pytest
 import torch
 from made import as_tokens
 
-from lmcore import headlines
 from lmcore.evaluation.scores import score
 from lmcore.experiments.run_folder import Run
 from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report.tables import validation
-from lmcore.studies import baseline
+from lmcore.studies import baseline, headlines
 
 
 def test_a_frequency_model_costs_what_its_counts_say():

@@ -172,7 +172,7 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize(
     "statement",
     [
-        "import lmcore.report.tables, lmcore.report.plotting, lmcore.experiments.run_folder, lmcore.spectra",
+        "import lmcore.report.tables, lmcore.report.plotting, lmcore.experiments.run_folder",
         "from lmcore import Tokenizer, tokens_of_file, train_bpe",
     ],
 )

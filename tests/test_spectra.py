@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.spectra import (
+from lmcore.studies.grokking.spectra import (
     along,
     by_logarithm,
     discrete_logarithm,

@@ -24,7 +24,11 @@ from matplotlib.figure import Figure
 from lmcore.evaluation.attention_maps import attention_weights
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
-from lmcore.headlines import (
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
+from lmcore.report import plotting
+from lmcore.report.tables import Table, bits_per_byte, named, per_character, told, validation
+from lmcore.studies.headlines import (
     LARGE_SEEDS,
     beside,
     by_place,
@@ -41,10 +45,6 @@ from lmcore.headlines import (
     unigram_nats,
     whole,
 )
-from lmcore.model.config import ModelConfig
-from lmcore.model.gpt import GPT
-from lmcore.report import plotting
-from lmcore.report.tables import Table, bits_per_byte, named, per_character, told, validation
 from lmcore.tasks.titles import Corpus, CorpusConfig
 from lmcore.training.config import TrainConfig
 

@@ -19,7 +19,11 @@ from matplotlib.figure import Figure
 
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
-from lmcore.headlines import (
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
+from lmcore.report import plotting
+from lmcore.report.tables import Table, coverage, named, rate, told
+from lmcore.studies.headlines import (
     LARGE_SEEDS,
     beside,
     draw_changes,
@@ -34,10 +38,6 @@ from lmcore.headlines import (
     unigram_nats,
     whole,
 )
-from lmcore.model.config import ModelConfig
-from lmcore.model.gpt import GPT
-from lmcore.report import plotting
-from lmcore.report.tables import Table, coverage, named, rate, told
 from lmcore.tasks.titles import Corpus, CorpusConfig
 from lmcore.training.config import TrainConfig
 

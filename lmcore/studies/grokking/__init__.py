@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lmcore import circuits
 from lmcore.experiments.experiment import Experiment, slug, source_of, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import with_bar
@@ -33,6 +32,7 @@ from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
 from lmcore.report.tables import Table, named, spread, told
+from lmcore.studies.grokking import circuits
 from lmcore.tasks.modular import LENGTH, OPERATIONS, ModularConfig, parsed
 from lmcore.tasks.modular import Table as Data
 from lmcore.tasks.sentence import Sentence, SentenceConfig

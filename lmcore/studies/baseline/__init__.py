@@ -22,17 +22,17 @@ from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run
 from lmcore.generation.generate import generate
 from lmcore.generation.sampling import Sampling
-from lmcore.headlines import (
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
+from lmcore.report import plotting
+from lmcore.report.tables import Table, challenge, coverage, per_character, rate, validation
+from lmcore.studies.headlines import (
     draw_next_token,
     end_share,
     next_token,
     unigram_level,
     unigram_nats,
 )
-from lmcore.model.config import ModelConfig
-from lmcore.model.gpt import GPT
-from lmcore.report import plotting
-from lmcore.report.tables import Table, challenge, coverage, per_character, rate, validation
 from lmcore.tasks.titles import Corpus, CorpusConfig, joined, split_titles, titles_of
 from lmcore.training.config import TrainConfig
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmcore import spectra
 from lmcore.evaluation.attention_maps import attention_weights
 from lmcore.model.gpt import GPT
+from lmcore.studies.grokking import spectra
 from lmcore.tasks.modular import OPERATIONS, ModularConfig
 from lmcore.tasks.modular import Table as Data
 
