@@ -303,7 +303,7 @@ def test_no_seed_of_hashes_changes_the_merges(small):
         "text = ' '.join(f'{i * i % 97:b}' for i in range(200));"
         "sys.stdout.write(str(bpe.train_bpe([text], 290)))"
     )
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     outputs = {
         subprocess.check_output(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, cwd=root

@@ -18,7 +18,7 @@ from lmcore.model.gpt import GPT
 from lmcore.studies import adamw_swap, rope_and_vocab
 from lmcore.studies.rope_and_vocab import ROPE, SEEDS, SIZES, slug
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BY_NAME = {each.name: each for each in reversed(rope_and_vocab.experiments())}
 
 

@@ -15,7 +15,7 @@ import pytest
 from lmcore.report.execute import execute, pair
 from lmcore.report.notebook import drive, source_hash
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 LABEL = re.compile(r"^#\| label: (\S+)", re.MULTILINE)
 

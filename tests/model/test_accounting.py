@@ -15,7 +15,7 @@ from lmcore.model.gpt import GPT
 from lmcore.report.tables import account
 from lmcore.studies import adamw_swap, rope_and_vocab
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PUBLISHED = ModelConfig(
     vocab_size=50_257, context_length=1024, n_layers=48, d_model=1600, n_heads=25, d_ff=4288,
     positions="rope", norm="rms", activation="swiglu", bias=False, tied=False,

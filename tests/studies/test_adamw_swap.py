@@ -21,7 +21,7 @@ from lmcore.studies.headlines import unigram_nats
 from lmcore.training.config import TrainConfig
 from lmcore.training.optimizer import parameter_groups
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ADAMW = next(e for e in adamw_swap.compared() if e.name == adamw_swap.NAMES["AdamW"])
 
 

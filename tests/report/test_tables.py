@@ -24,7 +24,7 @@ from lmcore.report.tables import (
 from lmcore.studies import baseline
 from lmcore.tasks.titles import CorpusConfig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/*/*/config.json"))
 
 

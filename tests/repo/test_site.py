@@ -22,7 +22,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # docs/site.py is a command, not part of the package, and shares its name with a standard module.
 _spec = importlib.util.spec_from_file_location("docs_site", ROOT / "docs" / "site.py")
