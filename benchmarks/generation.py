@@ -23,19 +23,19 @@ PROMPT = 8
 CONTENDERS = ("ours float32", "ours bfloat16", "transformers float32", "transformers bfloat16")
 
 
-def ours(prompts: torch.Tensor, n_new: int, model: GPT) -> None:
+def ours(prompts: torch.Tensor, max_new_tokens: int, model: GPT) -> None:
     """Generate with our model."""
-    found = generate(model, prompts.tolist(), n_new)
-    assert [len(ids) for ids in found] == [n_new] * len(prompts)
+    found = generate(model, prompts.tolist(), max_new_tokens)
+    assert [len(ids) for ids in found] == [max_new_tokens] * len(prompts)
 
 
-def theirs(prompts: torch.Tensor, n_new: int, model: torch.nn.Module) -> None:
+def theirs(prompts: torch.Tensor, max_new_tokens: int, model: torch.nn.Module) -> None:
     """Generate with transformers' model; no token ends a text."""
     found = model.generate(
-        prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=n_new, do_sample=True,
+        prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=max_new_tokens, do_sample=True,
         top_k=0, use_cache=True, pad_token_id=0,
     )  # fmt: skip
-    assert found.shape == (len(prompts), PROMPT + n_new)
+    assert found.shape == (len(prompts), PROMPT + max_new_tokens)
 
 
 def their_model() -> torch.nn.Module:
@@ -51,7 +51,7 @@ def their_model() -> torch.nn.Module:
     )  # fmt: skip
 
 
-def child(contender: str, batch: int, n_new: int) -> None:
+def child(contender: str, batch: int, max_new_tokens: int) -> None:
     """Report how many tokens a second a contender makes for a batch of prompts."""
     kind, precision = contender.split()
     torch.manual_seed(0)
@@ -59,7 +59,9 @@ def child(contender: str, batch: int, n_new: int) -> None:
     work = ours if kind == "ours" else theirs
     prompts = torch.randint(SHAPE.vocab_size, (batch, PROMPT))
     work(prompts, 3, model)
-    report(tokens_per_s=batch * n_new / seconds(lambda: work(prompts, n_new, model)))
+    report(
+        tokens_per_s=batch * max_new_tokens / seconds(lambda: work(prompts, max_new_tokens, model))
+    )
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ class PlainModel(nn.Module):
 
 def ours(table: Table, seed: int) -> Scored:
     """Yield step and validation accuracy of the study's fast recipe."""
-    experiment = replace(FAST, seed=seed, corpus=table.config)
+    experiment = replace(FAST, seed=seed, task=table.config)
     records = train(GPT(experiment.model), experiment.train, source_of(experiment, table))
     for record in records:
         yield record.step, record.scores["validation"].accuracy
@@ -127,7 +127,7 @@ def child(name: str, seed: int, threads: int) -> None:
     """Report a contender's steps a second, and when it had solved the table."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    table = replace(FAST.corpus, seed=seed).prepare()
+    table = replace(FAST.task, seed=seed).prepare()
     held, solved, solved_s, started = 0, math.inf, math.inf, time.perf_counter()
     for step, accuracy in contender(name, table, seed):
         took = time.perf_counter() - started

@@ -25,13 +25,13 @@ def final_loss(
     experiment: Experiment, precision: str, steps: int | None, data: Path | None
 ) -> tuple[float, float]:
     """Return (last training loss, nats per character on validation in float32) after steps."""
-    corpus = prepare(experiment.corpus, workspace() / ".cache/corpus", data)
+    corpus = prepare(experiment.task, workspace() / ".cache/corpus", data)
     runtime = Runtime(precision=precision, compile="no").resolve(0)
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
     records = train(model, experiment.train, source_of(experiment, corpus), runtime)
     *_, last = itertools.islice(records, None if steps is None else steps + 1)
-    return last.loss, score(model, corpus.validation, corpus.end_id).nats_per_character
+    return last.loss, score(model, corpus.validation, corpus.eos_id).nats_per_character
 
 
 def main() -> None:

@@ -207,7 +207,11 @@ def tell_cost(
         resolved = runtime.resolve(0)
         width, on_gpu = resolved.dtype.itemsize, resolved.device.startswith("cuda")
         print(f"\n{name}: {cost(runs, runtime)}\n")
-        print(account(experiment.model, plan.batch_size, plan.moments, width, on_gpu).markdown())
+        print(
+            account(
+                experiment.model, plan.batch_size, plan.optimizer.moments, width, on_gpu
+            ).markdown()
+        )
 
 
 def list_studies() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import run_or_load
 from lmcore.studies import baseline
-from lmcore.tasks.titles import CorpusConfig, prepare
+from lmcore.tasks.titles import TitlesConfig, prepare
 from lmcore.training.runtime import Runtime
 
 torch.set_num_threads(1)
@@ -35,7 +35,7 @@ settings.load_profile("suite")
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """A small prepared corpus of generated titles."""
-    config = CorpusConfig(source="generated", n_titles=800, n_test_titles=80, vocab_size=320)
+    config = TitlesConfig(source="generated", n_titles=800, n_test_titles=80, vocab_size=320)
     return prepare(config, tmp_path_factory.mktemp("corpus"))
 
 

@@ -14,7 +14,7 @@ from lmcore.data.batches import Batches
 from lmcore.data.token_files import TokenInfo, Tokens
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.model.rope import RopeStretch
+from lmcore.model.rope import RopeScaling
 from lmcore.studies import grokking
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.text import TextSource
@@ -27,7 +27,7 @@ TINY = ModelConfig(
     vocab_size=31, context_length=8, d_model=16, n_layers=2, n_heads=2, d_ff=32, dropout=0.0
 )
 LLAMA = replace(
-    TINY, positions="rope", norm="rms", activation="swiglu", bias=False, tied=False, n_heads=4,
+    TINY, positions="rope", norm="rms", activation="swiglu", bias=False, tie_embeddings=False, n_heads=4,
     n_kv_heads=2,
 )  # fmt: skip
 KINDS = {
@@ -36,13 +36,15 @@ KINDS = {
     "llama": LLAMA,
     "stretched": replace(
         LLAMA,
-        rope_stretch=RopeStretch(factor=8.0, low_turns=1.0, high_turns=4.0, original_context=64),
+        rope_scaling=RopeScaling(
+            factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_context_length=64
+        ),
     ),
     "wide heads": replace(LLAMA, head_size=6, n_kv_heads=1),
     "post-norm": replace(LLAMA, norm_at="post"),
     "no norm": replace(TINY, norm="none"),
     "layer norm without biases": replace(TINY, bias=False),
-    "parallel": replace(LLAMA, parallel=True),
+    "parallel": replace(LLAMA, parallel_residual=True),
     "layer scale": replace(TINY, layer_scale=0.1),
     "qk norm": replace(LLAMA, qk_norm=True, activation="relu2"),
     "sinusoidal": replace(TINY, positions="sinusoidal", activation="silu", embedding_scale=4.0),
@@ -84,7 +86,7 @@ def text_source(batch_size, tokens=None, validation=None):
     return TextSource(
         batches=Batches(tokens or random_tokens(2 * 8 * 4 + 1), batch_size, TINY.context_length),
         validation=validation or random_tokens(60, seed=1),
-        end_id=1,
+        eos_id=1,
     )
 
 

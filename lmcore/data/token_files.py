@@ -184,14 +184,14 @@ def _write(
     end: str | None,
 ) -> TokenInfo:
     """Write what arrays hold, then the record without which it is no token file."""
-    end_id = -1 if end is None else tokenizer.special_id(end)
+    eos_id = -1 if end is None else tokenizer.special_id(end)
     record = path.with_suffix(".json")
     with whole_file(documents_path(path)) as places_path, whole_file(path) as ids_path:
         with open(ids_path, "wb") as ids_file, open(places_path, "wb") as places_file:
             ids = _GrowingArray(ids_file, little_endian(tokenizer.dtype))
             places, is_between = _GrowingArray(places_file, PLACES), True
             for array in arrays:
-                after = np.flatnonzero(array == end_id) + 1
+                after = np.flatnonzero(array == eos_id) + 1
                 begins = [0] * is_between + after.tolist()
                 is_between = bool(begins) and begins[-1] == len(array)
                 places.append(ids.n + np.array(begins[: len(begins) - is_between], dtype=np.int64))

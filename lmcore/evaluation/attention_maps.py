@@ -11,7 +11,7 @@ from lmcore.model.gpt import GPT
 
 
 @torch.no_grad()
-def attention_weights(
+def attention_maps(
     model: GPT, ids: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"] | None = None
 ) -> Float[Tensor, "layers batch heads seq seq"]:
     """Return how much each query, the second last dimension, attends to each key.
@@ -33,7 +33,7 @@ def attention_weights(
     return torch.stack(found)
 
 
-def lengthened(model: GPT, context_length: int) -> GPT:
+def with_context_length(model: GPT, context_length: int) -> GPT:
     """Return the model with the same weights and another context.
 
     Raises:

@@ -152,7 +152,7 @@ def windows_within(
 
 
 def token_scores(
-    model: GPT, tokens: Tokens, end_id: int, within_documents: bool = False
+    model: GPT, tokens: Tokens, eos_id: int, within_documents: bool = False
 ) -> tuple[Float[Tensor, "tokens"], Int[Tensor, "tokens"]]:
     """Return for each of tokens what `token_nats` does, the first read as if it followed an <eos>.
 
@@ -161,24 +161,24 @@ def token_scores(
     """
     if not len(tokens.ids):
         raise ValueError("there are no tokens to score")
-    windows = scoring_windows(tokens.ids, model.config.context_length, 64, end_id)
+    windows = scoring_windows(tokens.ids, model.config.context_length, 64, eos_id)
     if within_documents:
         windows = windows_within(windows, tokens, np.arange(len(tokens.ids)))
     return token_nats(model, windows)
 
 
-def score(model: GPT, tokens: Tokens, end_id: int, within_documents: bool = False) -> Score:
+def score(model: GPT, tokens: Tokens, eos_id: int, within_documents: bool = False) -> Score:
     """Return the house score: every token once, the first one as if it followed an <eos>.
 
     Raises:
         ValueError: there is no token to score.
     """
-    found = token_scores(model, tokens, end_id, within_documents)
-    return _summed(*found, tokens.ids, tokens, end_id)
+    found = token_scores(model, tokens, eos_id, within_documents)
+    return _summed(*found, tokens.ids, tokens, eos_id)
 
 
 def challenge_score(
-    model: GPT, tokens: Tokens, end_id: int, batch_size: int, within_documents: bool = False
+    model: GPT, tokens: Tokens, eos_id: int, batch_size: int, within_documents: bool = False
 ) -> Score:
     """Return the score that the headlines challenge's own evaluator computes.
 
@@ -198,10 +198,10 @@ def challenge_score(
     if within_documents:
         places = np.arange(n_spans * span).reshape(n_spans, span)[:, 1:]
         windows = windows_within(windows, tokens, places)
-    return _summed(*token_nats(model, windows), spans[:, 1:].numpy(), tokens, end_id)
+    return _summed(*token_nats(model, windows), spans[:, 1:].numpy(), tokens, eos_id)
 
 
-def _summed(nats: Tensor, best: Tensor, targets: np.ndarray, tokens: Tokens, end_id: int) -> Score:
+def _summed(nats: Tensor, best: Tensor, targets: np.ndarray, tokens: Tokens, eos_id: int) -> Score:
     targets = torch.from_numpy(targets.astype(np.int64)).flatten()
     return Score(
         nats=nats.sum().item(),
@@ -210,6 +210,6 @@ def _summed(nats: Tensor, best: Tensor, targets: np.ndarray, tokens: Tokens, end
         characters=tokens.info.characters,
         bytes=tokens.info.bytes,
         n_correct=int((best == targets).sum()),
-        n_end_predicted=int((best == end_id).sum()),
-        n_end=int((targets == end_id).sum()),
+        n_end_predicted=int((best == eos_id).sum()),
+        n_end=int((targets == eos_id).sum()),
     )

@@ -29,6 +29,6 @@ def usual_steps(experiment: Experiment) -> int:
     plan = experiment.train
     if plan.epochs is not None:
         per_step = plan.batch_size * experiment.model.context_length
-        n_tokens = experiment.corpus.n_train_titles * TOKENS_PER_TITLE
+        n_tokens = experiment.task.n_train_titles * TOKENS_PER_TITLE
         return max(1, int(plan.epochs * n_tokens / per_step))
     return plan.steps or plan.n_tokens // (plan.batch_size * experiment.model.context_length)

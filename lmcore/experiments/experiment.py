@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from lmcore.config import with_fields
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Source
 from lmcore.tasks.sentence import SentenceConfig
-from lmcore.tasks.titles import CorpusConfig
+from lmcore.tasks.titles import TitlesConfig
 from lmcore.training.config import TrainConfig
 
 SHORT_WARMUP = 20
@@ -26,20 +27,20 @@ class Experiment:
     study: str
     name: str
     seed: int
-    corpus: CorpusConfig | ModularConfig | SentenceConfig
+    task: TitlesConfig | ModularConfig | SentenceConfig
     model: ModelConfig
     train: TrainConfig
     scale: Literal["full", "smoke"] = "full"
 
     def __post_init__(self):
-        if self.corpus.vocab_size != self.model.vocab_size:
+        if self.task.vocab_size != self.model.vocab_size:
             raise ValueError(
-                f"the corpus has a vocabulary of {self.corpus.vocab_size}, "
+                f"the task has a vocabulary of {self.task.vocab_size}, "
                 f"the model one of {self.model.vocab_size}"
             )
-        if self.train.within_documents and not isinstance(self.corpus, CorpusConfig):
+        if self.train.within_documents and not isinstance(self.task, TitlesConfig):
             raise ValueError(
-                f"within_documents has no effect with a {type(self.corpus).__name__}, which has no "
+                f"within_documents has no effect with a {type(self.task).__name__}, which has no "
                 "documents: leave it out"
             )
 
@@ -60,12 +61,12 @@ def smoke(experiment: Experiment) -> Experiment:
     Whatever its data does not shrink stays as it is, but for a warmup that is longer than so short
     a run can have. So does the lr of other optimizers than SGD, since the small version's is SGD's.
     """
-    corpus, shape, plan = experiment.corpus.small()
-    plan.setdefault("warmup", min(experiment.train.warmup, SHORT_WARMUP))
-    if experiment.train.optimizer != "sgd":
+    task, shape, plan = experiment.task.small()
+    plan.setdefault("warmup_steps", min(experiment.train.schedule.warmup_steps, SHORT_WARMUP))
+    if experiment.train.optimizer.kind != "sgd":
         plan.pop("lr", None)
-    model, plan = replace(experiment.model, **shape), replace(experiment.train, **plan)
-    return replace(experiment, corpus=corpus, model=model, train=plan, scale="smoke")
+    model, train = replace(experiment.model, **shape), with_fields(experiment.train, plan)
+    return replace(experiment, task=task, model=model, train=train, scale="smoke")
 
 
 def workspace() -> Path:
@@ -88,7 +89,7 @@ def prepared(
     experiment: Experiment, cache: Path, data: Path | None = None, progress: bool = False
 ) -> Data:
     """Return what experiment learns from and is judged by, read as its plan says."""
-    corpus = experiment.corpus.prepare(cache, data, progress)
+    corpus = experiment.task.prepare(cache, data, progress)
     is_within = experiment.train.within_documents
     return replace(corpus, within_documents=True) if is_within else corpus
 

@@ -1,7 +1,6 @@
 """Run folders on disk: config, metrics, environment, outcome. No torch, so that tables and plots load fast."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmcore.config import config_hash, from_dict
+from lmcore.config import SCHEMA, config_hash, from_dict, stored_config
 from lmcore.files import naming, read_json, write_json, write_text
 
 
@@ -31,6 +30,11 @@ def load_run(folder: Path, kind: type) -> Run:
         ValueError: a file is missing or damaged, or the config's hash is not the one recorded.
     """
     stored = read_json(folder / "config.json")
+    if isinstance(stored, dict) and stored.get("schema", 1) != SCHEMA:
+        raise ValueError(
+            f"{folder} was written by another version of lmcore (schema {stored.get('schema', 1)}, "
+            f"this one reads {SCHEMA}): upgrade it with python -m lmcore upgrade {folder}"
+        )
     try:
         config = from_dict(kind, stored["config"])
     except (KeyError, TypeError, ValueError) as error:
@@ -74,13 +78,13 @@ class RunWriter:
     """
 
     def __init__(self, folder: Path, config: Any):
-        self.folder, stored = folder, {"hash": config_hash(config)}
+        self.folder, stored = folder, stored_config(config)
         path = folder / "config.json"
         if path.exists() and read_json(path).get("hash") != stored["hash"]:
             raise ValueError(
                 f"{folder} holds an unfinished run of another config: delete it to start this one"
             )
-        write_json(path, stored | {"config": dataclasses.asdict(config)})
+        write_json(path, stored)
         self._is_first = True
 
     def check_text(self, sha256: str) -> None:
@@ -90,7 +94,7 @@ class RunWriter:
             ValueError: its text had another hash than sha256; the message names both.
         """
         path = self.folder / "environment.json"
-        began = read_json(path).get("corpus", {}) if path.exists() else {}
+        began = read_json(path).get("data", {}) if path.exists() else {}
         if began.get("text_sha256", sha256) != sha256:
             raise ValueError(
                 f"{self.folder} began on the text {began['text_sha256'][:12]}, this one is "

@@ -100,7 +100,7 @@ def run_or_load(
     if experiment.train.within_documents:
         session["document_attention"] = resolved.document_attention(experiment.model.dropout)
     writer.note_session(session)
-    writer.note_environment({"corpus": corpus.origin})
+    writer.note_environment({"data": corpus.origin})
     try:
         for record in with_bar(records, experiment, source, resolved, progress):
             writer.add(told(record))
@@ -112,7 +112,7 @@ def run_or_load(
             tests = corpus.test_scores(model)
             outcome = {name: asdict(score) for name, score in tests.items()}
             outcome["probe"] = probe(model, corpus)
-        if history and experiment.train.keep_weights:
+        if history and experiment.train.evaluation.keep_weights:
             weights = kept_weights(folder / "checkpoints", model)
             outcome["history"] = history(weights, model, corpus)
     writer.note_environment(

@@ -40,26 +40,28 @@ class Batch:
         self,
         model: GPT,
         texts: list[list[int]],
-        n_new: int,
+        max_new_tokens: int,
         sampling: Sampling,
         seeds: Sequence[int],
     ):
         device, self.context = model.head_weight.device, model.config.context_length
         is_float32_on_cpu = device.type == "cpu" and model.head_weight.dtype == torch.float32
-        few = is_float32_on_cpu and len(texts) <= FEW_ROWS and n_new >= MANY_TOKENS
+        few = is_float32_on_cpu and len(texts) <= FEW_ROWS and max_new_tokens >= MANY_TOKENS
         self.one_token = OneToken(model, by_columns=few)
         self.model, self.texts, self.sampling, self.n_drawn = model, texts, sampling, 0
         # On a CPU a product of few rows with the transposed head is much faster.
         self.head = model.head_weight.t().contiguous()
         self.ids = torch.tensor([text[-1] for text in texts], device=device)
-        self.uniforms = torch.stack([uniform_numbers(n_new, seed) for seed in seeds]).to(device)
+        self.uniforms = torch.stack([uniform_numbers(max_new_tokens, seed) for seed in seeds]).to(
+            device
+        )
         self.seen: Tensor | None = None
         if sampling.repetition_penalty != 1:
             self.seen = torch.zeros(len(texts), model.config.vocab_size, dtype=torch.bool)
             for row, text in zip(self.seen, texts, strict=True):
                 row[text] = True
             self.seen = self.seen.to(device)
-        capacity = min(self.context, max(len(text) for text in texts) + n_new)
+        capacity = min(self.context, max(len(text) for text in texts) + max_new_tokens)
         self.cache = Cache(model.config, len(texts), capacity)
         self.read(list(range(len(texts))), self.context)
 
@@ -118,7 +120,7 @@ def require_some(model: GPT, ids: Sequence[int]) -> None:
 def stream(
     model: GPT,
     prompts: Sequence[Sequence[int]],
-    n_new: int,
+    max_new_tokens: int,
     sampling: Sampling = PREDICTED,
     *,
     seed: int | Sequence[int] = 0,
@@ -129,28 +131,30 @@ def stream(
     The model is in evaluation mode until the stream ends or is closed.
     """
     seeds = [seed + row for row in range(len(prompts))] if isinstance(seed, int) else list(seed)
-    if n_new < 0:
-        raise ValueError(f"n_new {n_new} is negative")
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens {max_new_tokens} is negative")
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(seeds)} seeds do not fit {len(prompts)} prompts: one for each")
     for prompt in prompts:
         require_some(model, prompt)
-    return steps(model, [list(prompt) for prompt in prompts], n_new, sampling, seeds, stop_ids)
+    return steps(
+        model, [list(prompt) for prompt in prompts], max_new_tokens, sampling, seeds, stop_ids
+    )
 
 
 def steps(
     model: GPT,
     texts: list[list[int]],
-    n_new: int,
+    max_new_tokens: int,
     sampling: Sampling,
     seeds: Sequence[int],
     stop_ids: Collection[int],
 ) -> Iterator[list[int | None]]:
-    """Yield up to n_new times the next id of each text, and compute only those that go on."""
+    """Yield up to max_new_tokens times the next id of each text, and compute only those that go on."""
     keep_large_blocks()
     with evaluating(model):
-        batch, rows = Batch(model, texts, n_new, sampling, seeds), list(range(len(texts)))
-        for _ in range(n_new):
+        batch, rows = Batch(model, texts, max_new_tokens, sampling, seeds), list(range(len(texts)))
+        for _ in range(max_new_tokens):
             new = batch.step()
             going = [place for place, id in enumerate(new) if id not in stop_ids]
             if not going:
@@ -165,13 +169,13 @@ def steps(
 def generate(
     model: GPT,
     prompts: Sequence[int] | Sequence[Sequence[int]],
-    n_new: int,
+    max_new_tokens: int,
     sampling: Sampling = PREDICTED,
     *,
     seed: int | Sequence[int] = 0,
     stop_ids: Collection[int] = (),
 ) -> list[int] | list[list[int]]:
-    """Return up to n_new ids that follow a prompt, or a list of them for each of several.
+    """Return up to max_new_tokens ids that follow a prompt, or a list of them for each of several.
 
     A prompt's ids depend on it and its seed alone and are the same in any batch, but for rounding;
     where one seed is given, prompt i has seed + i. One of stop_ids ends a text without being part
@@ -181,13 +185,13 @@ def generate(
     and whenever the context is full, its newest half is read anew as if nothing stood before it.
 
     Raises:
-        ValueError: a prompt is empty or has an id out of range, n_new is negative, or the seeds
+        ValueError: a prompt is empty or has an id out of range, max_new_tokens is negative, or the seeds
             are not as many as the prompts.
     """
     is_one = not (len(prompts) and isinstance(prompts[0], Sequence))
     prompts = [prompts] if is_one else prompts
     out: list[list[int]] = [[] for _ in prompts]
-    for ids in stream(model, prompts, n_new, sampling, seed=seed, stop_ids=stop_ids):
+    for ids in stream(model, prompts, max_new_tokens, sampling, seed=seed, stop_ids=stop_ids):
         for text, id in zip(out, ids, strict=True):
             if id is not None:
                 text.append(id)
@@ -198,13 +202,13 @@ def write(
     model: GPT,
     tokenizer: BaseTokenizer,
     text: str,
-    n_new: int,
+    max_new_tokens: int,
     sampling: Sampling = PREDICTED,
     *,
     seed: int = 0,
     stop: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Yield the text of up to n_new tokens after text, in pieces, each as soon as it is sure.
+    """Yield the text of up to max_new_tokens tokens after text, in pieces, each as soon as it is sure.
 
     No piece has half a character. The text ends before the first string of stop, such as a
     special token's, that is complete, wherever tokens begin and end.
@@ -214,5 +218,5 @@ def write(
     """
     if isinstance(stop, str) or not all(stop):
         raise ValueError(f"stop takes a list of strings that are not empty, not {stop!r}")
-    rows = stream(model, [tokenizer.encode(text)], n_new, sampling, seed=seed)
+    rows = stream(model, [tokenizer.encode(text)], max_new_tokens, sampling, seed=seed)
     return until(tokenizer.decode_stream(id for [id] in rows), stop)

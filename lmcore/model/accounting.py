@@ -31,7 +31,7 @@ def parts(config: "lmcore.model.config.ModelConfig", seq: int | None = None) -> 
     mlp = d * c.d_up + c.d_ff * d
     mlp_bias = c.d_up + d if c.bias else 0
     norm = {"layer": d * (1 + c.bias), "rms": d, "none": 0}[c.norm]
-    n_norms = c.n_layers * (1 if c.parallel else 2) + (c.norm_at == "pre")
+    n_norms = c.n_layers * (1 if c.parallel_residual else 2) + (c.norm_at == "pre")
     scales = 2 * d * c.n_layers if c.layer_scale is not None else 0
     positions = c.context_length * d if c.positions == "learned" else 0
     counted = {
@@ -44,7 +44,7 @@ def parts(config: "lmcore.model.config.ModelConfig", seq: int | None = None) -> 
         "attention scores and values": (0, c.n_layers * 2 * seq * width),
         "MLP": (c.n_layers * (mlp + mlp_bias), c.n_layers * mlp),
         "norms and scales": (n_norms * norm + scales, 0),
-        "head": (0 if c.tied else c.vocab_size * d, c.vocab_size * d),
+        "head": (0 if c.tie_embeddings else c.vocab_size * d, c.vocab_size * d),
     }
     return [
         Part(name=name, parameters=numbers, forward_flops=2 * products)

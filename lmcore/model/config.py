@@ -5,7 +5,7 @@ from typing import Literal
 
 from lmcore.config import check_choices
 from lmcore.model import accounting
-from lmcore.model.rope import RopeStretch
+from lmcore.model.rope import RopeScaling
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2", "swiglu"]
 
@@ -15,7 +15,7 @@ class ModelConfig:
     """The shape of a decoder; vocab_size comes from the tokenizer.
 
     Without n_kv_heads each query head has keys and values of its own, and without head_size the
-    heads share d_model. Llama's shape has a d_ff of `gated_width`. With a head_scale, logits are
+    heads share d_model. Llama's shape has a d_ff of `swiglu_hidden_size`. With a head_scale, logits are
     that number times the cosine between features and rows of the head. initial_scale multiplies
     every matrix as drawn, embedding_scale the tokens' embeddings as they are read: sqrt(d_model)
     in Vaswani et al. 2017 (1706.03762), without which sinusoidal positions drown them.
@@ -32,15 +32,15 @@ class ModelConfig:
     activation: Activation = "gelu"
     positions: Literal["learned", "rope", "sinusoidal", "none"] = "learned"
     rope_base: float = 10_000.0
-    rope_stretch: RopeStretch | None = None
+    rope_scaling: RopeScaling | None = None
     norm: Literal["layer", "rms", "none"] = "layer"
     norm_at: Literal["pre", "post"] = "pre"
     norm_eps: float = 1e-5
     qk_norm: bool = False
-    parallel: bool = False
+    parallel_residual: bool = False
     layer_scale: float | None = None
     bias: bool = True
-    tied: bool = True
+    tie_embeddings: bool = True
     dropout: float = 0.1
     initialisation: Literal["flat", "gpt2", "truncated", "zero_residual"] = "flat"
     initial_scale: float = 1.0
@@ -65,12 +65,12 @@ class ModelConfig:
             raise ValueError(f"sine and cosine need an even d_model, not {self.d_model}")
         if self.rope_base <= 0 or self.norm_eps <= 0:
             raise ValueError(f"rope_base {self.rope_base}, norm_eps {self.norm_eps}: above 0 only")
-        if self.parallel and self.norm_at == "post":
+        if self.parallel_residual and self.norm_at == "post":
             raise ValueError("parallel attention and MLP share the norm before them: norm_at pre")
-        if self.tied and self.initialisation == "truncated":
+        if self.tie_embeddings and self.initialisation == "truncated":
             raise ValueError(
                 "truncated initialisation draws embeddings with standard deviation 1, too wide for "
-                "a tied head: set tied=False or initialisation='gpt2'"
+                "a tied head: set tie_embeddings=False or initialisation='gpt2'"
             )
         scales = (self.initial_scale, self.embedding_scale, self.head_scale)
         if any(scale is not None and scale <= 0 for scale in scales):
@@ -107,7 +107,7 @@ class ModelConfig:
         return accounting.flops_per_token(self)
 
 
-def gated_width(d_model: int) -> int:
+def swiglu_hidden_size(d_model: int) -> int:
     """Return the d_ff at which SwiGLU has about the parameters of a plain MLP of 4 d_model.
 
     It is 8/3 d_model, to the nearest multiple of 64 (Shazeer 2020, 2002.05202).

@@ -26,10 +26,10 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         scale, d_model = config.layer_scale, config.d_model
-        self.is_parallel, self.is_post = config.parallel, config.norm_at == "post"
+        self.is_parallel, self.is_post = config.parallel_residual, config.norm_at == "post"
         self.attention_norm = norm_of(config)
         self.attention = Attention(config)
-        self.mlp_norm = nn.Identity() if config.parallel else norm_of(config)
+        self.mlp_norm = nn.Identity() if config.parallel_residual else norm_of(config)
         self.mlp = MLP(config)
         self.attention_scale = nn.Identity() if scale is None else LayerScale(d_model, scale)
         self.mlp_scale = nn.Identity() if scale is None else LayerScale(d_model, scale)
@@ -71,7 +71,7 @@ class GPT(nn.Module):
             self.position_embedding = nn.Embedding(config.context_length, config.d_model)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = norm_of(config) if config.norm_at == "pre" else nn.Identity()
-        if not config.tied:
+        if not config.tie_embeddings:
             self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.initialise()
 
@@ -126,7 +126,7 @@ class GPT(nn.Module):
 
         Where logits are cosines its rows have length 1.
         """
-        weight = self.token_embedding.weight if self.config.tied else self.head.weight
+        weight = self.token_embedding.weight if self.config.tie_embeddings else self.head.weight
         return weight if self.config.head_scale is None else F.normalize(weight, dim=-1)
 
     def hidden(
@@ -230,7 +230,7 @@ class GPT(nn.Module):
     def rotation(self, positions: Int[Tensor, "*batch seq"]) -> Rotation:
         """Return RoPE's table at positions, to be broadcast over heads."""
         c = self.config
-        cos, sin = rope_table(positions, c.d_head, c.rope_base, c.rope_stretch)
+        cos, sin = rope_table(positions, c.d_head, c.rope_base, c.rope_scaling)
         return (cos, sin) if positions.ndim == 1 else (cos[:, None], sin[:, None])
 
     def forward(

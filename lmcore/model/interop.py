@@ -17,7 +17,7 @@ from torch import Tensor
 from lmcore.files import read_json, whole_file, write_json
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.model.rope import RopeStretch, halves_from_neighbours, neighbours_from_halves
+from lmcore.model.rope import RopeScaling, halves_from_neighbours, neighbours_from_halves
 from lmcore.tokenizer.base import BaseTokenizer
 
 ACTIVATIONS = {
@@ -174,7 +174,7 @@ def read_tensors(folder: Path, family: Family, config: ModelConfig) -> dict[str,
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is missing or damaged ({error})") from None
     kept = {n.removeprefix(family.stem): t for n, t in tensors.items() if not BUFFERS.search(n)}
-    if config.tied and "lm_head.weight" in kept:
+    if config.tie_embeddings and "lm_head.weight" in kept:
         # Either name may be the one under which a shared matrix was stored.
         [embedding] = family.names("token_embedding.weight")
         head = kept.pop("lm_head.weight")
@@ -330,7 +330,7 @@ def gpt2_config(fields: dict[str, Any]) -> ModelConfig:
         **sizes(inner, d_ff="n_inner"),
         activation=ACTIVATIONS[choice(fields, "activation_function", *ACTIVATIONS)],
         norm_eps=fields.get("layer_norm_epsilon", 1e-5),
-        tied=choice(fields, "tie_word_embeddings", True, False),
+        tie_embeddings=choice(fields, "tie_word_embeddings", True, False),
         dropout=rates.pop() if len(rates) == 1 else 0.0,
         initialisation="gpt2",
     )
@@ -348,7 +348,7 @@ def gpt2_fields(config: ModelConfig) -> dict[str, Any]:
         "n_inner": config.d_ff,
         "activation_function": next(k for k, v in ACTIVATIONS.items() if v == config.activation),
         "layer_norm_epsilon": config.norm_eps,
-        "tie_word_embeddings": config.tied,
+        "tie_word_embeddings": config.tie_embeddings,
         **{f"{part}_pdrop": config.dropout for part in ("resid", "embd", "attn")},
     }
 
@@ -364,7 +364,7 @@ def llama_config(fields: dict[str, Any]) -> ModelConfig:
     n_kv_heads, head_size = fields.get("num_key_value_heads"), fields.get("head_dim")
     has_own_keys = n_kv_heads == shape["n_heads"]
     has_common_size = head_size is not None and head_size * shape["n_heads"] == shape["d_model"]
-    rope_base, rope_stretch = rope_of(fields, shape["context_length"])
+    rope_base, rope_scaling = rope_of(fields, shape["context_length"])
     return ModelConfig(
         **shape,
         n_kv_heads=None if has_own_keys else n_kv_heads,
@@ -372,16 +372,16 @@ def llama_config(fields: dict[str, Any]) -> ModelConfig:
         activation="swiglu",
         positions="rope",
         rope_base=rope_base,
-        rope_stretch=rope_stretch,
+        rope_scaling=rope_scaling,
         norm="rms",
         norm_eps=fields.get("rms_norm_eps", 1e-6),
         bias=bool(fields.get("attention_bias") or fields.get("mlp_bias")),
-        tied=choice(fields, "tie_word_embeddings", False, True),
+        tie_embeddings=choice(fields, "tie_word_embeddings", False, True),
         dropout=0.0,
     )
 
 
-def rope_of(fields: dict[str, Any], context_length: int) -> tuple[float, RopeStretch | None]:
+def rope_of(fields: dict[str, Any], context_length: int) -> tuple[float, RopeScaling | None]:
     """Return base and stretch of RoPE from where transformers 5, or the versions before, put them.
 
     Raises:
@@ -398,20 +398,24 @@ def rope_of(fields: dict[str, Any], context_length: int) -> tuple[float, RopeStr
         if kind == "linear":
             stretch = slowed(rope["factor"])
         if kind == "llama3":
-            stretch = RopeStretch(
+            stretch = RopeScaling(
                 factor=rope["factor"],
-                low_turns=rope["low_freq_factor"],
-                high_turns=rope["high_freq_factor"],
-                original_context=rope.get("original_max_position_embeddings", context_length),
+                low_freq_factor=rope["low_freq_factor"],
+                high_freq_factor=rope["high_freq_factor"],
+                original_context_length=rope.get(
+                    "original_max_position_embeddings", context_length
+                ),
             )
     except KeyError as error:
         raise ValueError(f"rope_type {kind!r} lacks its {error.args[0]}") from None
     return float(rope.get("rope_theta") or 10_000.0), stretch
 
 
-def slowed(factor: float) -> RopeStretch:
+def slowed(factor: float) -> RopeScaling:
     """Return the stretch that slows all waves alike: in a context of one token none turns once."""
-    return RopeStretch(factor=factor, low_turns=1.0, high_turns=2.0, original_context=1)
+    return RopeScaling(
+        factor=factor, low_freq_factor=1.0, high_freq_factor=2.0, original_context_length=1
+    )
 
 
 def llama_fields(config: ModelConfig) -> dict[str, Any]:
@@ -419,16 +423,16 @@ def llama_fields(config: ModelConfig) -> dict[str, Any]:
 
     RoPE's stand where versions before 5 had them: later ones read both places.
     """
-    stretch, scaling = config.rope_stretch, None
+    stretch, scaling = config.rope_scaling, None
     if stretch and stretch == slowed(stretch.factor):
         scaling = {"rope_type": "linear", "factor": stretch.factor}
     elif stretch:
         scaling = {
             "rope_type": "llama3",
             "factor": stretch.factor,
-            "low_freq_factor": stretch.low_turns,
-            "high_freq_factor": stretch.high_turns,
-            "original_max_position_embeddings": stretch.original_context,
+            "low_freq_factor": stretch.low_freq_factor,
+            "high_freq_factor": stretch.high_freq_factor,
+            "original_max_position_embeddings": stretch.original_context_length,
         }
     return {
         "model_type": "llama",
@@ -446,12 +450,12 @@ def llama_fields(config: ModelConfig) -> dict[str, Any]:
         "rope_scaling": scaling,
         "attention_bias": config.bias,
         "mlp_bias": config.bias,
-        "tie_word_embeddings": config.tied,
+        "tie_word_embeddings": config.tie_embeddings,
     }
 
 
 BOTH = {
-    "norm_at": ("pre",), "qk_norm": (False,), "parallel": (False,), "layer_scale": (None,),
+    "norm_at": ("pre",), "qk_norm": (False,), "parallel_residual": (False,), "layer_scale": (None,),
     "embedding_scale": (1.0,), "head_scale": (None,),
 }  # fmt: skip
 """What GPT-2 and Llama have in common, beside what the shapes of each allow."""

@@ -13,28 +13,30 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class RopeStretch:
+class RopeScaling:
     """How Llama 3.1 slows rotations that would turn too little over its first, shorter context.
 
-    Waves of which more than high_turns fit the original_context stay, those of which fewer than
-    low_turns fit become factor times slower, and between the two the frequency is interpolated.
+    Waves of which more than high_freq_factor fit the original_context_length stay, those of which fewer than
+    low_freq_factor fit become factor times slower, and between the two the frequency is interpolated.
     """
 
     factor: float
-    low_turns: float
-    high_turns: float
-    original_context: int
+    low_freq_factor: float
+    high_freq_factor: float
+    original_context_length: int
 
     def __post_init__(self):
-        if not 0 < self.low_turns < self.high_turns:
+        if not 0 < self.low_freq_factor < self.high_freq_factor:
             raise ValueError(
-                f"low_turns {self.low_turns} must be below high_turns {self.high_turns}"
+                f"low_freq_factor {self.low_freq_factor} must be below high_freq_factor {self.high_freq_factor}"
             )
 
     def apply(self, frequencies: Float[Tensor, "half"]) -> Float[Tensor, "half"]:
         """Return frequencies, in radians per position, with the slow ones slowed further."""
-        turns = self.original_context / (2 * math.pi / frequencies)
-        kept = ((turns - self.low_turns) / (self.high_turns - self.low_turns)).clamp(0, 1)
+        turns = self.original_context_length / (2 * math.pi / frequencies)
+        kept = (
+            (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
+        ).clamp(0, 1)
         return (1 - kept) * frequencies / self.factor + kept * frequencies
 
 
@@ -42,7 +44,7 @@ def rope_table(
     positions: Shaped[Tensor, "*batch seq"],
     d_head: int,
     base: float,
-    stretch: RopeStretch | None = None,
+    stretch: RopeScaling | None = None,
 ) -> tuple[Float[Tensor, "*batch seq half"], Float[Tensor, "*batch seq half"]]:
     """Return cosine and sine, in float32, of the angle of each feature pair at each position.
 

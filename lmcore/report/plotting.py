@@ -160,7 +160,7 @@ def save(fig: Figure, label: str, runs: Sequence[Run] = (), files: Sequence[Path
     known[label] = {
         "study": runs[0].config.study,
         "runs": {str(run.config.path.as_posix()): config_hash(run.config) for run in runs},
-        "text_sha256": sorted({run.environment["corpus"]["text_sha256"] for run in runs}),
+        "text_sha256": sorted({run.environment["data"]["text_sha256"] for run in runs}),
     }
     if files:
         known[label]["files"] = {

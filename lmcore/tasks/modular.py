@@ -150,8 +150,8 @@ class ModularConfig:
         if self.train_fraction is not None:
             config = replace(config, train_fraction=max(self.train_fraction, 0.2))
         shape = {"d_model": 32, "d_ff": 64, "vocab_size": config.vocab_size}
-        plan = {"batch_size": 32, "steps": 24, "warmup": 5, "evaluate_at": (1, 4)}
-        return config, shape, plan | {"evaluate_every": 8}
+        plan = {"batch_size": 32, "steps": 24, "warmup_steps": 5, "eval_at": (1, 4)}
+        return config, shape, plan | {"eval_every": 8}
 
 
 @dataclass(frozen=True, eq=False)

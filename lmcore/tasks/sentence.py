@@ -49,7 +49,7 @@ class SentenceConfig:
 
     def small(self) -> tuple["SentenceConfig", dict[str, Any], dict[str, Any]]:
         """Return the small version, and what changes of the model and of the training plan."""
-        return self, {}, {"steps": 24, "evaluate_at": (1, 4), "evaluate_every": 8}
+        return self, {}, {"steps": 24, "eval_at": (1, 4), "eval_every": 8}
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ class TextSource:
 
     batches: Batches
     validation: Tokens
-    end_id: int
+    eos_id: int
     within_documents: bool = False
 
     @property
@@ -30,7 +30,7 @@ class TextSource:
 
     def scores(self, model: GPT) -> dict[str, Score]:
         """Return both scores of the validation tokens, each of them scored once."""
-        rows, text = self.batches.batch_size, (self.validation, self.end_id)
+        rows, text = self.batches.batch_size, (self.validation, self.eos_id)
         return {
             "validation": score(model, *text, self.within_documents),
             "challenge": challenge_score(model, *text, rows, self.within_documents),

@@ -33,7 +33,7 @@ FILES = "tokenizer.json of Hugging Face's form, tokens with documents and what e
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
+class TitlesConfig:
     """Which titles, how they are split, and the size of the vocabulary learned from them."""
 
     source: Literal["headlines", "generated"] = "headlines"
@@ -59,19 +59,19 @@ class CorpusConfig:
         """Return the corpus, as `prepare` does."""
         return prepare(self, cache, data, progress)
 
-    def small(self) -> tuple["CorpusConfig", dict[str, Any], dict[str, Any]]:
+    def small(self) -> tuple["TitlesConfig", dict[str, Any], dict[str, Any]]:
         """Return generated titles for runs of seconds, with sizes that suit them.
 
         The shape stays what it is and sizes shrink; lr is what so small a model learns well
         with by SGD.
         """
-        titles = CorpusConfig(source="generated", n_titles=4_000, n_test_titles=400, vocab_size=512)
+        titles = TitlesConfig(source="generated", n_titles=4_000, n_test_titles=400, vocab_size=512)
         shape = {"vocab_size": 512, "context_length": 32, "d_model": 64, "n_layers": 2}
         plan = {"batch_size": 16, "epochs": 2, "steps": None, "n_tokens": None, "lr": 0.12}
         return (
             titles,
             shape | {"n_heads": 2, "d_ff": 256},
-            plan | {"evaluate_at": (1, 5, 20, 50)},
+            plan | {"eval_at": (1, 5, 20, 50)},
         )
 
 
@@ -90,7 +90,7 @@ class Corpus:
     within_documents: bool = False
 
     @property
-    def end_id(self) -> int:
+    def eos_id(self) -> int:
         """The id of <eos>, which closes every title."""
         return self.tokenizer.special_tokens[END]
 
@@ -106,13 +106,13 @@ class Corpus:
         return TextSource(
             batches=Batches(self.train, batch_size, context_length, order, seed),
             validation=self.validation,
-            end_id=self.end_id,
+            eos_id=self.eos_id,
             within_documents=self.within_documents,
         )
 
     def test_scores(self, model: GPT) -> dict[str, Score]:
         """Return the score of the test titles."""
-        return {"test": score(model, self.test, self.end_id, self.within_documents)}
+        return {"test": score(model, self.test, self.eos_id, self.within_documents)}
 
 
 def joined(titles: Sequence[str]) -> str:
@@ -178,7 +178,7 @@ def hub_titles() -> list[str]:
     return [(title or "").strip() for title in rows["title"]]
 
 
-def split_titles(titles: Sequence[str], config: CorpusConfig) -> dict[str, list[str]]:
+def split_titles(titles: Sequence[str], config: TitlesConfig) -> dict[str, list[str]]:
     """Return the train, validation and test titles: one seeded shuffle, cut at fixed places.
 
     The shuffle is the one `datasets` does with the same seed. Test titles come from beyond the
@@ -201,7 +201,7 @@ def split_titles(titles: Sequence[str], config: CorpusConfig) -> dict[str, list[
     }
 
 
-def titles_of(config: CorpusConfig, data: Path | None) -> tuple[list[str], str]:
+def titles_of(config: TitlesConfig, data: Path | None) -> tuple[list[str], str]:
     """Return the titles that config asks for, and in words where they came from."""
     if config.source == "generated":
         n = config.n_titles + config.n_test_titles
@@ -213,7 +213,7 @@ def titles_of(config: CorpusConfig, data: Path | None) -> tuple[list[str], str]:
 
 
 def prepare(
-    config: CorpusConfig, cache: Path, data: Path | None = None, progress: bool = False
+    config: TitlesConfig, cache: Path, data: Path | None = None, progress: bool = False
 ) -> Corpus:
     """Return the corpus of config, made once and kept in cache under a hash of config and text.
 

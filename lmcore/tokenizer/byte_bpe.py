@@ -31,7 +31,7 @@ class Tokenizer(BaseTokenizer):
 
     Of two ids for the same bytes the smaller is used. With ignore_merges, a pre-token that the
     vocabulary holds is its token, whether merges make it or not, as in Llama 3. A frame is what
-    a file puts around a text: the ids before it and after it, see `framed`.
+    a file puts around a text: the ids before it and after it, see `add_special_tokens`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Tokenizer(BaseTokenizer):
                     )
         return out
 
-    def framed(self, ids: Iterable[int]) -> list[int]:
+    def add_special_tokens(self, ids: Iterable[int]) -> list[int]:
         """Return ids with those around them that the file asks for, such as a begin of text.
 
         `tokenizers` and `transformers` add them whenever they encode; `encode` here never does.

@@ -161,15 +161,15 @@ def template(frame: Frame, special_of: Mapping[int, str]) -> dict[str, Any] | No
     def side(ids: Iterable[int], number: int) -> list[dict]:
         return [{"SpecialToken": {"id": special_of[id], "type_id": number}} for id in ids]
 
-    def framed(name: str, number: int) -> list[dict]:
+    def add_special_tokens(name: str, number: int) -> list[dict]:
         text = {"Sequence": {"id": name, "type_id": number}}
         return [*side(frame[0], number), text, *side(frame[1], number)]
 
     names = {special_of[id]: id for ids in frame for id in ids}
     return {
         "type": "TemplateProcessing",
-        "single": framed("A", 0),
-        "pair": [*framed("A", 0), *framed("B", 1)],
+        "single": add_special_tokens("A", 0),
+        "pair": [*add_special_tokens("A", 0), *add_special_tokens("B", 1)],
         "special_tokens": {
             name: {"id": name, "ids": [id], "tokens": [name]} for name, id in names.items()
         },

@@ -35,7 +35,7 @@ class Progress:
     best_nats: float | None = None
     misses: int = 0
     held: int = 0
-    ended: str | None = None
+    stop_reason: str | None = None
 
 
 def _checksum(told: str, tensors: dict[str, Tensor]) -> str:

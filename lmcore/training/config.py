@@ -1,98 +1,161 @@
-"""What is learned: batches, length, optimizer, schedule and evaluation."""
+"""What is learned: batches and length, and in configs of their own optimizer, schedule, evaluation."""
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from lmcore.config import check_choices
 from lmcore.data.batches import Order
 from lmcore.tasks.protocols import Source
 from lmcore.training import schedule
-from lmcore.training.loss import Kind
+from lmcore.training.loss import LossKind
 
-READ_BY = {
-    "momentum": ("optimizer", ("sgd", "muon")),
-    "betas": ("optimizer", ("adamw", "muon")),
-    "eps": ("optimizer", ("adamw", "muon")),
-    "floor": ("schedule", ("cosine", "linear", "wsd", "wsd-linear")),
-    "decay_fraction": ("schedule", ("wsd", "wsd-linear")),
-}
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Which optimizer steps the weights, and what happens to gradients before it does."""
+
+    kind: Literal["sgd", "adamw", "muon"] = "adamw"
+    """SGD, AdamW, or Muon for hidden matrices with AdamW for everything else."""
+    lr: float = 1e-3
+    """Peak learning rate; the schedule scales it."""
+    momentum: float | None = None
+    """Momentum of SGD or Muon. None: 0 for SGD, 0.95 for Muon."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the moving means of gradients and of their squares."""
+    eps: float = 1e-8
+    """Added to the denominator of AdamW's update."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay; a step shrinks matrices by lr * weight_decay."""
+    decay_embeddings: bool = False
+    """Also decay embeddings, and with them a tied head. Norms and biases never decay."""
+    max_grad_norm: float | None = 1.0
+    """Clip gradients to this global L2 norm. None: no clipping."""
+    grokfast_lambda: float = 0.0
+    """Grokfast-EMA (arXiv 2405.20233): how much of the slow gradient is added. 0: no filter."""
+    grokfast_alpha: float = 0.98
+    """Grokfast-EMA: decay rate of the moving mean that is the slow gradient."""
+    orthogonal_gradients: bool = False
+    """Remove from each gradient its component along the weight (arXiv 2501.04697)."""
+
+    def __post_init__(self):
+        check_choices(self)
+        require_positive(self, "lr", "max_grad_norm")
+        if self.kind == "muon" and self.momentum == 0:
+            raise ValueError("muon without momentum orthogonalises noise: set momentum, often 0.95")
+        require_effect(self, "kind", momentum=("sgd", "muon"), betas=("adamw", "muon"))
+        require_effect(self, "kind", eps=("adamw", "muon"))
+        if self.grokfast_lambda == 0 and self.grokfast_alpha != default(self, "grokfast_alpha"):
+            raise ValueError(
+                f"grokfast_alpha {self.grokfast_alpha} has no effect with grokfast_lambda 0: "
+                "leave it out"
+            )
+
+    @property
+    def effective_momentum(self) -> float:
+        """The momentum with None resolved."""
+        if self.momentum is None:
+            return 0.95 if self.kind == "muon" else 0.0
+        return self.momentum
+
+    @property
+    def moments(self) -> int:
+        """How many numbers the optimizer keeps for each weight, at most."""
+        own = int(self.effective_momentum > 0) if self.kind == "sgd" else 2
+        return own + (self.grokfast_lambda > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How the learning rate changes over a run; see `lmcore.training.schedule`."""
+
+    kind: Literal["constant", "cosine", "linear", "wsd", "wsd-linear"] = "cosine"
+    """Shape after warmup; wsd holds the peak and then decays (warmup-stable-decay)."""
+    warmup_steps: int = 0
+    """Optimizer steps over which the learning rate rises linearly from 0."""
+    min_lr_ratio: float = 0.0
+    """Final learning rate as a fraction of the peak."""
+    decay_fraction: float = 0.2
+    """wsd: fraction of all steps spent in the final decay."""
+
+    def __post_init__(self):
+        check_choices(self)
+        decaying = ("cosine", "linear", "wsd", "wsd-linear")
+        require_effect(self, "kind", min_lr_ratio=decaying, decay_fraction=("wsd", "wsd-linear"))
+
+    def multiplier(self, step: int, steps: int) -> float:
+        """Return what the peak learning rate is multiplied by at a step counted from 1."""
+        return schedule.multiplier(
+            self.kind, step - 1, steps, self.warmup_steps, self.min_lr_ratio, self.decay_fraction
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """When scores are taken and recorded, and when they end a run early.
+
+    The validation set is always scored before the first step and after the last.
+    """
+
+    eval_at: tuple[int, ...] = ()
+    """Steps after which the validation set is scored too."""
+    eval_every: int | None = None
+    """Score the validation set after every so many steps. None: only at eval_at."""
+    log_every: int = 1
+    """Record the training loss after every so many steps; a scored step is always recorded."""
+    patience: int | None = None
+    """Stop after so many evaluations in a row without a better validation loss, and go back to the
+    best weights. None: never.
+    """
+    stop_accuracy: float | None = None
+    """Stop once validation accuracy has held here or above. None: never."""
+    keep_weights: bool = False
+    """Keep the weights of each evaluation beside the checkpoints."""
+
+    def __post_init__(self):
+        require_positive(self, "eval_every", "log_every", "patience", "stop_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What is learned from what: batches, steps, the optimizer's numbers and their schedule.
+    """What is learned: batches, length, loss, optimizer, schedule and evaluation.
 
-    The order of batches is told in `Batches`; within_documents keeps attention from crossing from
-    one document to the next. The length is one of epochs, steps and n_tokens. A run ends before it
-    after max_s seconds of training, or when patience evaluations in a row brought no better
-    validation score, and then goes back to its best weights, or once the validation accuracy has
-    held at until_accuracy or above. The validation set is scored before the first step, after those
-    in evaluate_at, after every evaluate_every of them, and after the last one. Steps are recorded
-    where they are scored, and after every record_every of them. With keep_weights the weights of
-    each evaluation stay beside the checkpoints. A precision that is not auto is taken wherever none
-    is asked for by hand: where rounding decides what is learned.
-
-    The loss is of softmax, in float32 or float64, or of StableMax; scores are always of the first.
-    A clipped gradient is filtered with grokfast, the gain, and grokfast_memory, then made
-    orthogonal to its weight, as told in `optimizer`.
+    The length is one of epochs, steps and n_tokens.
     """
 
     batch_size: int = 64
-    order: Order = "sequential"
+    """Rows of context_length tokens in a step, over all processes and accumulated parts."""
+    order: Order = "shuffled"
+    """Order of batches; see `lmcore.data.batches.Batches`."""
     within_documents: bool = False
-    epochs: int | None = 7
+    """Keep attention from crossing from one document into the next."""
+    epochs: int | None = None
+    """Length in passes over the training tokens."""
     steps: int | None = None
+    """Length in optimizer steps."""
     n_tokens: int | None = None
+    """Length in tokens."""
     max_s: float | None = None
-    patience: int | None = None
-    until_accuracy: float | None = None
-    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
-    lr: float = 6e-3
-    schedule: Literal["constant", "cosine", "linear", "wsd", "wsd-linear"] = "cosine"
-    warmup: int = 0
-    floor: float = 0.0
-    decay_fraction: float = 0.2
-    momentum: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    decay_embeddings: bool = False
-    clip: float | None = 1.0
-    loss: Kind = "softmax"
-    grokfast: float = 0.0
-    grokfast_memory: float = 0.98
-    orthogonal: bool = False
-    evaluate_at: tuple[int, ...] = (1, 44, 132, 264, 440, 616, 792)
-    evaluate_every: int | None = None
-    record_every: int = 1
-    keep_weights: bool = False
+    """Stop after so many seconds of training. None: no limit."""
+    loss: LossKind = "softmax"
+    """Cross-entropy of softmax, computed in float32 or float64, or of StableMax (arXiv
+    2501.04697). Scores always use softmax.
+    """
     precision: Literal["auto", "float32"] = "auto"
+    """float32 where rounding decides what is learned; auto leaves it to the machine."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Optimizer and gradient processing."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """Learning-rate schedule."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """Evaluation, records and early stopping."""
 
     def __post_init__(self):
         check_choices(self)
-        for name in (
-            "batch_size", "epochs", "steps", "n_tokens", "max_s", "patience", "lr", "clip",
-            "evaluate_every", "until_accuracy", "record_every",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be above 0, not {value}")
+        require_positive(self, "batch_size", "epochs", "steps", "n_tokens", "max_s")
         lengths = {name: getattr(self, name) for name in ("epochs", "steps", "n_tokens")}
         if sum(value is not None for value in lengths.values()) != 1:
-            told = ", ".join(f"{name} {value}" for name, value in lengths.items())
-            raise ValueError(f"a run's length is one of three, and the others are None: not {told}")
-        if self.optimizer == "muon" and self.momentum == 0:
-            raise ValueError("muon without momentum orthogonalises noise: set momentum, often 0.95")
-        for name, (choice, kinds) in READ_BY.items():
-            if getattr(self, choice) not in kinds and getattr(self, name) != _default(name):
-                raise ValueError(
-                    f"{name} {getattr(self, name)} has no effect with "
-                    f"{choice} {getattr(self, choice)!r}: leave it out"
-                )
-        if self.grokfast == 0 and self.grokfast_memory != _default("grokfast_memory"):
-            told = f"grokfast_memory {self.grokfast_memory}"
-            raise ValueError(f"{told} has no effect with grokfast 0: leave it out")
+            given = ", ".join(f"{name} {value}" for name, value in lengths.items())
+            raise ValueError(f"give exactly one of epochs, steps and n_tokens, not {given}")
 
     def planned_steps(self, source: Source, tokens_per_step: int) -> int:
         """Return the number of optimizer steps on source that fill the run's length.
@@ -110,18 +173,26 @@ class TrainConfig:
             raise ValueError(f"n_tokens {self.n_tokens} do not fill a batch of {tokens_per_step}")
         return self.n_tokens // tokens_per_step
 
-    @property
-    def moments(self) -> int:
-        """How many numbers the optimizer keeps for each weight, at most."""
-        own = int(self.momentum > 0) if self.optimizer == "sgd" else 2
-        return own + (self.grokfast > 0)
 
-    def lr_at(self, step: int, steps: int) -> float:
-        """Return the learning rate's multiplier at a step counted from 1."""
-        return schedule.multiplier(
-            self.schedule, step - 1, steps, self.warmup, self.floor, self.decay_fraction
-        )
+def default(config: Any, name: str) -> Any:
+    """Return the default of a field of config."""
+    return next(f.default for f in fields(config) if f.name == name)
 
 
-def _default(name: str) -> object:
-    return next(f.default for f in dataclasses.fields(TrainConfig) if f.name == name)
+def require_positive(config: Any, *names: str) -> None:
+    """Raise ValueError if one of these fields is given and not above 0."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value <= 0:
+            raise ValueError(f"{name} must be above 0, not {value}")
+
+
+def require_effect(config: Any, choice: str, **readers: tuple[str, ...]) -> None:
+    """Raise ValueError if a field is set that only other values of the choice read."""
+    chosen = getattr(config, choice)
+    for name, kinds in readers.items():
+        if chosen not in kinds and getattr(config, name) != default(config, name):
+            raise ValueError(
+                f"{name} {getattr(config, name)} has no effect with {choice} {chosen!r}: "
+                "leave it out"
+            )

@@ -124,12 +124,12 @@ def train(
     best = Best(checkpoints / "best.safetensors" if checkpoints else None)
     best.step, best.misses, best.held = progress.best_step, progress.misses, progress.held
     best.nats = math.inf if progress.best_nats is None else progress.best_nats
-    is_over = bool(progress.ended) or progress.step >= steps
+    is_over = bool(progress.stop_reason) or progress.step >= steps
     if not is_over:
         stepper.start(source.batch(0), progress.step)
         pending = Pending(tokens_per_step, progress.elapsed_s)
         yield from _steps(stepper, source, pending, best, progress.step, checkpoints)
-    if config.patience:
+    if config.evaluation.patience:
         best.restore(model)
 
 
@@ -162,17 +162,18 @@ def _steps(
     checkpoints: Path | None,
 ) -> Iterator[Record]:
     model, config, runtime, steps = stepper.model, stepper.config, stepper.runtime, stepper.steps
+    evaluation = config.evaluation
     reading = STEPS_BEFORE_READING if runtime.device.startswith("cuda") else 1
 
     def scores(step: int) -> dict[str, Score | Answers]:
         with runtime.autocast():
             found = source.scores(model)
-        if config.patience:
+        if evaluation.patience:
             best.see(step, found["validation"].nats, model)
-        if config.until_accuracy:
-            is_there = found["validation"].accuracy >= config.until_accuracy
+        if evaluation.stop_accuracy:
+            is_there = found["validation"].accuracy >= evaluation.stop_accuracy
             best.held = best.held + 1 if is_there else 0
-        if config.keep_weights and checkpoints and parallel.rank() == 0:
+        if evaluation.keep_weights and checkpoints and parallel.rank() == 0:
             save_weights(checkpoints / f"{KEPT}{step:07d}.safetensors", model)
         return found
 
@@ -184,7 +185,7 @@ def _steps(
         for step in range(done + 1, steps + 1):
             loss = stepper.gradient(source.batch(step - 1))
             is_last = step == steps
-            is_due = step in config.evaluate_at or step % (config.evaluate_every or steps) == 0
+            is_due = step in evaluation.eval_at or step % (evaluation.eval_every or steps) == 0
             norm, lr, went = stepper.update(step, watched=is_last or is_due)
             pending.steps.append((step, loss, norm, lr))
             is_stopped = asked_to_stop.is_set() and parallel.world() == 1  # many stop together
@@ -192,23 +193,23 @@ def _steps(
                 continue
             *earlier, record = pending.read()
             for each in earlier:
-                yield from recorded(finite(each), config.record_every)
-            ended = None
+                yield from recorded(finite(each), evaluation.log_every)
+            stop_reason = None
             if parallel.anywhere(pending.elapsed_s > (config.max_s or math.inf)):
-                ended = f"after the {config.max_s:g} seconds it was given"
-            found = scores(step) if is_last or is_due or ended else {}
-            if config.patience and best.misses >= config.patience:
-                ended = f"no better validation loss since step {best.step}"
+                stop_reason = f"after the {config.max_s:g} seconds it was given"
+            found = scores(step) if is_last or is_due or stop_reason else {}
+            if evaluation.patience and best.misses >= evaluation.patience:
+                stop_reason = f"no better validation loss since step {best.step}"
             if best.held >= HELD:
-                ended = f"validation accuracy held at {config.until_accuracy:g} or above"
+                stop_reason = f"validation accuracy held at {evaluation.stop_accuracy:g} or above"
             norm = weight_norm(model) if found else None
             record = dataclasses.replace(
-                record, weight_norm=norm, update_ratios=went, scores=found, ended=ended
+                record, weight_norm=norm, update_ratios=went, scores=found, stop_reason=stop_reason
             )
-            yield from recorded(finite(record), config.record_every)
+            yield from recorded(finite(record), evaluation.log_every)
             stop = parallel.anywhere(asked_to_stop.is_set())
             late = parallel.anywhere(time.monotonic() - saved > runtime.checkpoint_every_s)
-            if checkpoints and (stop or late or is_last or ended):
+            if checkpoints and (stop or late or is_last or stop_reason):
                 progress = Progress(
                     step=step,
                     elapsed_s=pending.elapsed_s,
@@ -217,13 +218,13 @@ def _steps(
                     best_nats=best.nats if math.isfinite(best.nats) else None,
                     misses=best.misses,
                     held=best.held,
-                    ended=ended,
+                    stop_reason=stop_reason,
                 )
                 if parallel.rank() == 0:
                     save_checkpoint(checkpoints, model, stepper.optimizer, progress)
                 saved = time.monotonic()
             if stop:
                 raise KeyboardInterrupt
-            if ended:
+            if stop_reason:
                 return
             pending.started = time.monotonic()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lmcore.model.accounting import logit_rows
 
-Kind = Literal["softmax", "softmax-float64", "stablemax"]
+LossKind = Literal["softmax", "softmax-float64", "stablemax"]
 
 GPU_ALIGNMENT = 64
 """Products on a GPU are much slower where the vocabulary is not a multiple of this."""
@@ -46,7 +46,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return d_x * d_loss, d_weight * d_loss, None, None, None, None
 
 
-def _step(x: Tensor, compiled: bool, kind: Kind) -> Callable[..., tuple[Tensor, Tensor]]:
+def _step(x: Tensor, compiled: bool, kind: LossKind) -> Callable[..., tuple[Tensor, Tensor]]:
     """Return the fastest there is of the functions that do what `_slope` does."""
     if x.is_cuda and kind == "softmax" and find_spec("triton"):
         from lmcore.training.triton_loss import (
@@ -70,7 +70,7 @@ def stablemax_logits(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*b
 
 
 def _slope(
-    logits: Tensor, targets: Tensor, n: int, vocab: int, kind: Kind
+    logits: Tensor, targets: Tensor, n: int, vocab: int, kind: LossKind
 ) -> tuple[Tensor, Tensor]:
     """Return these rows' share of the mean loss, and its gradient by the logits.
 
@@ -103,7 +103,7 @@ def linear_cross_entropy(
     targets: Int[Tensor, "rows"],
     rows: int | None = None,
     compiled: bool = False,
-    kind: Kind = "softmax",
+    kind: LossKind = "softmax",
 ) -> Float[Tensor, ""]:
     """Return the mean cross-entropy in nats of the logits x weightᵀ, which are never all held.
 

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmcore.training.config import OptimizerConfig
+
 
 class SGD(torch.optim.Optimizer):
     """Steps along the velocity: v ← momentum · v + grad, p ← p - lr · (v + weight_decay · p).
@@ -106,7 +108,7 @@ def _lay_out_gradients(optimizer: AdamW, args: tuple, kwargs: dict) -> None:
 
 
 @torch.no_grad()
-def orthogonalised(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+def newton_schulz(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
     """Return about the nearest matrix whose singular values are all 1.
 
     They come out between 0.6 and 1.3: five steps of Newton-Schulz, with the numbers of Jordan et
@@ -134,18 +136,18 @@ class _Orthogonal(torch.optim.Optimizer):
                     continue
                 velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
                 velocity.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonalised(p.grad.lerp(velocity, group["momentum"]))
+                update = newton_schulz(p.grad.lerp(velocity, group["momentum"]))
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps hidden matrices along their momentum, `orthogonalised` (Jordan et al. 2024).
+    """Steps hidden matrices along their momentum, `newton_schulz` (Jordan et al. 2024).
 
     The rest (embeddings, head, norms, biases) is stepped by AdamW. A matrix's update is scaled by
     0.2 √max(rows, columns), so that its root mean square is about AdamW's and one lr and one
     weight_decay serve both, those that suit AdamW alone (Liu et al. 2025, 2502.16982). The momentum
-    is Nesterov's. All this is torch's Muon, but for what `orthogonalised` computes in.
+    is Nesterov's. All this is torch's Muon, but for what `newton_schulz` computes in.
 
     Raises:
         ValueError: a hidden parameter is no matrix.
@@ -246,43 +248,28 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_embeddings: bo
     ]
 
 
-def build_optimizer(
-    kind: str,
-    model: nn.Module,
-    *,
-    lr: float,
-    weight_decay: float,
-    decay_embeddings: bool,
-    momentum: float,
-    betas: tuple[float, float],
-    eps: float,
-    grokfast: float = 0.0,
-    grokfast_memory: float = 0.98,
-    orthogonal: bool = False,
-) -> torch.optim.Optimizer:
-    """Return the optimizer `sgd`, `adamw` or `muon` over the parameter_groups of model.
+def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer that config describes, over the parameter_groups of model.
 
-    SGD reads no betas and eps, AdamW no momentum. Each group keeps lr as its `peak_lr`, which a
-    schedule's multiplier scales to the lr of a step. With grokfast, the gain, slow gradients are
-    amplified, before they may be made orthogonal.
+    Each group keeps lr as its `peak_lr`, which a schedule's multiplier scales to the lr of a step.
+    Slow gradients are amplified before gradients are made orthogonal.
     """
-    groups = parameter_groups(model, weight_decay, decay_embeddings)
+    groups = parameter_groups(model, config.weight_decay, config.decay_embeddings)
     for group in groups:
-        group["peak_lr"] = lr
-    match kind:
-        case "sgd":
-            optimizer = SGD(groups, lr, weight_decay, momentum)
-        case "adamw":
-            optimizer = AdamW(groups, lr, betas, eps, weight_decay)
-        case "muon":
-            hidden = [group for group in groups if group["name"] == "hidden"]
-            rest = [group for group in groups if group["name"] != "hidden"]
-            optimizer = Muon(hidden, rest, lr, momentum, betas, eps, weight_decay)
-        case _:
-            raise ValueError(f"unknown optimizer {kind!r}: take sgd, adamw or muon")
-    if grokfast:
-        amplify_slow_gradients(optimizer, grokfast, grokfast_memory)
-    if orthogonal:
+        group["peak_lr"] = config.lr
+    momentum, decay = config.effective_momentum, config.weight_decay
+    adam = {"betas": config.betas, "eps": config.eps, "weight_decay": decay}
+    if config.kind == "sgd":
+        optimizer = SGD(groups, config.lr, decay, momentum)
+    elif config.kind == "adamw":
+        optimizer = AdamW(groups, config.lr, **adam)
+    else:
+        hidden = [group for group in groups if group["name"] == "hidden"]
+        rest = [group for group in groups if group["name"] != "hidden"]
+        optimizer = Muon(hidden, rest, config.lr, momentum, **adam)
+    if config.grokfast_lambda:
+        amplify_slow_gradients(optimizer, config.grokfast_lambda, config.grokfast_alpha)
+    if config.orthogonal_gradients:
         orthogonalise_gradients(optimizer)
     return optimizer
 

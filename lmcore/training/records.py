@@ -24,11 +24,11 @@ class Record:
     elapsed_s: float
     lr: float | None = None
     loss: float | None = None
-    gradient_norm: float | None = None
+    grad_norm: float | None = None
     weight_norm: float | None = None
     update_ratios: dict[str, float] | None = None
     scores: dict[str, Score | Answers] = field(default_factory=dict)
-    ended: str | None = None
+    stop_reason: str | None = None
 
 
 class DivergedError(ArithmeticError):
@@ -54,7 +54,7 @@ class Pending:
                 elapsed_s=self.elapsed_s + took * number / len(read),
                 lr=lr,
                 loss=loss,
-                gradient_norm=norm,
+                grad_norm=norm,
             )
             for number, (step, loss, norm, lr) in enumerate(read, 1)
         ]
@@ -68,7 +68,7 @@ def finite(record: Record) -> Iterator[Record]:
     Raises:
         DivergedError: a number in it is none.
     """
-    values = {"loss": record.loss, "gradient's norm": record.gradient_norm}
+    values = {"loss": record.loss, "gradient's norm": record.grad_norm}
     values |= {f"{name} loss": found.nats for name, found in record.scores.items()}
     for name, value in values.items():
         if not math.isfinite(value):
@@ -76,11 +76,11 @@ def finite(record: Record) -> Iterator[Record]:
             yield dataclasses.replace(
                 record,
                 loss=None,
-                gradient_norm=None,
+                grad_norm=None,
                 weight_norm=None,
                 update_ratios=None,
                 scores={},
-                ended=f"diverged: {said}",
+                stop_reason=f"diverged: {said}",
             )
             raise DivergedError(f"{said}: lower lr or clip")
     yield record
@@ -89,5 +89,5 @@ def finite(record: Record) -> Iterator[Record]:
 def recorded(records: Iterator[Record], every: int) -> Iterator[Record]:
     """Pass on the records that are due, scored, or the last of their run."""
     for record in records:
-        if record.step % every == 0 or record.scores or record.ended:
+        if record.step % every == 0 or record.scores or record.stop_reason:
             yield record

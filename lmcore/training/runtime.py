@@ -37,13 +37,13 @@ class Runtime:
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
     flex: Literal["auto", "no"] = "auto"
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     checkpoint_every_s: float = 300.0
 
     def __post_init__(self):
         check_choices(self)
-        if self.accumulate < 1:
-            raise ValueError(f"accumulate must be at least 1, not {self.accumulate}")
+        if self.grad_accum_steps < 1:
+            raise ValueError(f"grad_accum_steps must be at least 1, not {self.grad_accum_steps}")
 
     def resolve(self, flops: int | float, precision: str = "auto") -> "Runtime":
         """Return the runtime with nothing left to settle, for a run of so many operations.

@@ -14,7 +14,7 @@ from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 from lmcore.training import parallel
 from lmcore.training.config import TrainConfig
-from lmcore.training.loss import Kind, linear_cross_entropy
+from lmcore.training.loss import LossKind, linear_cross_entropy
 from lmcore.training.optimizer import build_optimizer, clip_gradient, global_norm
 from lmcore.training.runtime import Runtime
 
@@ -22,7 +22,7 @@ from lmcore.training.runtime import Runtime
 class BatchLoss(nn.Module):
     """A batch's mean cross-entropy in nats, as a module so that processes can share the work."""
 
-    def __init__(self, model: GPT, runtime: Runtime, kind: Kind):
+    def __init__(self, model: GPT, runtime: Runtime, kind: LossKind):
         super().__init__()
         self.model, self.runtime, self.kind = model, runtime, kind
         self.is_compiled = runtime.compile == "yes"
@@ -55,21 +55,9 @@ class Stepper:
 
     def __init__(self, model: GPT, config: TrainConfig, runtime: Runtime, steps: int):
         self.model, self.config, self.runtime, self.steps = model, config, runtime, steps
-        self.optimizer = build_optimizer(
-            config.optimizer,
-            model,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            decay_embeddings=config.decay_embeddings,
-            momentum=config.momentum,
-            betas=config.betas,
-            eps=config.eps,
-            grokfast=config.grokfast,
-            grokfast_memory=config.grokfast_memory,
-            orthogonal=config.orthogonal,
-        )
-        config.lr_at(1, steps)  # contradictions of the schedule show before the first step
-        self.parts = runtime.accumulate
+        self.optimizer = build_optimizer(config.optimizer, model)
+        config.schedule.multiplier(1, steps)  # contradictions show before the first step
+        self.parts = runtime.grad_accum_steps
         if config.batch_size % (self.parts * parallel.world()):
             raise ValueError(
                 f"a batch of {config.batch_size} does not split evenly into {self.parts} parts "
@@ -117,7 +105,7 @@ class Stepper:
         needed = memory(
             self.model.config,
             rows * seq,
-            moments=self.config.moments,
+            moments=self.config.optimizer.moments,
             activation_bytes=self.runtime.dtype.itemsize,
             on_gpu=part.x.is_cuda,
         )
@@ -125,7 +113,7 @@ class Stepper:
             f"out of memory with {rows} x {seq} tokens at once, which take about "
             f"{needed.total / 1e9:.1f} GB, {needed.activations / rows / 1e9:.2f} GB of them for "
             f"each row; {self._fitting(needed, rows)}: take a smaller batch, or read it in more "
-            f"parts with --runtime.accumulate {2 * self.parts}"
+            f"parts with --runtime.grad_accum_steps {2 * self.parts}"
         )
 
     def _fitting(self, needed: Memory, rows: int) -> str:
@@ -142,16 +130,16 @@ class Stepper:
         """Step along the gradient, clipped; return its norm before, the learning rate, and if
         watched how far each group of parameters went, as a share of its own norm.
         """
-        clip = math.inf if self.config.clip is None else self.config.clip
-        norm = clip_gradient(self.model.parameters(), clip)
-        share = self.config.lr_at(step, self.steps)
+        limit = self.config.optimizer.max_grad_norm
+        norm = clip_gradient(self.model.parameters(), math.inf if limit is None else limit)
+        share = self.config.schedule.multiplier(step, self.steps)
         groups = self.optimizer.param_groups
         for group in groups:
             group["lr"] = group["peak_lr"] * share
         before = [[p.detach().clone() for p in group["params"]] for group in groups if watched]
         self.optimizer.step()
         went = update_ratios(groups, before) if watched else None
-        return norm, self.config.lr * share, went
+        return norm, self.config.optimizer.lr * share, went
 
 
 @torch.no_grad()

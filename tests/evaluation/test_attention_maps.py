@@ -6,7 +6,7 @@ import pytest
 import torch
 from made import TINY, randomised
 
-from lmcore.evaluation.attention_maps import attention_weights, lengthened
+from lmcore.evaluation.attention_maps import attention_maps, with_context_length
 
 SHAPES = {
     "rope": {"positions": "rope"},
@@ -27,7 +27,7 @@ def model(request):
 @pytest.mark.parametrize("documents", [None, TITLES])
 def test_weights_are_those_that_make_what_each_block_adds(model, documents):
     """The values are taken together by the weights and put through the output by hand."""
-    found = attention_weights(model, IDS, documents)
+    found = attention_maps(model, IDS, documents)
     view, positions = model.view(IDS, documents, None, None)
     x = model.embedded(IDS, positions)
     for block, weights in zip(model.blocks, found, strict=True):
@@ -40,26 +40,26 @@ def test_weights_are_those_that_make_what_each_block_adds(model, documents):
 
 
 def test_weights_of_a_query_sum_to_one_and_none_is_on_the_future(model):
-    found = attention_weights(model, IDS)
+    found = attention_maps(model, IDS)
     torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:-1]))
     assert (found.triu(1) == 0).all()
 
 
 def test_within_documents_no_weight_is_on_another(model):
     other = TITLES[:, :, None] != TITLES[:, None, :]
-    found = attention_weights(model, IDS, TITLES)
+    found = attention_maps(model, IDS, TITLES)
     assert (found.masked_select(other[None, :, None]) == 0).all()
 
 
 def test_a_post_norm_model_is_an_error_that_says_so():
     with pytest.raises(ValueError, match="norm_at 'post'"):
-        attention_weights(randomised(replace(TINY, norm_at="post")), IDS)
+        attention_maps(randomised(replace(TINY, norm_at="post")), IDS)
 
 
 @pytest.mark.parametrize("kind", ["rope", "sinusoidal", "none"])
 def test_a_longer_model_says_the_same_of_what_both_can_read(kind):
     model = randomised(replace(TINY, positions=kind))
-    longer = lengthened(model, 4 * TINY.context_length)
+    longer = with_context_length(model, 4 * TINY.context_length)
     assert torch.equal(longer(IDS), model(IDS))
     assert longer(IDS.repeat(1, 3)).shape[1] == 3 * IDS.shape[1]
 
@@ -67,10 +67,10 @@ def test_a_longer_model_says_the_same_of_what_both_can_read(kind):
 def test_lengthening_a_model_draws_no_random_number():
     model = randomised(replace(TINY, positions="rope"))
     before = torch.get_rng_state()
-    lengthened(model, 16)
+    with_context_length(model, 16)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_learned_positions_cannot_be_lengthened_and_the_error_says_why():
     with pytest.raises(ValueError, match="learned positions end at 8: none were learned up to 16"):
-        lengthened(randomised(TINY), 16)
+        with_context_length(randomised(TINY), 16)

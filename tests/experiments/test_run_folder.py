@@ -17,7 +17,7 @@ from lmcore.config import check_choices, config_hash, from_dict
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import RunWriter, load_run, read_metrics
 from lmcore.files import read_json, whole_file, write_json, write_text
-from lmcore.model.rope import RopeStretch
+from lmcore.model.rope import RopeScaling
 from lmcore.studies import baseline
 from lmcore.training.config import TrainConfig
 
@@ -184,8 +184,8 @@ OTHERWISE = {
     "model.activation": "swiglu",
     "model.positions": "rope",
     "model.rope_base": 500_000.0,
-    "model.rope_stretch": RopeStretch(
-        factor=8.0, low_turns=1.0, high_turns=4.0, original_context=128
+    "model.rope_scaling": RopeScaling(
+        factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_context_length=128
     ),
     "model.norm": "rms",
     "model.norm_at": "post",
@@ -194,7 +194,7 @@ OTHERWISE = {
     "model.parallel": True,
     "model.layer_scale": 0.1,
     "model.bias": False,
-    "model.tied": False,
+    "model.tie_embeddings": False,
     "model.initialisation": "gpt2",
     "model.initial_scale": 2.0,
     "model.embedding_scale": 4.0,

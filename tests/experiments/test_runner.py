@@ -60,7 +60,7 @@ def test_no_two_named_experiments_share_a_folder():
 
 
 def test_the_baseline_has_the_published_shape_and_schedule():
-    sizes = (baseline.BASELINE.model.n_parameters, baseline.BASELINE.corpus.vocab_size)
+    sizes = (baseline.BASELINE.model.n_parameters, baseline.BASELINE.task.vocab_size)
     assert sizes == (27_172_864, 16_000)
 
 
@@ -171,7 +171,7 @@ def test_a_run_does_not_go_on_with_another_text(workspace):
     shutil.rmtree(workspace / ".smoke/results")
     path = workspace / ".smoke/runs" / SMALL.path / "environment.json"
     environment = read_json(path)
-    environment["corpus"]["text_sha256"] = "0" * 64
+    environment["data"]["text_sha256"] = "0" * 64
     write_json(path, environment)
     with pytest.raises(ValueError, match="began on the text 000000000000, this one is"):
         run_or_load(SMALL, never, runtime=PLAIN, progress=False)
@@ -180,7 +180,7 @@ def test_a_run_does_not_go_on_with_another_text(workspace):
 def test_the_outcome_scores_every_test_token_once(smoke_run):
     _, run = smoke_run
     test = run.outcome["test"]
-    assert test["n_tokens"] == test["of_tokens"] == run.environment["corpus"]["test_tokens"]
+    assert test["n_tokens"] == test["of_tokens"] == run.environment["data"]["test_tokens"]
 
 
 def test_the_smoke_run_learns_something(smoke_run):

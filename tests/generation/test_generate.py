@@ -190,11 +190,13 @@ def test_draws_follow_the_probabilities_raised_to_one_over_the_temperature(tempe
 
 
 @torch.no_grad()
-def plainly(model, prompt, n_new, sampling, seed):
+def plainly(model, prompt, max_new_tokens, sampling, seed):
     """Return what `generate` should, every window read from its start and every draw by a loop."""
     context, text = model.config.context_length, list(prompt)
     window = text[-context:]
-    numbers = torch.rand(n_new, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    numbers = torch.rand(
+        max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     for number in numbers.tolist():
         if len(window) > context:
             window = window[-((context + 1) // 2) :]
@@ -259,9 +261,9 @@ def test_equal_seeds_give_equal_prompts_equal_samples(model):
     assert first == second
 
 
-@pytest.mark.parametrize("n_new", [0, 1, 7])
-def test_asking_for_fewer_tokens_gives_the_beginning_of_more(model, n_new):
-    assert generate(model, [1], n_new) == generate(model, [1], 20)[:n_new]
+@pytest.mark.parametrize("max_new_tokens", [0, 1, 7])
+def test_asking_for_fewer_tokens_gives_the_beginning_of_more(model, max_new_tokens):
+    assert generate(model, [1], max_new_tokens) == generate(model, [1], 20)[:max_new_tokens]
 
 
 def test_sampling_leaves_torchs_random_numbers_alone(model):
@@ -514,7 +516,7 @@ def test_an_id_out_of_range_is_an_error_even_beyond_the_context(model, wrong, pl
 
 
 def test_fewer_than_no_new_tokens_are_an_error(model):
-    with pytest.raises(ValueError, match="n_new -1 is negative"):
+    with pytest.raises(ValueError, match="max_new_tokens -1 is negative"):
         generate(model, [1], -1)
 
 

@@ -18,7 +18,7 @@ from lmcore.studies import adamw_swap, rope_and_vocab
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ModelConfig(
     vocab_size=50_257, context_length=1024, n_layers=48, d_model=1600, n_heads=25, d_ff=4288,
-    positions="rope", norm="rms", activation="swiglu", bias=False, tied=False,
+    positions="rope", norm="rms", activation="swiglu", bias=False, tie_embeddings=False,
 )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_shorter_sequences_save_on_scores_alone():
         qk_norm=st.booleans(),
         layer_scale=st.sampled_from([None, 0.1]),
         bias=st.booleans(),
-        tied=st.booleans(),
+        tie_embeddings=st.booleans(),
     )
 )
 def test_the_number_of_parameters_follows_from_the_config(options):
@@ -79,7 +79,9 @@ def test_the_number_of_parameters_follows_from_the_config(options):
 
 
 def test_parallel_blocks_have_one_norm():
-    config = ModelConfig(vocab_size=10, d_model=16, n_layers=2, n_heads=2, d_ff=8, parallel=True)
+    config = ModelConfig(
+        vocab_size=10, d_model=16, n_layers=2, n_heads=2, d_ff=8, parallel_residual=True
+    )
     assert config.n_parameters == count(config)
 
 
@@ -98,7 +100,7 @@ def linear_operations(model, ids):
 def test_the_operations_of_linear_maps_are_those_of_a_real_pass():
     config = ModelConfig(
         vocab_size=30, context_length=8, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=24,
-        activation="swiglu", tied=False,
+        activation="swiglu", tie_embeddings=False,
     )  # fmt: skip
     parts = {part.name: part.forward_flops for part in accounting.parts(config)}
     real = linear_operations(GPT(config), torch.zeros(1, 8, dtype=torch.long))

@@ -13,7 +13,7 @@ from made import KINDS, LLAMA, TINY, randomised
 
 from lmcore.model.attention import Attention, Rows, attend, causal_mask, starts
 from lmcore.model.cache import Cache
-from lmcore.model.config import ModelConfig, gated_width
+from lmcore.model.config import ModelConfig, swiglu_hidden_size
 from lmcore.model.gpt import GPT
 from lmcore.model.layers import MLP, activate, gelu_by_sigmoid, rms_norm
 
@@ -103,11 +103,15 @@ def numpy_table(positions, d, stretch=None, base=10_000.0):
     """Return (cos, sin) of position · base^(-2k/d), slowed the way Llama 3.1 defines by waves."""
     frequencies = base ** (-np.arange(0, d, 2) / d)
     if stretch:
-        fits = stretch.original_context / (2 * np.pi / frequencies)  # waves in the old context
-        share = (fits - stretch.low_turns) / (stretch.high_turns - stretch.low_turns)
+        fits = stretch.original_context_length / (
+            2 * np.pi / frequencies
+        )  # waves in the old context
+        share = (fits - stretch.low_freq_factor) / (
+            stretch.high_freq_factor - stretch.low_freq_factor
+        )
         between = (1 - share) * frequencies / stretch.factor + share * frequencies
-        slowed = np.where(fits < stretch.low_turns, frequencies / stretch.factor, between)
-        frequencies = np.where(fits > stretch.high_turns, frequencies, slowed)
+        slowed = np.where(fits < stretch.low_freq_factor, frequencies / stretch.factor, between)
+        frequencies = np.where(fits > stretch.high_freq_factor, frequencies, slowed)
     angles = positions[:, None] * frequencies
     return np.cos(angles), np.sin(angles)
 
@@ -167,7 +171,7 @@ def numpy_logits(model, ids):
                 q_h = rms(q_h, w[f"{name}.q_norm.weight"])
                 k_h = rms(k_h, w[f"{name}.k_norm.weight"])
             if c.positions == "rope":
-                table = numpy_table(np.arange(n), d, c.rope_stretch, c.rope_base)
+                table = numpy_table(np.arange(n), d, c.rope_scaling, c.rope_base)
                 q_h, k_h = numpy_turned(q_h, *table), numpy_turned(k_h, *table)
             scores = q_h @ k_h.T / math.sqrt(d)
             scores[np.triu_indices(n, 1)] = -np.inf
@@ -191,7 +195,7 @@ def numpy_logits(model, ids):
         if c.norm_at == "post":
             x = norm(x + attention(x, f"{block}.attention"), f"{block}.attention_norm")
             x = norm(x + mlp(x, f"{block}.mlp"), f"{block}.mlp_norm")
-        elif c.parallel:
+        elif c.parallel_residual:
             normed = norm(x, f"{block}.attention_norm")
             x = x + attention(normed, f"{block}.attention") + mlp(normed, f"{block}.mlp")
         else:
@@ -199,7 +203,7 @@ def numpy_logits(model, ids):
             x = x + mlp(norm(x, f"{block}.mlp_norm"), f"{block}.mlp")
     if c.norm_at == "pre":
         x = norm(x, "norm")
-    head = w["token_embedding.weight" if c.tied else "head.weight"]
+    head = w["token_embedding.weight" if c.tie_embeddings else "head.weight"]
     if c.head_scale is None:
         return x @ head.T
     x, head = (rows / np.linalg.norm(rows, axis=-1, keepdims=True) for rows in (x, head))
@@ -464,7 +468,7 @@ def test_attention_alone_with_given_weights_equals_torchs_module():
 
 @pytest.mark.parametrize(("d_model", "d_ff"), [(512, 1344), (1600, 4288), (8, 64)])
 def test_a_gate_has_eight_thirds_of_the_width_in_multiples_of_64(d_model, d_ff):
-    assert gated_width(d_model) == d_ff
+    assert swiglu_hidden_size(d_model) == d_ff
 
 
 def test_evaluation_drops_nothing():
@@ -533,7 +537,11 @@ CUT = 0.9866
 
 def test_truncated_weights_follow_the_sizes_of_each_map():
     found = standard_deviations(
-        initialisation="truncated", tied=False, activation="swiglu", n_kv_heads=2, d_ff=320
+        initialisation="truncated",
+        tie_embeddings=False,
+        activation="swiglu",
+        n_kv_heads=2,
+        d_ff=320,
     )
     assert found["token_embedding.weight"] == pytest.approx(CUT, rel=0.02)
     assert found["head.weight"] == pytest.approx(CUT * math.sqrt(2 / 1_128), rel=0.02)
@@ -563,7 +571,7 @@ def test_truncated_weights_lie_within_three_standard_deviations():
         ({"positions": "sinusoidal", "d_model": 9, "n_heads": 3}, "even d_model, not 9"),
         ({"rope_base": 0.0}, r"rope_base 0\.0"),
         ({"parallel": True, "norm_at": "post"}, "norm_at pre"),
-        ({"initialisation": "truncated"}, "set tied=False"),
+        ({"initialisation": "truncated"}, "set tie_embeddings=False"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1\.0"),
         ({"dropout": -0.1}, r"not -0\.1"),
         *(({name: 0}, f"{name} must be at least 1, not 0") for name in SIZES),

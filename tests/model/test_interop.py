@@ -16,7 +16,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 import lmcore
 from lmcore import GPT, Tokenizer
 from lmcore.model.interop import ACTIVATIONS, load_pretrained, save_pretrained
-from lmcore.model.rope import RopeStretch, rope_table
+from lmcore.model.rope import RopeScaling, rope_table
 
 STRETCH = {
     "rope_type": "llama3",
@@ -37,27 +37,35 @@ LLAMAS = {
     "attention biases": {"attention_bias": True},
     "mlp biases": {"mlp_bias": True},
     "all biases": {"attention_bias": True, "mlp_bias": True},
-    "tied": {"tie_word_embeddings": True},
+    "tie_embeddings": {"tie_word_embeddings": True},
     "base": {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
     "llama3": {"rope_parameters": {"rope_theta": 10_000.0} | STRETCH},
     "linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}},
 }
 OURS_LLAMA = replace(
-    TINY, positions="rope", norm="rms", activation="swiglu", bias=False, tied=False, n_heads=4
+    TINY,
+    positions="rope",
+    norm="rms",
+    activation="swiglu",
+    bias=False,
+    tie_embeddings=False,
+    n_heads=4,
 )
 OURS = {
     "baseline": TINY,
     "gpt2": replace(TINY, activation="gelu_tanh", norm_eps=1e-2, dropout=0.2),
     "relu": replace(TINY, activation="relu"),
-    "relu2": replace(TINY, activation="relu2", tied=False),
+    "relu2": replace(TINY, activation="relu2", tie_embeddings=False),
     "silu": replace(TINY, activation="silu"),
     "llama": OURS_LLAMA,
     "grouped heads": replace(OURS_LLAMA, n_kv_heads=2, rope_base=500.0, norm_eps=1e-2),
-    "wide heads": replace(OURS_LLAMA, head_size=6, n_kv_heads=1, tied=True),
+    "wide heads": replace(OURS_LLAMA, head_size=6, n_kv_heads=1, tie_embeddings=True),
     "biases": replace(OURS_LLAMA, bias=True),
     "stretched": replace(
         OURS_LLAMA,
-        rope_stretch=RopeStretch(factor=8.0, low_turns=1.0, high_turns=4.0, original_context=4),
+        rope_scaling=RopeScaling(
+            factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_context_length=4
+        ),
     ),
 }
 
@@ -163,7 +171,7 @@ def test_angles_at_far_positions_are_those_of_transformers(rope, llama):
     ours = load_pretrained(llama).config
     positions = torch.tensor([0, 1, 8_191, 131_071])
     tables = LlamaRotaryEmbedding(theirs)(torch.zeros(1), positions[None])
-    found = rope_table(positions, 128, ours.rope_base, ours.rope_stretch)
+    found = rope_table(positions, 128, ours.rope_base, ours.rope_scaling)
     for one, other in zip(found, tables, strict=True):
         torch.testing.assert_close(one, other[0, :, :64], rtol=0, atol=1e-6)
 
@@ -182,7 +190,7 @@ def test_rope_is_found_where_older_versions_put_it(kind, type_field, saved, tmp_
 def test_a_stretch_without_its_first_context_takes_the_whole(llama):
     rope = {k: v for k, v in STRETCH.items() if k != "original_max_position_embeddings"}
     edit_config(llama, rope_parameters=rope | {"rope_theta": 1e4})
-    assert load_pretrained(llama).config.rope_stretch.original_context == 64
+    assert load_pretrained(llama).config.rope_scaling.original_context_length == 64
 
 
 def test_what_llamas_config_leaves_out_has_transformers_default(llama):
@@ -211,7 +219,7 @@ def test_the_first_gpt2_files_had_no_prefix_and_stored_their_masks(gpt2):
 
 
 def test_a_llama_without_a_prefix_that_stores_its_frequencies_is_read(saved, tmp_path):
-    folder = shutil.copytree(saved("tied"), tmp_path / "bare")
+    folder = shutil.copytree(saved("tie_embeddings"), tmp_path / "bare")
     edit_weights(
         folder,
         lambda w: (
@@ -219,7 +227,7 @@ def test_a_llama_without_a_prefix_that_stores_its_frequencies_is_read(saved, tmp
             | {"layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)}
         ),
     )
-    assert_same_logits(load_pretrained(folder), peer("tied"))
+    assert_same_logits(load_pretrained(folder), peer("tie_embeddings"))
 
 
 def test_a_tied_head_may_be_stored_too(gpt2):
@@ -424,7 +432,7 @@ def test_writing_and_reading_gives_back_every_bit_and_the_config(config, tmp_pat
     assert not weights
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "untied", "grouped heads", "linear", "tied"])
+@pytest.mark.parametrize("kind", ["gpt2", "untied", "grouped heads", "linear", "tie_embeddings"])
 def test_reading_and_writing_gives_back_the_files_tensors(kind, saved, tmp_path):
     save_pretrained(load_pretrained(saved(kind)), tmp_path)
     theirs, ours = (load_file(f / "model.safetensors") for f in (saved(kind), tmp_path))
@@ -486,7 +494,7 @@ def test_a_shape_that_transformers_lacks_is_refused_with_what_stands_in_the_way(
         replace(TINY, n_kv_heads=1),
         replace(TINY, head_size=4),
         replace(TINY, qk_norm=True),
-        replace(TINY, parallel=True),
+        replace(TINY, parallel_residual=True),
         replace(OURS_LLAMA, qk_norm=True),
         replace(OURS_LLAMA, activation="silu"),
         replace(OURS_LLAMA, d_model=18, head_size=4),

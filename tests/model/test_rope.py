@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmcore.model.rope import (
-    RopeStretch,
+    RopeScaling,
     halves_from_neighbours,
     neighbours_from_halves,
     rope_table,
@@ -109,7 +109,9 @@ def test_reordering_brings_a_feature_and_its_partner_together():
     assert neighbours_from_halves(weight, 4).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
-STRETCH = RopeStretch(factor=8.0, low_turns=1.0, high_turns=4.0, original_context=128)
+STRETCH = RopeScaling(
+    factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_context_length=128
+)
 
 
 def test_stretching_leaves_fast_waves_and_slows_slow_ones_by_the_factor():
@@ -125,5 +127,9 @@ def test_stretching_keeps_the_order_of_frequencies(a, b):
 
 
 def test_a_stretch_whose_bounds_cross_is_an_error_with_both():
-    with pytest.raises(ValueError, match=r"low_turns 4\.0 must be below high_turns 1\.0"):
-        RopeStretch(factor=8.0, low_turns=4.0, high_turns=1.0, original_context=128)
+    with pytest.raises(
+        ValueError, match=r"low_freq_factor 4\.0 must be below high_freq_factor 1\.0"
+    ):
+        RopeScaling(
+            factor=8.0, low_freq_factor=4.0, high_freq_factor=1.0, original_context_length=128
+        )

@@ -152,7 +152,9 @@ def imports_of(path):
 
 def floor_of(package):
     found = [number for number, names in enumerate(FLOORS) if package in names]
-    assert found, f"lmcore.{package} has no floor yet: give it one in FLOORS of {Path(__file__).name}"
+    assert found, (
+        f"lmcore.{package} has no floor yet: give it one in FLOORS of {Path(__file__).name}"
+    )
     return found[0]
 
 

@@ -22,7 +22,7 @@ from lmcore.report.tables import (
     validation,
 )
 from lmcore.studies import baseline
-from lmcore.tasks.titles import CorpusConfig
+from lmcore.tasks.titles import TitlesConfig
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/*/*/config.json"))
@@ -68,7 +68,7 @@ def test_a_committed_survey_measured_each_of_its_texts(folder):
     run = load_run(folder, kind_of(folder))
     assert [row["step"] for row in run.metrics] == list(range(len(run.metrics)))
     assert {row.get("text") or row["learned"] for row in run.metrics} == set(run.config.texts)
-    assert set(run.environment["corpus"]["texts"]) == set(run.config.texts)
+    assert set(run.environment["data"]["texts"]) == set(run.config.texts)
 
 
 @each_training
@@ -81,7 +81,7 @@ def test_a_committed_run_has_a_record_where_one_is_due_and_scores_every_token(fo
     assert [record["step"] for record in run.metrics] == sorted(s for s in due if s <= last)
     scored = [record["validation"] for record in run.metrics if "validation" in record]
     assert len(scored) == len({step for step in scoring if step <= last})
-    if isinstance(run.config.corpus, CorpusConfig):
+    if isinstance(run.config.task, TitlesConfig):
         tests = [] if "diverged" in run.outcome else [run.outcome["test"]]
         assert {coverage(score) for score in [*scored, *tests]} == {1.0}
     else:

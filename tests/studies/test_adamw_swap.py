@@ -70,7 +70,7 @@ def test_sgd_as_given_is_the_baseline_s_recipe_at_another_size():
 
 
 def test_all_sweeps_have_one_budget():
-    budgets = {(e.corpus, e.model, e.train.batch_size, e.train.epochs) for e in adamw_swap.sweeps()}
+    budgets = {(e.task, e.model, e.train.batch_size, e.train.epochs) for e in adamw_swap.sweeps()}
     assert len(budgets) == 1
 
 
@@ -130,13 +130,13 @@ def made_run(name, nats, seed=adamw_swap.SEEDS[0], **changes):
 
     metrics = [
         {"step": 0} | score(20.0),
-        {"step": 1, "lr": 0.0, "loss": 5.0, "gradient_norm": 2.0}
+        {"step": 1, "lr": 0.0, "loss": 5.0, "grad_norm": 2.0}
         | {"update_ratios": {"hidden": 0.0, "embedding": 0.1}}
         | score(15.0),
-        {"step": 2, "gradient_norm": 1.5, "update_ratios": {"hidden": 0.1, "embedding": 0.1}},
+        {"step": 2, "grad_norm": 1.5, "update_ratios": {"hidden": 0.1, "embedding": 0.1}},
     ]
     ends = {"step": 718, "lr": 0.1}
-    whole = ends | {"loss": 4.0, "gradient_norm": 1.0, "update_ratios": {"hidden": 0.1}}
+    whole = ends | {"loss": 4.0, "grad_norm": 1.0, "update_ratios": {"hidden": 0.1}}
     top = [{"token": token, "probability": 0.1} for token in "abcdefghij"]
     next_token = {"input": "in", "target": "a", "target_probability": 0.1, "top": top}
     probe = {"next_token": next_token, "frequency": {"unigram_nats": 12.0}}

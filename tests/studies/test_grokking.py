@@ -30,7 +30,7 @@ from lmcore.training.records import Record
 def test_a_model_that_knows_what_follows_writes_the_sentence_beyond_its_context():
     data = SentenceConfig(sentence="machine").prepare()
     shape = {"vocab_size": 7, "context_length": 3, "d_model": 7, "n_heads": 1, "norm": "none"}
-    shape |= {"tied": False, "initialisation": "zero_residual"}  # its block adds nothing
+    shape |= {"tie_embeddings": False, "initialisation": "zero_residual"}  # its block adds nothing
     model = GPT(replace(grokking.SENTENCE.model, **shape))
     model.position_embedding.weight.zero_()
     model.token_embedding.weight.copy_(torch.eye(7))
@@ -192,9 +192,9 @@ def test_what_is_compared_was_tuned_on_other_seeds():
 
 def test_a_seed_draws_the_sets_too():
     assert all(
-        each.corpus.seed == each.seed
+        each.task.seed == each.seed
         for each in grokking.experiments()
-        if isinstance(each.corpus, ModularConfig)
+        if isinstance(each.task, ModularConfig)
     )
 
 
@@ -233,7 +233,7 @@ def test_watched_weights_answer_with_a_probability_for_each_number_likeliest_fir
 
 
 def test_what_was_learned_is_answered_right(in_watched):
-    data = grokking.fast("/", 7).corpus.prepare()
+    data = grokking.fast("/", 7).task.prepare()
     for a, b, _, c in data.config.table[data.train].tolist():
         assert grokking.ask(f"{a} / {b} mod 7")[0][0] == c
 

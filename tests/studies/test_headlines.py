@@ -75,7 +75,7 @@ def test_the_loss_by_place_is_the_score_taken_apart_by_titles_as_they_read(corpu
     corpus = replace(corpus, within_documents=within)
     model, text = some_model(corpus), corpus.validation
     found = headlines.by_place(model, corpus)
-    whole = score(model, text, corpus.end_id, within)
+    whole = score(model, text, corpus.eos_id, within)
     lengths = np.diff([*text.documents, len(text.ids)])
     assert sum(found["nats"]) == pytest.approx(whole.nats, rel=1e-4)
     assert found["n"] == [int((lengths > place).sum()) for place in range(lengths.max())]
@@ -84,7 +84,7 @@ def test_the_loss_by_place_is_the_score_taken_apart_by_titles_as_they_read(corpu
 def test_the_loss_by_position_at_the_trained_length_is_the_score_taken_apart(corpus):
     model, text = some_model(corpus, positions="rope"), corpus.validation
     found = headlines.by_position(model, corpus, 32, 8)
-    whole = score(model, text, corpus.end_id)
+    whole = score(model, text, corpus.eos_id)
     full, rest = divmod(len(text.ids), 32)
     assert sum(found["nats"]) == pytest.approx(whole.nats, rel=1e-4)
     assert found["n"] == [8 * full + min(max(rest - 8 * bin, 0), 8) for bin in range(4)]
@@ -94,7 +94,7 @@ def test_beyond_the_trained_length_a_bin_holds_what_a_longer_window_costs(corpus
     model, text = some_model(corpus, positions="rope"), corpus.validation
     longer = GPT(replace(model.config, context_length=64)).eval()
     longer.load_state_dict(model.state_dict())
-    before = torch.from_numpy(np.concatenate([[corpus.end_id], text.ids[:63]]).astype(np.int64))
+    before = torch.from_numpy(np.concatenate([[corpus.eos_id], text.ids[:63]]).astype(np.int64))
     with torch.no_grad():
         chances = longer(before[None])[0].log_softmax(-1)
     nats = -chances[torch.arange(64), torch.from_numpy(text.ids[:64].astype(np.int64))]
@@ -104,7 +104,7 @@ def test_beyond_the_trained_length_a_bin_holds_what_a_longer_window_costs(corpus
 
 
 def test_a_guess_within_titles_sees_its_own_title_and_across_them_what_came_before(corpus):
-    model, end = some_model(corpus), corpus.end_id
+    model, end = some_model(corpus), corpus.eos_id
     other, own = [5, 6, 7, end], [8, 9]
     within = replace(corpus, within_documents=True)
     alone = headlines.guess(model, corpus, [end, *own, 10])["top"]
@@ -174,6 +174,6 @@ def test_each_step_of_the_ladder_is_an_experiment_of_the_baseline_s_size(where):
     given = baseline.BASELINE
     same = {"context_length", "d_model", "d_ff", "dropout"}
     assert {f: getattr(each.model, f) for f in same} == {f: getattr(given.model, f) for f in same}
-    titles = replace(each.corpus, vocab_size=given.corpus.vocab_size)
-    assert titles == given.corpus
+    titles = replace(each.task, vocab_size=given.task.vocab_size)
+    assert titles == given.task
     assert (each.train.batch_size, each.train.epochs) == (64, 7)

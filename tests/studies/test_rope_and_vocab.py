@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmcore.evaluation.attention_maps import attention_weights
+from lmcore.evaluation.attention_maps import attention_maps
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
 from lmcore.model.config import ModelConfig
@@ -58,7 +58,7 @@ def test_a_longer_warmup_is_one_change(name):
 def test_vocabularies_differ_in_their_size_and_read_the_same_titles(size):
     each, other = rope_and_vocab.of_size(size), rope_and_vocab.of_size(4_000)
     assert differing(each, other) <= {"vocab_size"}
-    assert replace(each.corpus, vocab_size=4_000) == other.corpus
+    assert replace(each.task, vocab_size=4_000) == other.task
 
 
 @pytest.mark.parametrize("name", rope_and_vocab.CHANGES)
@@ -70,14 +70,14 @@ def test_each_part_of_the_recipe_is_put_back_alone(name):
 def test_all_sweeps_read_as_many_titles_once_in_batches_of_one_size():
     sweeps = rope_and_vocab.sweeps()
     budgets = {(e.train.batch_size, e.train.epochs, e.model.context_length) for e in sweeps}
-    titles = {replace(e.corpus, vocab_size=0) for e in sweeps}
+    titles = {replace(e.task, vocab_size=0) for e in sweeps}
     assert len(budgets) == len(titles) == 1
 
 
 def test_the_start_is_adamw_as_its_own_study_tuned_it():
     tuned = next(e for e in adamw_swap.compared() if e.name == "tuned-adamw")
     assert differing(rope_and_vocab.START, tuned) <= {"evaluate_at", "record_every"}
-    assert rope_and_vocab.START.corpus == tuned.corpus
+    assert rope_and_vocab.START.task == tuned.task
 
 
 def test_rates_are_tried_around_the_one_that_is_taken_on_a_seed_of_their_own():
@@ -126,9 +126,9 @@ def test_a_probe_can_be_written_and_looks_beyond_the_trained_length_where_it_can
 
 
 def test_a_title_s_map_is_the_attention_to_itself_and_before_in_percent(corpus):
-    model, ids = some_model(), [corpus.end_id, 5, 6, 7]
+    model, ids = some_model(), [corpus.eos_id, 5, 6, 7]
     found = rope_and_vocab.title_map(model, corpus, ids)
-    weights = attention_weights(model, torch.tensor([ids]))[:, 0]
+    weights = attention_maps(model, torch.tensor([ids]))[:, 0]
     assert found["tokens"][0] == "<eos>"
     for layer, heads in enumerate(found["percent"]):
         for head, rows in enumerate(heads):
@@ -154,7 +154,7 @@ def test_attention_to_older_titles_is_counted_token_by_token(corpus):
     for row in corpus.validation.ids[: rows * 32].reshape(rows, 32):
         begins = 0
         for i, id in enumerate(row):
-            begins = i if id == corpus.end_id else begins
+            begins = i if id == corpus.eos_id else begins
             shares.append(begins / (i + 1))
     assert found["layers"] == pytest.approx([np.mean(shares)] * 2, abs=1e-4)
     assert found["equal"] == pytest.approx(np.mean(shares), abs=1e-4)

@@ -219,7 +219,7 @@ def test_the_hash_changes_with_every_field_of_a_table():
 def test_the_rows_of_a_small_table_are_learned_by_heart():
     experiment = replace(
         grokking.FAST,
-        corpus=CLEAN,
+        task=CLEAN,
         model=replace(grokking.FAST.model, vocab_size=12, d_model=64, d_ff=128),
         train=replace(grokking.FAST.train, batch_size=55, steps=80, weight_decay=0.0),
     )

@@ -9,7 +9,7 @@ import pytest
 
 from lmcore.tasks.titles import (
     SPLITS,
-    CorpusConfig,
+    TitlesConfig,
     hub_titles,
     joined,
     local_file,
@@ -19,7 +19,7 @@ from lmcore.tasks.titles import (
     titles_of,
 )
 
-SMALL = CorpusConfig(n_titles=40, n_test_titles=8, vocab_size=270)
+SMALL = TitlesConfig(n_titles=40, n_test_titles=8, vocab_size=270)
 TITLES = [f"Title número {i}" for i in range(60)]
 
 
@@ -40,7 +40,7 @@ def test_the_shuffle_is_the_one_of_the_datasets_library():
     datasets = pytest.importorskip("datasets")
     titles = [f"title {i}" for i in range(1_000)]
     shuffled = datasets.Dataset.from_dict({"title": titles}).shuffle(seed=1337)["title"]
-    config = CorpusConfig(n_titles=900, n_test_titles=100)
+    config = TitlesConfig(n_titles=900, n_test_titles=100)
     splits = split_titles(titles, config)
     assert [title for name in SPLITS for title in splits[name]] == list(shuffled)
 
@@ -52,7 +52,7 @@ def test_no_position_stands_in_two_splits():
 
 
 @pytest.mark.parametrize(
-    ("config", "sizes"), [(SMALL, [36, 4, 8]), (CorpusConfig(), [90_000, 10_000, 10_000])]
+    ("config", "sizes"), [(SMALL, [36, 4, 8]), (TitlesConfig(), [90_000, 10_000, 10_000])]
 )
 def test_splits_have_the_promised_sizes(config, sizes):
     titles = [str(i) for i in range(config.n_titles + config.n_test_titles + 5)]
@@ -66,13 +66,13 @@ def test_test_titles_come_from_beyond_the_first_n_titles_of_the_shuffle():
 
 
 def test_more_test_titles_leave_train_and_validation_as_they_are():
-    more = CorpusConfig(n_titles=40, n_test_titles=20, vocab_size=270)
+    more = TitlesConfig(n_titles=40, n_test_titles=20, vocab_size=270)
     few, many = split_titles(TITLES, SMALL), split_titles(TITLES, more)
     assert [few[name] for name in SPLITS[:2]] == [many[name] for name in SPLITS[:2]]
 
 
 def test_another_seed_shuffles_otherwise():
-    other = CorpusConfig(n_titles=40, n_test_titles=8, vocab_size=270, seed=1)
+    other = TitlesConfig(n_titles=40, n_test_titles=8, vocab_size=270, seed=1)
     assert split_titles(TITLES, other) != split_titles(TITLES, SMALL)
 
 
@@ -93,7 +93,7 @@ def test_too_few_titles_are_an_error_with_the_numbers():
 )
 def test_a_config_that_cannot_be_is_an_error_with_its_value(wrong, says):
     with pytest.raises((ValueError, TypeError), match=says):  # types are checked in tests alone
-        CorpusConfig(**wrong)
+        TitlesConfig(**wrong)
 
 
 def test_titles_are_the_stripped_lines_that_are_not_blank(tmp_path):
@@ -241,5 +241,5 @@ def test_an_origin_says_in_words_and_numbers_where_titles_came_from(headlines, t
 
 def test_generated_titles_do_not_ask_for_a_file(monkeypatch):
     monkeypatch.setenv("LMCORE_DATA", "/not/there")
-    config = CorpusConfig(source="generated", n_titles=20, n_test_titles=2)
+    config = TitlesConfig(source="generated", n_titles=20, n_test_titles=2)
     assert len(titles_of(config, None)[0]) == 22

@@ -79,7 +79,7 @@ def saved(request, tmp_path_factory):
 @given(text=any_text | near_text)
 def test_the_library_reads_our_file_with_our_ids(saved, text):
     tokenizer, folder = saved
-    assert theirs(folder).encode(text).ids == tokenizer.framed(tokenizer.encode(text))
+    assert theirs(folder).encode(text).ids == tokenizer.add_special_tokens(tokenizer.encode(text))
 
 
 @functools.cache
@@ -101,7 +101,9 @@ def test_transformers_opens_our_folder_with_our_ids(saved, opener):
     transformers = pytest.importorskip("transformers")
     tokenizer, folder = saved
     opened = getattr(transformers, opener).from_pretrained(folder)
-    assert opened(TEXTS).input_ids == list(map(tokenizer.framed, tokenizer.encode_batch(TEXTS)))
+    assert opened(TEXTS).input_ids == list(
+        map(tokenizer.add_special_tokens, tokenizer.encode_batch(TEXTS))
+    )
 
 
 def test_a_token_that_a_second_merge_makes_too_has_one_id_there_as_here(tmp_path):
@@ -264,7 +266,7 @@ def test_a_file_in_llama_3_s_form_is_read_with_its_ids(tmp_path, text):
     stored = as_llama3(VARIANTS["whole tokens that merges do not make"], "<eos>")
     path.write_text(json.dumps(stored), encoding="utf-8")
     ours, other = Tokenizer.load(tmp_path), tokenizers.Tokenizer.from_file(str(path))
-    assert ours.framed(ours.encode(text)) == other.encode(text).ids
+    assert ours.add_special_tokens(ours.encode(text)) == other.encode(text).ids
     assert ours.encode(text) == other.encode(text, add_special_tokens=False).ids
 
 

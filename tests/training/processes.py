@@ -29,7 +29,7 @@ def losses(folder, n_records):
     runtime = replace(PLAIN, accumulate=2 // parallel.world(), checkpoint_every_s=0.0)
     source = text_source(CONFIG.batch_size)
     found = [
-        {"step": r.step, "loss": r.loss, "norm": r.gradient_norm, "scores": sorted(r.scores)}
+        {"step": r.step, "loss": r.loss, "norm": r.grad_norm, "scores": sorted(r.scores)}
         for r in islice(train(model, CONFIG, source, runtime, folder), n_records)
     ]
     return {"records": found, "weights": [p.sum().item() for p in model.parameters()]}

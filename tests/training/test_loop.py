@@ -24,7 +24,7 @@ from lmcore.model.gpt import GPT
 from lmcore.studies import baseline
 from lmcore.tasks.protocols import Batch
 from lmcore.tasks.text import TextSource
-from lmcore.tasks.titles import CorpusConfig, prepare, split_titles, titles_of
+from lmcore.tasks.titles import TitlesConfig, prepare, split_titles, titles_of
 from lmcore.training.checkpoint import latest_checkpoint
 from lmcore.training.config import TrainConfig
 from lmcore.training.loop import train
@@ -125,7 +125,7 @@ def test_one_step_of_the_baseline_kind_gives_the_numbers_it_gave_before():
     )
     _, first, *_ = records(model=GPT(config))
     assert first.loss == pytest.approx(GOLDEN_LOSS, rel=1e-5)
-    assert first.gradient_norm == pytest.approx(GOLDEN_NORM, rel=1e-4)
+    assert first.grad_norm == pytest.approx(GOLDEN_NORM, rel=1e-4)
 
 
 GOLDEN_LOSS, GOLDEN_NORM = 3.4422083, 2.1235533
@@ -249,7 +249,7 @@ def test_a_config_that_cannot_be_is_an_error_with_its_value(wrong, says):
 def test_bfloat16_and_float32_learn_the_same_to_a_hundredth_of_a_nat(smoke_run, tmp_path):
     workspace, run = smoke_run
     experiment = smoke(baseline.BASELINE)
-    corpus = prepare(experiment.corpus, workspace / ".smoke/.cache/corpus")
+    corpus = prepare(experiment.task, workspace / ".smoke/.cache/corpus")
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
     config = replace(experiment.train, evaluate_at=())
@@ -263,7 +263,7 @@ def test_bfloat16_and_float32_learn_the_same_to_a_hundredth_of_a_nat(smoke_run, 
 
 
 def test_a_model_of_generated_titles_comes_near_their_entropy_and_never_below_it(tmp_path):
-    config = CorpusConfig(source="generated", n_titles=16_000, n_test_titles=1, vocab_size=512)
+    config = TitlesConfig(source="generated", n_titles=16_000, n_test_titles=1, vocab_size=512)
     corpus = prepare(config, tmp_path)
     titles = split_titles(titles_of(config, None)[0], config)["validation"]
     shape = ModelConfig(
@@ -274,7 +274,7 @@ def test_a_model_of_generated_titles_comes_near_their_entropy_and_never_below_it
     source = TextSource(
         batches=Batches(corpus.train, plan.batch_size, shape.context_length),
         validation=corpus.validation,
-        end_id=corpus.end_id,
+        eos_id=corpus.eos_id,
     )
     *_, last = train(model, plan, source, PLAIN)
     floor = grammar.surprise(titles)

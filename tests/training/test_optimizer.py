@@ -19,8 +19,8 @@ from lmcore.training.optimizer import (
     amplify_slow_gradients,
     build_optimizer,
     clip_gradient,
+    newton_schulz,
     orthogonalise_gradients,
-    orthogonalised,
     parameter_groups,
 )
 
@@ -237,7 +237,7 @@ def test_orthogonalising_changes_singular_values_as_five_polynomials_and_nothing
     for _ in range(5):
         values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
     expected = torch.from_numpy((left * values) @ right).float()
-    torch.testing.assert_close(orthogonalised(matrix), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(newton_schulz(matrix), expected, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("shape", [(16, 8), (8, 16), (12, 12)])

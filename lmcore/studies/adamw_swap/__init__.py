@@ -17,12 +17,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from lmcore.config import with_fields
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
 from lmcore.report.tables import Table, coverage, named, rate, told
+from lmcore.studies.baseline import CHALLENGE
 from lmcore.studies.headlines import (
     LARGE_SEEDS,
     beside,
@@ -38,8 +40,7 @@ from lmcore.studies.headlines import (
     unigram_nats,
     whole,
 )
-from lmcore.tasks.titles import Corpus, CorpusConfig
-from lmcore.training.config import TrainConfig
+from lmcore.tasks.titles import Corpus, TitlesConfig
 
 SEEDS = (101, 102, 103)
 """Chosen before any of them was run."""
@@ -49,12 +50,13 @@ GIVEN = Experiment(
     study="adamw_swap",
     name="sgd-as-given",
     seed=SEEDS[0],
-    corpus=CorpusConfig(vocab_size=4_000),
+    task=TitlesConfig(vocab_size=4_000),
     model=ModelConfig(
         vocab_size=4_000, d_model=128, n_layers=2, n_heads=4, d_ff=512, dropout=0.0
     ),
-    train=TrainConfig(
-        batch_size=16, epochs=1, evaluate_at=(5, 20, 60, 150, 300, 500), record_every=5
+    train=with_fields(
+        CHALLENGE,
+        {"batch_size": 16, "epochs": 1, "eval_at": (5, 20, 60, 150, 300, 500), "log_every": 5},
     ),
 )  # fmt: skip
 """The baseline's recipe at the budget of a sweep: a smaller model, one epoch, small batches."""
@@ -75,11 +77,11 @@ OPTIMIZERS = {
     "SGD with momentum": Contender(rates=(0.05, 0.1, 0.2, 0.4, 0.8), changes={"momentum": 0.9}),
     "AdamW": Contender(
         rates=(1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
-        changes={"optimizer": "adamw", "weight_decay": 0.1},
+        changes={"optimizer.kind": "adamw", "weight_decay": 0.1},
     ),
     "Muon and AdamW": Contender(
         rates=(2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2),
-        changes={"optimizer": "muon", "momentum": 0.95, "weight_decay": 0.1},
+        changes={"optimizer.kind": "muon", "momentum": 0.95, "weight_decay": 0.1},
     ),
 }
 TUNED: dict[str, float] = {
@@ -90,15 +92,15 @@ TUNED: dict[str, float] = {
 }
 """The learning rate that `best_rate` finds in the runs of `tuning`."""
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "warmup, stable, decay": {"schedule": "wsd"},
-    "constant": {"schedule": "constant"},
+    "warmup, stable, decay": {"schedule.kind": "wsd"},
+    "constant": {"schedule.kind": "constant"},
     "betas 0.9, 0.98": {"betas": (0.9, 0.98)},
     "betas 0.9, 0.999": {"betas": (0.9, 0.999)},
     "no decay": {"weight_decay": 0.0},
     "decay 1": {"weight_decay": 1.0},
-    "no clipping": {"clip": None},
-    "long warmup": {"warmup": 4 * WARMUP},
-    "no warmup": {"warmup": 0},
+    "no clipping": {"max_grad_norm": None},
+    "long warmup": {"warmup_steps": 4 * WARMUP},
+    "no warmup": {"warmup_steps": 0},
 }
 """What is changed one at a time in AdamW as tuned, by the name it is shown under."""
 LARGE_RATES = {"SGD": (0.5, 1.0, 2.0, 4.0), "AdamW": (5e-4, 1e-3, 2e-3, 4e-3)}
@@ -109,12 +111,12 @@ LARGE_TUNED = {"SGD": 1.0, "AdamW": 1e-3}
 
 def variant(name: str, **changes: Any) -> Experiment:
     """Return the recipe under another name, with other fields of its training."""
-    return replace(GIVEN, name=name, train=replace(GIVEN.train, **changes))
+    return replace(GIVEN, name=name, train=with_fields(GIVEN.train, changes))
 
 
 def of_sweep(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
     """Return a run of an optimizer of which the end alone is looked at."""
-    plan = {"evaluate_at": (), "record_every": 100_000, "warmup": WARMUP, "lr": lr}
+    plan = {"eval_at": (), "log_every": 100_000, "warmup_steps": WARMUP, "lr": lr}
     return variant(name, **plan | OPTIMIZERS[optimizer].changes | changes)
 
 
@@ -130,7 +132,7 @@ def tuning() -> list[Experiment]:
 def compared() -> list[Experiment]:
     """Return SGD as given and each optimizer as tuned, looked at all along."""
     tuned = [
-        variant(f"tuned-{slug(name)}", warmup=WARMUP, lr=lr, **OPTIMIZERS[name].changes)
+        variant(f"tuned-{slug(name)}", warmup_steps=WARMUP, lr=lr, **OPTIMIZERS[name].changes)
         for name, lr in TUNED.items()
     ]
     return [GIVEN, *tuned]
@@ -155,14 +157,14 @@ def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
 
 def of_large(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
     """Return the baseline with an optimizer in the place of its SGD, and a warmup."""
-    plan = {"warmup": 49, "lr": lr} | OPTIMIZERS[optimizer].changes | changes
-    model, train = ModelConfig(vocab_size=16_000), TrainConfig(**plan)
-    return replace(GIVEN, name=name, corpus=CorpusConfig(), model=model, train=train)
+    plan = {"warmup_steps": 49, "lr": lr} | OPTIMIZERS[optimizer].changes | changes
+    model, train = ModelConfig(vocab_size=16_000), with_fields(CHALLENGE, plan)
+    return replace(GIVEN, name=name, task=TitlesConfig(), model=model, train=train)
 
 
 def large_tuning() -> list[Experiment]:
     """Return the optimizers that are tuned at the baseline's size, at each of their rates."""
-    rare = {"evaluate_at": (), "record_every": 100_000}
+    rare = {"eval_at": (), "log_every": 100_000}
     tried = [
         of_large(f"large-tune-{slug(name)}-lr{lr:g}", name, lr, **rare)
         for name, rates in LARGE_RATES.items()
@@ -250,13 +252,13 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
         rows.append(
             (
                 shown,
-                f"{plan.lr:g}",
+                f"{plan.optimizer.lr:g}",
                 f"{tried[0]:g} to {tried[-1]:g}" if tried else "not tuned",
                 told([loss(run) for run in own], 3),
                 told([rate("test")(run.outcome) for run in own], 3),
                 told([end_share(run.metrics[-1]) for run in own], 2),
                 told([run.environment["cpu_s"] for run in own], 0),
-                str(plan.moments),
+                str(plan.optimizer.moments),
             )
         )
     header = (
@@ -356,7 +358,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
     """
     fig, axes = plt.subplots(3, 1, figsize=(plotting.WIDTH, 7.6), sharex=True)
     quantities = {
-        "gradient norm": lambda record: record.get("gradient_norm"),
+        "gradient norm": lambda record: record.get("grad_norm"),
         "update / weights,\nmatrices": gone("hidden"),
         "update / weights,\nembedding": gone("embedding"),
     }
@@ -373,7 +375,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
                 ax.annotate(shown, at, xycoords="axes fraction", color=color, fontsize=8.5)
         ax.set_yscale("log")
         ax.set_ylabel(f"{said} (log)")
-    plotting.level(axes[0], GIVEN.train.clip, "clipped to this norm")
+    plotting.level(axes[0], GIVEN.train.optimizer.max_grad_norm, "clipped to this norm")
     steps = whole(runs)[0].metrics[-1]["step"]
     plotting.step_axis(axes[-1], steps, log=True)
     axes[-1].set_xlim(FIRST_SHOWN, steps)
@@ -452,7 +454,7 @@ def check_tuning(runs: Sequence[Run]) -> None:
     for name, lr in TUNED.items():
         assert best_rate(runs, name) == lr
         assert lr not in (OPTIMIZERS[name].rates[0], OPTIMIZERS[name].rates[-1])
-    assert TUNED["SGD"] > 100 * GIVEN.train.lr
+    assert TUNED["SGD"] > 100 * GIVEN.train.optimizer.lr
     assert tuned_loss(runs, "SGD", 2.0) - tuned_loss(runs, "SGD with momentum", 0.2) > 0.15
     adamw, muon = (
         dict(zip(OPTIMIZERS[n].rates, found[n], strict=True)) for n in ("AdamW", "Muon and AdamW")
@@ -474,7 +476,7 @@ def check_inside(runs: Sequence[Run]) -> None:
         for run in named(runs, name):
             early = [record for record in run.metrics if 0 < record["step"] <= 300]
             went = [share for record in early if (share := gone("hidden")(record))]
-            steepest = max(record["gradient_norm"] for record in early)
+            steepest = max(record["grad_norm"] for record in early)
             tokens = [entry["token"] for entry in run.outcome["probe"]["next_token"]["top"]]
             is_adaptive = shown in ("AdamW", "Muon and AdamW")
             assert tokens[0] == "<eos>"

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from lmcore.config import with_fields
 from lmcore.data import grammar
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run
@@ -33,28 +34,43 @@ from lmcore.studies.headlines import (
     unigram_level,
     unigram_nats,
 )
-from lmcore.tasks.titles import Corpus, CorpusConfig, joined, split_titles, titles_of
-from lmcore.training.config import TrainConfig
+from lmcore.tasks.titles import Corpus, TitlesConfig, joined, split_titles, titles_of
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 
 SEEDS = (1337, 1338, 1339)
+CHALLENGE = TrainConfig(
+    batch_size=64,
+    order="sequential",
+    epochs=7,
+    optimizer=OptimizerConfig(kind="sgd", lr=6e-3, weight_decay=0.0),
+    schedule=ScheduleConfig(kind="cosine"),
+    evaluation=EvaluationConfig(eval_at=(1, 44, 132, 264, 440, 616, 792)),
+)
+"""Training as the challenge's baseline does it."""
 BASELINE = Experiment(
     study="baseline",
     name="sgd",
     seed=SEEDS[0],
-    corpus=CorpusConfig(),
+    task=TitlesConfig(),
     model=ModelConfig(vocab_size=16_000),
-    train=TrainConfig(),
+    train=CHALLENGE,
 )
 KNOWN_ENTROPY = Experiment(
     study="baseline",
     name="known-entropy",
     seed=SEEDS[0],
-    corpus=CorpusConfig(source="generated", n_titles=20_000, n_test_titles=2_000, vocab_size=512),
+    task=TitlesConfig(source="generated", n_titles=20_000, n_test_titles=2_000, vocab_size=512),
     model=ModelConfig(
         vocab_size=512, context_length=32, d_model=64, n_layers=2, n_heads=2, d_ff=256, dropout=0.0
     ),
-    train=TrainConfig(
-        batch_size=16, epochs=4, lr=2.0, evaluate_at=(1, 10, 30, 60, 100, 150, 200, 400, 600, 800)
+    train=with_fields(
+        CHALLENGE,
+        {
+            "batch_size": 16,
+            "epochs": 4,
+            "lr": 2.0,
+            "eval_at": (1, 10, 30, 60, 100, 150, 200, 400, 600, 800),
+        },
     ),
 )
 """The same code on titles whose entropy is known, tuned on its own validation titles."""
@@ -83,7 +99,7 @@ def floor(experiment: Experiment) -> float:
     Raises:
         ValueError: the titles are real, so nobody knows their entropy.
     """
-    config = experiment.corpus
+    config = experiment.task
     if config.source != "generated":
         raise ValueError(f"{experiment.path} reads real titles, whose entropy is unknown")
     titles = split_titles(titles_of(config, None)[0], config)["validation"]
@@ -101,7 +117,7 @@ def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
 
 def samples(model: GPT, corpus: Corpus) -> list[dict[str, Any]]:
     """Return a text for each prompt and temperature, the seed said, none left out."""
-    encode, end = corpus.tokenizer.encode, corpus.end_id
+    encode, end = corpus.tokenizer.encode, corpus.eos_id
     out = []
     for prompt in PROMPTS:
         start = [end, *(encode(f" {prompt}") if prompt else [])]
@@ -205,8 +221,8 @@ def plot_training(runs: Sequence[Run]) -> Figure:
     plotting.level(top, math.log(vocab_size), f"all tokens alike: ln {vocab_size:,}")
     top.set_ylabel("training loss, nats per token")
     top.set_ylim(0, math.log(vocab_size) * 1.15)
-    plotting.curves(bottom, runs, lambda r: r.get("gradient_norm"), label="norm", lw=1.2)
-    plotting.level(bottom, runs[0].config.train.clip, "clipped to this norm")
+    plotting.curves(bottom, runs, lambda r: r.get("grad_norm"), label="norm", lw=1.2)
+    plotting.level(bottom, runs[0].config.train.optimizer.max_grad_norm, "clipped to this norm")
     bottom.set_ylabel("gradient norm")
     bottom.set_ylim(0, None)
     plotting.step_axis(bottom, steps[-1])

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from lmcore.config import with_fields
 from lmcore.experiments.experiment import Experiment, slug, source_of, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import with_bar
@@ -37,7 +38,7 @@ from lmcore.tasks.modular import LENGTH, OPERATIONS, ModularConfig, parsed
 from lmcore.tasks.modular import Table as Data
 from lmcore.tasks.sentence import Sentence, SentenceConfig
 from lmcore.training.checkpoint import load_weights, save_weights
-from lmcore.training.config import TrainConfig
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from lmcore.training.loop import HELD, train
 from lmcore.training.records import Record
 from lmcore.training.runtime import Runtime
@@ -68,32 +69,34 @@ FAST = Experiment(
     study="grokking",
     name="division-fast",
     seed=SEEDS[0],
-    corpus=ModularConfig(operations=("/",), p=97, seed=SEEDS[0]),
+    task=ModularConfig(operations=("/",), p=97, seed=SEEDS[0]),
     model=ModelConfig(
         vocab_size=98, context_length=LENGTH, d_model=128, n_layers=1, n_heads=4, d_ff=512,
-        activation="relu", norm="none", bias=False, tied=False, dropout=0.0,
+        activation="relu", norm="none", bias=False, tie_embeddings=False, dropout=0.0,
         initialisation="gpt2", initial_scale=4.0, head_scale=10.0,
     ),
     train=TrainConfig(
-        batch_size=512, order="shuffled", epochs=None, steps=400, optimizer="adamw", lr=7e-3,
-        schedule="wsd", decay_fraction=0.35, warmup=10, betas=(0.9, 0.98), weight_decay=0.7,
-        decay_embeddings=True, clip=None, evaluate_at=(1, 3, 10), evaluate_every=20,
-        record_every=100_000,
-        precision="float32",
+        batch_size=512, steps=400, precision="float32",
+        optimizer=OptimizerConfig(
+            lr=7e-3, betas=(0.9, 0.98), weight_decay=0.7, decay_embeddings=True, max_grad_norm=None
+        ),
+        schedule=ScheduleConfig(kind="wsd", warmup_steps=10, decay_fraction=0.35),
+        evaluation=EvaluationConfig(eval_at=(1, 3, 10), eval_every=20, log_every=100_000),
     ),
 )  # fmt: skip
 SENTENCE = Experiment(
     study="grokking",
     name="sentence",
     seed=SEEDS[0],
-    corpus=SentenceConfig(sentence="I love machine learning"),
+    task=SentenceConfig(sentence="I love machine learning"),
     model=ModelConfig(
         vocab_size=14, context_length=16, d_model=32, n_layers=1, n_heads=2, d_ff=128, dropout=0.0
     ),
     train=TrainConfig(
-        batch_size=1, order="uniform", epochs=None, steps=1_000, optimizer="adamw", lr=3e-3,
-        schedule="constant", evaluate_at=steps_to(900, 18), record_every=100_000,
-        precision="float32",
+        batch_size=1, order="uniform", steps=1_000, precision="float32",
+        optimizer=OptimizerConfig(lr=3e-3, weight_decay=0.0),
+        schedule=ScheduleConfig(kind="constant"),
+        evaluation=EvaluationConfig(eval_at=steps_to(900, 18), log_every=100_000),
     ),
 )  # fmt: skip
 
@@ -102,40 +105,40 @@ def variant(
     name: str,
     base: Experiment = FAST,
     *,
-    corpus: dict[str, Any] | None = None,
+    task: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
     train: dict[str, Any] | None = None,
 ) -> Experiment:
     """Return base under another name, with other fields of its three parts."""
-    table = replace(base.corpus, **corpus or {})
+    table = replace(base.task, **task or {})
     shape = {"vocab_size": table.vocab_size} | (model or {})
     return replace(
         base,
         name=name,
-        corpus=table,
+        task=table,
         model=replace(base.model, **shape),
-        train=replace(base.train, **train or {}),
+        train=with_fields(base.train, train or {}),
     )
 
 
-CONSTANT = {"schedule": "constant", "decay_fraction": 0.2}
+CONSTANT = {"schedule": ScheduleConfig(kind="constant", warmup_steps=10)}
 STEADY = variant(
     "steady",
-    train={"lr": 3e-3, "weight_decay": 1.0, "steps": 1_000, "until_accuracy": SOLVED} | CONSTANT,
+    train={"lr": 3e-3, "weight_decay": 1.0, "steps": 1_000, "stop_accuracy": SOLVED} | CONSTANT,
 )
 """The fast recipe at a rate that can stay; a run ends once it has solved its table."""
 CLASSIC = variant(
     "classic",
-    corpus={"train_fraction": 0.4},
+    task={"train_fraction": 0.4},
     model={"head_scale": None},
     train=CONSTANT
-    | {"lr": 3e-3, "steps": 3_000, "evaluate_at": steps_to(2_500, 48), "evaluate_every": 100},
+    | {"lr": 3e-3, "steps": 3_000, "eval_at": steps_to(2_500, 48), "eval_every": 100},
 )
 SCARCE = variant(
     "scarce",
     model={"head_scale": 12.0},
     train={"lr": 5e-3, "weight_decay": 1.25, "decay_fraction": 0.4, "steps": 8_000}
-    | {"evaluate_at": (), "evaluate_every": 100, "until_accuracy": 0.995},
+    | {"eval_at": (), "eval_every": 100, "stop_accuracy": 0.995},
 )
 """For little data: larger logits, more decay, and a rate that falls, since at a constant one what
 was generalised is lost again and again.
@@ -143,8 +146,8 @@ was generalised is lost again and again.
 REPORT = variant(
     "report-500",
     SCARCE,
-    corpus={"train_fraction": 500 / 9_312},
-    train={"steps": 5_000, "evaluate_at": steps_to(4_500, 24), "evaluate_every": None},
+    task={"train_fraction": 500 / 9_312},
+    train={"steps": 5_000, "eval_at": steps_to(4_500, 24), "eval_every": None},
 )
 INSIDE = variant("inside", CLASSIC, train={"keep_weights": True})
 SHOWN = ("division-fast", "classic", "report-500", "drawn-add-97", "drawn-mixed-113")
@@ -164,11 +167,11 @@ def drawn() -> list[Experiment]:
                 more = {"model": {"head_scale": 16.0}, "train": {"weight_decay": 1.5}}
             else:
                 more = {}
-            out.append(variant(f"drawn-{name}-{p}", SCARCE, corpus=table, **more))
+            out.append(variant(f"drawn-{name}-{p}", SCARCE, task=table, **more))
     for this, other in (MODULI, MODULI[::-1]):
         source = next(e for e in out if e.name == f"drawn-mixed-{this}")
         n = round(N_DRAWN * this * (this + 1) / (other * (other + 1)))
-        out.append(variant(f"drawn-mixed-{this}-as-{other}", source, corpus={"n_samples": n}))
+        out.append(variant(f"drawn-mixed-{this}-as-{other}", source, task={"n_samples": n}))
     return out
 
 
@@ -178,7 +181,7 @@ def clean() -> list[Experiment]:
         variant(
             f"clean-{name}-{p}",
             STEADY,
-            corpus={"operations": operations, "p": p, "train_fraction": 0.3},
+            task={"operations": operations, "p": p, "train_fraction": 0.3},
             train={"steps": 1_500},
         )
         for p in MODULI
@@ -192,8 +195,8 @@ def phases() -> list[Experiment]:
         variant(
             f"phase-decay{decay:g}-train{fraction:g}",
             STEADY,
-            corpus={"train_fraction": fraction},
-            train={"weight_decay": decay, "evaluate_every": 50, "evaluate_at": ()},
+            task={"train_fraction": fraction},
+            train={"weight_decay": decay, "eval_every": 50, "eval_at": ()},
         )
         for decay in DECAYS
         for fraction in FRACTIONS
@@ -202,8 +205,8 @@ def phases() -> list[Experiment]:
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
-    "no warmup": {"train": {"warmup": 0}},
-    "warmup 100": {"train": {"warmup": 100}},
+    "no warmup": {"train": {"warmup_steps": 0}},
+    "warmup 100": {"train": {"warmup_steps": 100}},
     "lr 0.001": {"train": {"lr": 1e-3}},
     "lr 0.01": {"train": {"lr": 1e-2}},
     "batch 256": {"train": {"batch_size": 256}},
@@ -246,14 +249,14 @@ class Method:
         return {"train": plan | {self.own: value}}
 
 
-MUON = {"optimizer": "muon", "momentum": 0.95}
+MUON = {"optimizer.kind": "muon", "momentum": 0.95}
 METHODS = {
     "AdamW": Method(own="weight_decay", values=(0.5, 1.0)),
     "Muon": Method(own="weight_decay", values=(0.5, 1.0), changes=MUON),
-    "Grokfast": Method(own="grokfast", values=(0.5, 2.0)),
+    "Grokfast": Method(own="grokfast_lambda", values=(0.5, 2.0)),
     "StableMax": Method(own="weight_decay", values=(0.0, 0.5), changes={"loss": "stablemax"}),
     "orthogonal gradients": Method(
-        own="weight_decay", values=(0.0, 0.5), changes={"orthogonal": True}
+        own="weight_decay", values=(0.0, 0.5), changes={"orthogonal_gradients": True}
     ),
     "cosine head": Method(own="head_scale", values=(8.0, 12.0)),
     "cosine head, Muon": Method(own="head_scale", values=(8.0, 12.0), changes=MUON),
@@ -302,7 +305,7 @@ def smallest() -> list[Experiment]:
         variant(
             f"smallest-train{fraction:g}",
             SCARCE,
-            corpus={"train_fraction": fraction},
+            task={"train_fraction": fraction},
             train={"steps": 5_000},
         )
         for fraction in SMALLEST
@@ -314,11 +317,10 @@ def seeded(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
 
     A sentence has nothing to draw.
     """
-    if isinstance(experiment.corpus, SentenceConfig):
+    if isinstance(experiment.task, SentenceConfig):
         return [replace(experiment, seed=seed) for seed in seeds]
     return [
-        replace(experiment, seed=seed, corpus=replace(experiment.corpus, seed=seed))
-        for seed in seeds
+        replace(experiment, seed=seed, task=replace(experiment.task, seed=seed)) for seed in seeds
     ]
 
 
@@ -378,8 +380,12 @@ NAMES = {"+": "plus", "-": "minus", "*": "times", "/": "over"}
 def fast(operation: str = "/", p: int = 97, seed: int = 0, steps: int | None = None) -> Experiment:
     """Return the fast recipe for another operation, modulus, seed or number of steps."""
     table = {"operations": (operation,), "p": p, "seed": seed}
-    plan = {} if steps is None else {"steps": steps, "warmup": min(FAST.train.warmup, steps // 5)}
-    return replace(variant(LIVE, corpus=table, train=plan), seed=seed)
+    plan = (
+        {}
+        if steps is None
+        else {"steps": steps, "warmup_steps": min(FAST.train.schedule.warmup_steps, steps // 5)}
+    )
+    return replace(variant(LIVE, task=table, train=plan), seed=seed)
 
 
 def parts(seed: int = 0) -> list[Experiment]:
@@ -403,9 +409,9 @@ def weights_of(operation: str, p: int) -> Path:
 def watch(experiment: Experiment) -> Iterator[Record]:
     """Train experiment now, with a bar, and yield each record; weights of `fast` stay for `ask`."""
     is_fast = experiment.name == LIVE
-    path = weights_of(*experiment.corpus.operations, experiment.corpus.p) if is_fast else None
+    path = weights_of(*experiment.task.operations, experiment.task.p) if is_fast else None
     torch.manual_seed(experiment.seed)
-    model, source = GPT(experiment.model), source_of(experiment, experiment.corpus.prepare())
+    model, source = GPT(experiment.model), source_of(experiment, experiment.task.prepare())
     runtime = Runtime().resolve(0, experiment.train.precision)
     records = train(model, experiment.train, source, runtime)
     yield from with_bar(records, experiment, source, runtime, True)
@@ -420,8 +426,8 @@ def ask(question: str) -> list[tuple[int, float]]:
         ValueError: it is no question, has no answer, or no model was trained for it yet.
     """
     a, operation, b, p = parsed(question)
-    experiment = fast(operation, FAST.corpus.p if p is None else p)
-    p, path = experiment.corpus.p, weights_of(operation, experiment.corpus.p)
+    experiment = fast(operation, FAST.task.p if p is None else p)
+    p, path = experiment.task.p, weights_of(operation, experiment.task.p)
     for number in (a, b):
         if not 0 <= number < p:
             raise ValueError(f"{number} is none of the numbers modulo {p}: take 0 to {p - 1}")
@@ -440,7 +446,7 @@ def ask(question: str) -> list[tuple[int, float]]:
 def right_answer(question: str) -> int:
     """Return the answer to a question as arithmetic gives it."""
     a, operation, b, p = parsed(question)
-    p = FAST.corpus.p if p is None else p
+    p = FAST.task.p if p is None else p
     return int(OPERATIONS[operation](np.array([a]), np.array([b]), p)[0])
 
 
@@ -503,7 +509,7 @@ def of_outcome(run: Run, name: str) -> float | None:
 
 def coverage(runs: Sequence[Run]) -> float:
     """Return the mean share of the table that training saw."""
-    return statistics.fmean(run.environment["corpus"]["coverage"] for run in runs)
+    return statistics.fmean(run.environment["data"]["coverage"] for run in runs)
 
 
 def drawn_table(runs: Sequence[Run]) -> Table:
@@ -511,11 +517,11 @@ def drawn_table(runs: Sequence[Run]) -> Table:
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "drawn" in run.config.name):
         own = named(runs, name)
-        corpus = [run.environment["corpus"] for run in own]
+        corpus = [run.environment["data"] for run in own]
         rows.append(
             (
-                f"{' '.join(own[0].config.corpus.operations)} mod {own[0].config.corpus.p}",
-                f"{own[0].config.corpus.n_samples:,}",
+                f"{' '.join(own[0].config.task.operations)} mod {own[0].config.task.p}",
+                f"{own[0].config.task.n_samples:,}",
                 percent([each["coverage"] for each in corpus]),
                 percent([1 - each["unseen test_rows"] / each["test_rows"] for each in corpus]),
                 percent([each["memoriser"] for each in corpus]),
@@ -534,7 +540,7 @@ def clean_table(runs: Sequence[Run]) -> Table:
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "clean" in run.config.name):
         own = named(runs, name)
-        config = own[0].config.corpus
+        config = own[0].config.task
         rows.append(
             (
                 " ".join(config.operations),
@@ -684,7 +690,7 @@ def sentence_table(runs: Sequence[Run]) -> Table:
         (
             str(run.config.seed),
             f"{loss(run.metrics[-1]):.4f}",
-            run.config.corpus.sentence[0],
+            run.config.task.sentence[0],
             run.outcome["probe"]["written"],
         )
         for run in runs
@@ -695,7 +701,7 @@ def sentence_table(runs: Sequence[Run]) -> Table:
 def check_claims(runs: Sequence[Run]) -> None:
     """Assert what the text says of these runs."""
     for run in named(runs, "sentence"):
-        assert run.outcome["probe"]["written"] == run.config.corpus.sentence
+        assert run.outcome["probe"]["written"] == run.config.task.sentence
     check_sums(runs)
     check_division(runs)
     check_changes(runs)
@@ -857,7 +863,7 @@ def plot_coverage(runs: Sequence[Run]) -> Figure:
     for run in runs:
         groups.setdefault(run.config.name, []).append(run)
     columns = sorted(
-        ((coverage(own), own[0].config.corpus, own) for own in groups.values()), key=itemgetter(0)
+        ((coverage(own), own[0].config.task, own) for own in groups.values()), key=itemgetter(0)
     )
     for x, (_, config, own) in enumerate(columns):
         apart = np.linspace(x - 0.12, x + 0.12, len(own))
@@ -940,14 +946,14 @@ def plot_tuning(runs: Sequence[Run]) -> Figure:
 def plot_smallest(runs: Sequence[Run]) -> Figure:
     """Return accuracy on the test set against the share of the table, with the step it took."""
     fig, ax = plt.subplots()
-    for fraction in sorted({run.config.corpus.train_fraction for run in runs}):
-        own = [run for run in runs if run.config.corpus.train_fraction == fraction]
+    for fraction in sorted({run.config.task.train_fraction for run in runs}):
+        own = [run for run in runs if run.config.task.train_fraction == fraction]
         right = [of_outcome(run, "test") for run in own]
         ax.plot([100 * fraction] * len(own), right, "o", color=VALIDATION, ms=6, alpha=0.7)
         known = [step for run in own if (step := solved_at(run))]
         said = f"{statistics.median(known):,.0f}" if len(known) == len(own) else "–"
         ax.annotate(said, (100 * fraction, 1.03), ha="center", color=REFERENCE, fontsize=8.5)
-    plotting.level(ax, 1 / FAST.corpus.p, "a guess", x=0.99)
+    plotting.level(ax, 1 / FAST.task.p, "a guess", x=0.99)
     ax.annotate("median step of solving:", (0.01, 1.03), xycoords=("axes fraction", "data"),
                 color=REFERENCE, fontsize=8.5)  # fmt: skip
     ax.set_ylim(-0.02, 1.1)
@@ -961,7 +967,7 @@ def plot_sentence(runs: Sequence[Run]) -> Figure:
     """Return the loss of the sentence on log axes, and the least that it can be."""
     fig, ax = plt.subplots()
     config = runs[0].config
-    floor = Sentence(config.corpus).floor(config.model.context_length)
+    floor = Sentence(config.task).floor(config.model.context_length)
     plotting.level(ax, floor, "no model can score less", above=False, x=0.01)
     steps, _ = plotting.curves(ax, runs, loss, label="loss", marker="o", ms=3)
     ax.set_yscale("log")
@@ -1028,7 +1034,7 @@ def plot_spectrum(runs: Sequence[Run]) -> Figure:
 def plot_filling(run: Run, n: int = 5) -> Figure:
     """Return the table of right and wrong answers at n moments, in the order of logarithms."""
     found = run.outcome["history"]
-    side = len(circuits.order_of(run.config.corpus))
+    side = len(circuits.order_of(run.config.task))
     tables = [
         np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))[: side * side]
         for bits in found["right"]

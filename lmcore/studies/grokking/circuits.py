@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmcore.evaluation.attention_maps import attention_weights
+from lmcore.evaluation.attention_maps import attention_maps
 from lmcore.model.gpt import GPT
 from lmcore.studies.grokking import spectra
 from lmcore.tasks.modular import OPERATIONS, ModularConfig
@@ -118,7 +118,7 @@ def attention(model: GPT, data: Data) -> dict[str, Any]:
     For each head the mean over all pairs, and the standard deviation.
     """
     tokens, _ = grid(data.config)
-    weights = attention_weights(model, tokens)[0, :, :, -1]
+    weights = attention_maps(model, tokens)[0, :, :, -1]
     std, mean = torch.std_mean(weights, 0)
     return {"mean": mean.tolist(), "std": std.tolist()}
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lmcore.data.batches import documents_at, scoring_windows
-from lmcore.evaluation.attention_maps import lengthened
+from lmcore.evaluation.attention_maps import with_context_length
 from lmcore.evaluation.scores import token_nats, token_scores
 from lmcore.experiments.run_folder import Run
 from lmcore.generation.probabilities import next_probabilities
@@ -47,8 +47,8 @@ def guess(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:
     Read within documents, what stands before the last <eos> is not seen.
     """
     decode, before = corpus.tokenizer.decode, ids[:-1]
-    if corpus.within_documents and corpus.end_id in before:
-        before = before[len(before) - 1 - before[::-1].index(corpus.end_id) :]
+    if corpus.within_documents and corpus.eos_id in before:
+        before = before[len(before) - 1 - before[::-1].index(corpus.eos_id) :]
     probabilities = next_probabilities(model, before)
     top = probabilities.topk(10)
     return {
@@ -73,7 +73,7 @@ def summed_by(
 def by_place(model: GPT, corpus: Corpus) -> dict[str, Any]:
     """Return the nats of the validation text by the token's place in its title, from 0 on."""
     text = corpus.validation
-    nats, _ = token_scores(model, text, corpus.end_id, corpus.within_documents)
+    nats, _ = token_scores(model, text, corpus.eos_id, corpus.within_documents)
     places = np.arange(len(text.ids))
     return summed_by(places - text.documents[documents_at(text, places).numpy()], nats)
 
@@ -84,8 +84,8 @@ def by_position(model: GPT, corpus: Corpus, context_length: int, width: int) -> 
     Positions are counted in bins of width.
     """
     ids = corpus.validation.ids
-    longer = lengthened(model, context_length)
-    nats, _ = token_nats(longer, scoring_windows(ids, context_length, 8, corpus.end_id))
+    longer = with_context_length(model, context_length)
+    nats, _ = token_nats(longer, scoring_windows(ids, context_length, 8, corpus.eos_id))
     bins = np.arange(len(ids)) % context_length // width
     return {"width": width} | summed_by(bins, nats)
 

@@ -21,13 +21,15 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmcore.evaluation.attention_maps import attention_weights
+from lmcore.config import with_fields
+from lmcore.evaluation.attention_maps import attention_maps
 from lmcore.experiments.experiment import Experiment, seeded, slug
 from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
 from lmcore.report.tables import Table, bits_per_byte, named, per_character, told, validation
+from lmcore.studies.baseline import CHALLENGE
 from lmcore.studies.headlines import (
     LARGE_SEEDS,
     beside,
@@ -45,8 +47,8 @@ from lmcore.studies.headlines import (
     unigram_nats,
     whole,
 )
-from lmcore.tasks.titles import Corpus, CorpusConfig
-from lmcore.training.config import TrainConfig
+from lmcore.tasks.titles import Corpus, TitlesConfig
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 
 SEEDS = (201, 202, 203)
 """Chosen before any of them was run."""
@@ -58,13 +60,14 @@ START = Experiment(
     study="rope_and_vocab",
     name="learned",
     seed=SEEDS[0],
-    corpus=CorpusConfig(vocab_size=4_000),
+    task=TitlesConfig(vocab_size=4_000),
     model=ModelConfig(
         vocab_size=4_000, d_model=128, n_layers=2, n_heads=4, d_ff=512, dropout=0.0
     ),
     train=TrainConfig(
-        batch_size=16, epochs=1, optimizer="adamw", lr=RATES[1], weight_decay=0.1, warmup=36,
-        evaluate_at=(), record_every=100_000,
+        batch_size=16, order="sequential", epochs=1,
+        optimizer=OptimizerConfig(lr=RATES[1]), schedule=ScheduleConfig(warmup_steps=36),
+        evaluation=EvaluationConfig(log_every=100_000),
     ),
 )  # fmt: skip
 """AdamW as the AdamW study tuned it, with the baseline's model at the budget of a sweep."""
@@ -128,9 +131,9 @@ def variant(
     return replace(
         START,
         name=name,
-        corpus=replace(START.corpus, vocab_size=vocab_size),
+        task=replace(START.task, vocab_size=vocab_size),
         model=replace(START.model, vocab_size=vocab_size, **(model or {})),
-        train=replace(START.train, **train),
+        train=with_fields(START.train, train),
     )
 
 
@@ -146,7 +149,7 @@ def positions() -> list[Experiment]:
 
 def warmed() -> list[Experiment]:
     """Return RoPE across titles and within them, with a longer warmup."""
-    plan = {"model": POSITIONS[ROPE], "warmup": LONG_WARMUP}
+    plan = {"model": POSITIONS[ROPE], "warmup_steps": LONG_WARMUP}
     return [
         variant(long_warmup(slug(ROPE)), **plan),
         variant(long_warmup(within(ROPE)), within_documents=True, **plan),
@@ -181,7 +184,7 @@ def tuning() -> list[Experiment]:
     return [
         replace(
             each, name=f"tune-{each.name}-lr{lr:g}", seed=TUNING_SEED,
-            train=replace(each.train, lr=lr),
+            train=with_fields(each.train, {"lr": lr}),
         )
         for each in tried
         for lr in RATES
@@ -204,9 +207,12 @@ def large() -> list[Experiment]:
         study=START.study,
         name="large-recipe",
         seed=LARGE_SEEDS[0],
-        corpus=CorpusConfig(vocab_size=RECIPE_SIZE),
+        task=TitlesConfig(vocab_size=RECIPE_SIZE),
         model=ModelConfig(vocab_size=RECIPE_SIZE, **RECIPE),
-        train=TrainConfig(optimizer="adamw", lr=1e-3, weight_decay=0.1, warmup=49),
+        train=with_fields(
+            CHALLENGE,
+            {"optimizer.kind": "adamw", "lr": 1e-3, "weight_decay": 0.1, "warmup_steps": 49},
+        ),
     )
     return seeded([recipe], LARGE_SEEDS)
 
@@ -220,7 +226,7 @@ def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
     """Return what the figures show of a trained model and its text, small enough to keep."""
     counts = np.bincount(corpus.train.ids, minlength=corpus.tokenizer.vocab_size)
     before, unknown, rest = (corpus.tokenizer.encode(part) for part in EXAMPLE)
-    start = [corpus.end_id, *before]
+    start = [corpus.eos_id, *before]
     found = {
         "next_token": next_token(model, corpus),
         "unknowable": guess(model, corpus, [*start, unknown[0]]),
@@ -241,7 +247,7 @@ def title_map(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:
     One list for each layer and head holds one for each token; tokens past the context are left out.
     """
     ids = ids[: model.config.context_length]
-    weights = attention_weights(model, torch.tensor([ids], device=model.head_weight.device))
+    weights = attention_maps(model, torch.tensor([ids], device=model.head_weight.device))
     percent = (100 * weights[:, 0]).round().int().tolist()
     maps = [[[row[: i + 1] for i, row in enumerate(h)] for h in layer] for layer in percent]
     return {"tokens": [corpus.tokenizer.decode([id]) for id in ids], "percent": maps}
@@ -257,10 +263,10 @@ def across(model: GPT, corpus: Corpus) -> dict[str, Any]:
     rows = min(ROWS_LOOKED_AT, (len(corpus.validation.ids) - 1) // length)
     ids = torch.from_numpy(corpus.validation.ids[: rows * length].astype(np.int64))
     x = ids.view(rows, length).to(model.head_weight.device)
-    titles = (x == corpus.end_id).cumsum(1)  # an <eos> is read as the first token of the next
+    titles = (x == corpus.eos_id).cumsum(1)  # an <eos> is read as the first token of the next
     other = titles[:, :, None] != titles[:, None, :]
     equal = torch.ones(length, length).tril() / torch.arange(1, length + 1)[:, None]
-    layers = [w * other[:, None] for w in attention_weights(model, x)]
+    layers = [w * other[:, None] for w in attention_maps(model, x)]
     return {
         "layers": [round(w.sum(-1).mean().item(), 4) for w in layers],
         "equal": round((equal.to(x.device) * other).sum(-1).mean().item(), 4),
@@ -407,7 +413,7 @@ def attention_table(runs: Sequence[Run]) -> Table:
 def warmup_table(runs: Sequence[Run]) -> Table:
     """Return what RoPE reaches across titles and within them after each warmup."""
     rows = []
-    for steps, renamed in ((START.train.warmup, str), (LONG_WARMUP, long_warmup)):
+    for steps, renamed in ((START.train.schedule.warmup_steps, str), (LONG_WARMUP, long_warmup)):
         across, inner = renamed(slug(ROPE)), renamed(within(ROPE))
         ends = [told([loss(run) for run in named(runs, name)], 4) for name in (across, inner)]
         own = [

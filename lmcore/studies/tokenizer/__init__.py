@@ -373,7 +373,7 @@ def run_or_load(survey: Survey, data: Path | None, progress: bool) -> Run:
         writer.note_session(environment(Runtime(device="cpu").resolve(0)))
         hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
         together = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
-        writer.note_environment({"corpus": {"texts": hashes, "text_sha256": together}})
+        writer.note_environment({"data": {"texts": hashes, "text_sha256": together}})
         rows = MEASURES[survey.name](survey, texts)
         for step, row in enumerate(tqdm(rows, desc=survey.name, disable=not progress)):
             writer.add({"step": step} | row)

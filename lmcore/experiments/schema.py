@@ -1,0 +1,105 @@
+"""Upgrades of stored configs from one schema to the next, so that old runs stay readable.
+
+A run folder says which schema wrote its config. `upgrade_folder` rewrites it for the current one;
+numbers that a run measured are not touched, only the names they go by.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lmcore.config import SCHEMA, from_dict, stored_config
+from lmcore.files import read_json, write_json, write_text
+
+V1_MODEL = {
+    "positions": "learned", "activation": "gelu",
+    "n_kv_heads": None, "head_size": None, "rope_base": 10_000.0, "rope_stretch": None,
+    "norm": "layer", "norm_at": "pre", "norm_eps": 1e-5, "qk_norm": False, "parallel": False,
+    "layer_scale": None, "bias": True, "tied": True, "initialisation": "flat",
+    "initial_scale": 1.0, "embedding_scale": 1.0, "head_scale": None,
+}  # fmt: skip
+V1_TRAIN = {
+    "optimizer": "sgd", "lr": 6e-3, "schedule": "cosine", "order": "sequential",
+    "within_documents": False, "epochs": None, "steps": None,
+    "n_tokens": None, "max_s": None, "patience": None, "until_accuracy": None, "warmup": 0,
+    "floor": 0.0, "decay_fraction": 0.2, "momentum": 0.0, "betas": [0.9, 0.95], "eps": 1e-8,
+    "weight_decay": 0.0, "decay_embeddings": False, "clip": 1.0, "loss": "softmax",
+    "grokfast": 0.0, "grokfast_memory": 0.98, "orthogonal": False, "evaluate_at": [],
+    "evaluate_every": None, "record_every": 1, "keep_weights": False, "precision": "auto",
+}  # fmt: skip
+"""What the first schema's fields stood for where a config was stored before they existed."""
+
+V1_OPTIMIZER = {
+    "kind": "optimizer", "lr": "lr", "momentum": "momentum", "betas": "betas", "eps": "eps",
+    "weight_decay": "weight_decay", "decay_embeddings": "decay_embeddings",
+    "max_grad_norm": "clip", "grokfast_lambda": "grokfast", "grokfast_alpha": "grokfast_memory",
+    "orthogonal_gradients": "orthogonal",
+}  # fmt: skip
+V1_SCHEDULE = {
+    "kind": "schedule", "warmup_steps": "warmup", "min_lr_ratio": "floor",
+    "decay_fraction": "decay_fraction",
+}  # fmt: skip
+V1_EVALUATION = {
+    "eval_at": "evaluate_at", "eval_every": "evaluate_every", "log_every": "record_every",
+    "patience": "patience", "stop_accuracy": "until_accuracy", "keep_weights": "keep_weights",
+}  # fmt: skip
+V1_PLAN = (
+    "batch_size", "order", "within_documents", "epochs", "steps", "n_tokens", "max_s", "loss",
+    "precision",
+)  # fmt: skip
+V1_MODEL_NAMES = {
+    "rope_stretch": "rope_scaling", "tied": "tie_embeddings", "parallel": "parallel_residual",
+}  # fmt: skip
+V1_RECORD_NAMES = {"gradient_norm": "grad_norm", "ended": "stop_reason"}
+
+
+def from_v1(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config of the first schema in the second's names.
+
+    Optimizer, schedule and evaluation became configs of their own, and fields took the names that
+    the field uses. A momentum that no optimizer read is now None.
+    """
+    if "train" not in config:  # a survey, which has no model
+        return config
+    old, model = V1_TRAIN | config["train"], V1_MODEL | config["model"]
+    has_momentum = old["optimizer"] == "muon" or old["momentum"] != 0
+    train = {name: old[name] for name in V1_PLAN} | {
+        "optimizer": {new: old[name] for new, name in V1_OPTIMIZER.items()},
+        "schedule": {new: old[name] for new, name in V1_SCHEDULE.items()},
+        "evaluation": {new: old[name] for new, name in V1_EVALUATION.items()},
+    }
+    if not has_momentum:
+        train["optimizer"]["momentum"] = None
+    rest = {name: value for name, value in config.items() if name not in ("corpus", "scale")}
+    return rest | {
+        "task": config["corpus"],
+        "model": {V1_MODEL_NAMES.get(name, name): value for name, value in model.items()},
+        "train": train,
+        "scale": config.get("scale", "full"),
+    }
+
+
+def upgrade_folder(folder: Path, kind: type) -> bool:
+    """Rewrite a run folder of an earlier schema for this one; return whether it was earlier.
+
+    Raises:
+        ValueError: a file is missing or damaged, or a later lmcore wrote it.
+    """
+    stored = read_json(folder / "config.json")
+    schema = stored.get("schema", 1)
+    if schema == SCHEMA:
+        return False
+    if schema != 1:
+        raise ValueError(f"{folder} has schema {schema}, this lmcore knows {SCHEMA}: update lmcore")
+    config = from_dict(kind, from_v1(stored["config"]))
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [_renamed(json.loads(line), V1_RECORD_NAMES) for line in lines]
+    environment = _renamed(read_json(folder / "environment.json"), {"corpus": "data"})
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(each) + "\n" for each in records))
+    write_json(folder / "environment.json", environment)
+    write_json(folder / "config.json", stored_config(config))
+    return True
+
+
+def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in values.items()}
