@@ -32,8 +32,8 @@ def ours(prompts: torch.Tensor, max_new_tokens: int, model: GPT) -> None:
 def theirs(prompts: torch.Tensor, max_new_tokens: int, model: torch.nn.Module) -> None:
     """Generate with transformers' model; no token ends a text."""
     found = model.generate(
-        prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=max_new_tokens, do_sample=True,
-        top_k=0, use_cache=True, pad_token_id=0,
+        prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=max_new_tokens,
+        do_sample=True, top_k=0, use_cache=True, pad_token_id=0,
     )  # fmt: skip
     assert found.shape == (len(prompts), PROMPT + max_new_tokens)
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from turns import in_turn, machine, median, report, start
 
-from lmcore.experiments.experiment import source_of
+from lmcore.experiments.experiment import task_of
 from lmcore.model.gpt import GPT
 from lmcore.studies.grokking import FAST, SOLVED
 from lmcore.tasks.modular import Table
@@ -82,7 +82,7 @@ class PlainModel(nn.Module):
 def ours(table: Table, seed: int) -> Scored:
     """Yield step and validation accuracy of the study's fast recipe."""
     experiment = replace(FAST, seed=seed, task=table.config)
-    records = train(GPT(experiment.model), experiment.train, source_of(experiment, table))
+    records = train(GPT(experiment.model), experiment.train, task_of(experiment, table))
     for record in records:
         yield record.step, record.scores["validation"].accuracy
 
@@ -94,7 +94,7 @@ def plain(table: Table, seed: int, model: nn.Module, optimizer: torch.optim.Opti
     peak = [group["lr"] for group in optimizer.param_groups]
     is_ours = getattr(model, "head_scale", None) is not None
     for step in range(1, (steps if is_ours else LONGEST[CONTENDERS[2]]) + 1):
-        share = FAST.train.lr_at(step, steps) if is_ours else min(step / 10, 1)
+        share = FAST.train.schedule.multiplier(step, steps) if is_ours else min(step / 10, 1)
         for group, lr in zip(optimizer.param_groups, peak, strict=True):
             group["lr"] = lr * share
         rows = torch.randint(len(x), (512,))
@@ -116,7 +116,7 @@ def contender(name: str, table: Table, seed: int) -> Scored:
     n_tokens, plan = table.config.vocab_size, FAST.train
     if name == CONTENDERS[1]:
         model = PlainModel(n_tokens, 1, norm=False, head_scale=FAST.model.head_scale)
-        lr, decay = plan.lr, plan.weight_decay
+        lr, decay = plan.optimizer.lr, plan.optimizer.weight_decay
     else:
         model, lr, decay = PlainModel(n_tokens, 2, norm=True, head_scale=None), 1e-3, 1.0
     adamw = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=decay)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from lmcore.evaluation.scores import score
-from lmcore.experiments.experiment import Experiment, source_of, workspace
+from lmcore.experiments.experiment import Experiment, task_of, workspace
 from lmcore.model.gpt import GPT
 from lmcore.studies import baseline
 from lmcore.tasks.titles import prepare
@@ -29,7 +29,7 @@ def final_loss(
     runtime = Runtime(precision=precision, compile="no").resolve(0)
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
-    records = train(model, experiment.train, source_of(experiment, corpus), runtime)
+    records = train(model, experiment.train, task_of(experiment, corpus), runtime)
     *_, last = itertools.islice(records, None if steps is None else steps + 1)
     return last.loss, score(model, corpus.validation, corpus.eos_id).nats_per_character
 

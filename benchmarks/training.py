@@ -20,7 +20,7 @@ from turns import in_turn, machine, median, report, seconds, start
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
-from lmcore.training.config import TrainConfig
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from lmcore.training.optimizer import clip_gradient
 from lmcore.training.runtime import Runtime, keep_large_blocks
 from lmcore.training.step import Stepper
@@ -42,7 +42,11 @@ SHAPES = {
 """Each shape with its batch size and contenders; a row is as long as the context."""
 
 PLAN = TrainConfig(
-    epochs=None, steps=1_000_000, optimizer="adamw", lr=3e-4, schedule="constant", evaluate_at=()
+    steps=1_000_000,
+    order="sequential",
+    optimizer=OptimizerConfig(kind="adamw", lr=3e-4, weight_decay=0.0),
+    schedule=ScheduleConfig(kind="constant"),
+    evaluation=EvaluationConfig(eval_at=()),
 )
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 HAS_GPU = torch.cuda.is_available()

@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import json
 import typing
+from collections.abc import Mapping
 from types import UnionType
 from typing import Any, TypeVar
 
@@ -102,18 +103,20 @@ def full_name(config: Any, name: str) -> str:
     raise ValueError(f"{kind} has no field {name}{hint}")
 
 
-def with_fields(config: Config, changes: typing.Mapping[str, Any]) -> Config:
+def with_fields(
+    config: Config, changes: Mapping[str, Any] | None = None, /, **named: Any
+) -> Config:
     """Return config with some values changed, each named as in `full_name`.
 
-    So with_fields(plan, {"lr": 1e-3, "schedule.kind": "wsd"}) reaches into plan.optimizer and
-    plan.schedule. All changes to one config are made at once, so that they are checked together.
+    So with_fields(plan, {"schedule.kind": "wsd"}, lr=1e-3) reaches into plan.schedule and
+    plan.optimizer. All changes to one config are made at once, so that they are checked together.
 
     Raises:
         ValueError: a name is unknown or not unique, or the values do not go together.
     """
     own: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
-    for name, value in changes.items():
+    for name, value in ((changes or {}) | named).items():
         head, _, rest = full_name(config, name).partition(".")
         if rest:
             inner.setdefault(head, {})[rest] = value

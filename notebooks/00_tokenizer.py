@@ -36,8 +36,8 @@ SCALE = "full"
 # is held out: no tokenizer learns from it.
 
 # %%
-from lmcore.report import tables as compare
 from lmcore.report import plotting
+from lmcore.report import tables as compare
 from lmcore.studies import tokenizer
 
 surveys = tokenizer.experiments()

@@ -38,10 +38,10 @@ SEEDS = (1337, 1338, 1339)
 # headlines stands a check of the whole stack on generated titles whose entropy is known.
 
 # %%
-from lmcore.report import tables as compare
-from lmcore.report import plotting
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import run_all
+from lmcore.report import plotting
+from lmcore.report import tables as compare
 from lmcore.studies import baseline
 
 experiments = baseline.experiments(SEEDS)

@@ -37,13 +37,11 @@ SCALE = "full"
 # others, chosen before they were run. The table shows in which settings the compared ones differ.
 
 # %%
-from lmcore.studies import headlines
-from lmcore.report import tables as compare
-from lmcore.report import plotting
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import loaded, run_all
-from lmcore.studies import adamw_swap
-from lmcore.studies import baseline
+from lmcore.report import plotting
+from lmcore.report import tables as compare
+from lmcore.studies import adamw_swap, baseline, headlines
 
 experiments = adamw_swap.sweeps()
 if SCALE == "smoke":

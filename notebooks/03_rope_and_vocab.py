@@ -40,14 +40,11 @@ SCALE = "full"
 # study before tuned it. Then come a longer warmup and vocabularies of other sizes.
 
 # %%
-from lmcore.studies import headlines
-from lmcore.report import tables as compare
-from lmcore.report import plotting
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import loaded, run_all
-from lmcore.studies import adamw_swap
-from lmcore.studies import baseline
-from lmcore.studies import rope_and_vocab
+from lmcore.report import plotting
+from lmcore.report import tables as compare
+from lmcore.studies import adamw_swap, baseline, headlines, rope_and_vocab
 
 experiments = rope_and_vocab.sweeps()
 if SCALE == "smoke":

@@ -38,10 +38,10 @@ LIVE = False
 # never sees; the last quarter is for the test. The curve grows while the model trains.
 
 # %%
-from lmcore.report import tables as compare
-from lmcore.report import plotting
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import run_all
+from lmcore.report import plotting
+from lmcore.report import tables as compare
 from lmcore.studies import grokking
 
 # %%

@@ -5,7 +5,9 @@ import os
 import signal
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read by the subprocesses that tests start
+# Read by the programs that tests start: one thread, and the modules that tests share.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["PYTHONPATH"] = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 import pytest
 import torch

@@ -17,7 +17,7 @@ from lmcore.model.gpt import GPT
 from lmcore.model.rope import RopeScaling
 from lmcore.studies import grokking
 from lmcore.tasks.modular import ModularConfig
-from lmcore.tasks.text import TextSource
+from lmcore.tasks.text import TextTask
 from lmcore.training.runtime import Runtime
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -27,8 +27,8 @@ TINY = ModelConfig(
     vocab_size=31, context_length=8, d_model=16, n_layers=2, n_heads=2, d_ff=32, dropout=0.0
 )
 LLAMA = replace(
-    TINY, positions="rope", norm="rms", activation="swiglu", bias=False, tie_embeddings=False, n_heads=4,
-    n_kv_heads=2,
+    TINY, positions="rope", norm="rms", activation="swiglu", bias=False,
+    tie_embeddings=False, n_heads=4, n_kv_heads=2,
 )  # fmt: skip
 KINDS = {
     "baseline": TINY,
@@ -83,7 +83,7 @@ def random_tokens(n, seed=0):
 
 def text_source(batch_size, tokens=None, validation=None):
     """Return a source of random tokens for a model of TINY's context, 1 being <eos>."""
-    return TextSource(
+    return TextTask(
         batches=Batches(tokens or random_tokens(2 * 8 * 4 + 1), batch_size, TINY.context_length),
         validation=validation or random_tokens(60, seed=1),
         eos_id=1,

@@ -1,1 +1,1 @@
-"""Experiments: names for everything that decides a number, and run folders that keep the results."""
+"""Experiments: a name for everything that decides a number, and folders that keep results."""

@@ -8,7 +8,7 @@ from typing import Literal
 from lmcore.config import with_fields
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.modular import ModularConfig
-from lmcore.tasks.protocols import Data, Source
+from lmcore.tasks.protocols import Data, Task
 from lmcore.tasks.sentence import SentenceConfig
 from lmcore.tasks.titles import TitlesConfig
 from lmcore.training.config import TrainConfig
@@ -94,7 +94,7 @@ def prepared(
     return replace(corpus, within_documents=True) if is_within else corpus
 
 
-def source_of(experiment: Experiment, corpus: Data) -> Source:
+def task_of(experiment: Experiment, corpus: Data) -> Task:
     """Return what experiment learns from and is judged by, out of corpus."""
     plan = experiment.train
     return corpus.source(
@@ -105,7 +105,7 @@ def source_of(experiment: Experiment, corpus: Data) -> Source:
     )
 
 
-def steps_of(experiment: Experiment, source: Source) -> int:
+def steps_of(experiment: Experiment, source: Task) -> int:
     """Return the number of steps that experiment plans to take on source."""
     tokens_per_step = experiment.train.batch_size * experiment.model.context_length
     return experiment.train.planned_steps(source, tokens_per_step)

@@ -1,4 +1,7 @@
-"""Run folders on disk: config, metrics, environment, outcome. No torch, so that tables and plots load fast."""
+"""Run folders on disk: config, metrics, environment, outcome.
+
+No torch here, so that tables and plots load fast.
+"""
 
 import contextlib
 import json

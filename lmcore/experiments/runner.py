@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 from lmcore.config import config_hash
 from lmcore.experiments.cost import cost
 from lmcore.experiments.environment import environment, peak_bytes
-from lmcore.experiments.experiment import Experiment, flops_per_step, prepared, source_of, steps_of
+from lmcore.experiments.experiment import Experiment, flops_per_step, prepared, steps_of, task_of
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
-from lmcore.tasks.protocols import Data, Source
+from lmcore.tasks.protocols import Data, Task
 from lmcore.training import parallel
 from lmcore.training.checkpoint import kept_weights
 from lmcore.training.loop import train
@@ -84,7 +84,7 @@ def run_or_load(
     started = time.process_time()
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
-    source = source_of(experiment, corpus)
+    source = task_of(experiment, corpus)
     flops = steps_of(experiment, source) * flops_per_step(experiment)
     resolved = (runtime or Runtime()).resolve(flops, experiment.train.precision)
     folder = (scratch or experiment.root / "runs") / experiment.path
@@ -147,7 +147,7 @@ def run_all(
 def with_bar(
     records: Iterator[Record],
     experiment: Experiment,
-    source: Source,
+    source: Task,
     runtime: Runtime,
     shown: bool,
 ) -> Iterator[Record]:

@@ -150,7 +150,7 @@ def steps(
     seeds: Sequence[int],
     stop_ids: Collection[int],
 ) -> Iterator[list[int | None]]:
-    """Yield up to max_new_tokens times the next id of each text, and compute only those that go on."""
+    """Yield the next id of each text up to max_new_tokens times; ended texts cost nothing."""
     keep_large_blocks()
     with evaluating(model):
         batch, rows = Batch(model, texts, max_new_tokens, sampling, seeds), list(range(len(texts)))
@@ -185,8 +185,8 @@ def generate(
     and whenever the context is full, its newest half is read anew as if nothing stood before it.
 
     Raises:
-        ValueError: a prompt is empty or has an id out of range, max_new_tokens is negative, or the seeds
-            are not as many as the prompts.
+        ValueError: a prompt is empty or has an id out of range, max_new_tokens is negative, or
+            there are not as many seeds as prompts.
     """
     is_one = not (len(prompts) and isinstance(prompts[0], Sequence))
     prompts = [prompts] if is_one else prompts
@@ -198,7 +198,7 @@ def generate(
     return out[0] if is_one else out
 
 
-def write(
+def stream_text(
     model: GPT,
     tokenizer: BaseTokenizer,
     text: str,
@@ -208,7 +208,7 @@ def write(
     seed: int = 0,
     stop: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Yield the text of up to max_new_tokens tokens after text, in pieces, each as soon as it is sure.
+    """Yield the text of up to max_new_tokens tokens after text, each piece as soon as it is sure.
 
     No piece has half a character. The text ends before the first string of stop, such as a
     special token's, that is complete, wherever tokens begin and end.

@@ -15,8 +15,8 @@ class ModelConfig:
     """The shape of a decoder; vocab_size comes from the tokenizer.
 
     Without n_kv_heads each query head has keys and values of its own, and without head_size the
-    heads share d_model. Llama's shape has a d_ff of `swiglu_hidden_size`. With a head_scale, logits are
-    that number times the cosine between features and rows of the head. initial_scale multiplies
+    heads share d_model. Llama's shape has a d_ff of `swiglu_hidden_size`. With a head_scale, logits
+    are that number times the cosine between features and rows of the head. initial_scale multiplies
     every matrix as drawn, embedding_scale the tokens' embeddings as they are read: sqrt(d_model)
     in Vaswani et al. 2017 (1706.03762), without which sinusoidal positions drown them.
     """

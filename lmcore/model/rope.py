@@ -14,10 +14,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class RopeScaling:
-    """How Llama 3.1 slows rotations that would turn too little over its first, shorter context.
+    """Llama 3.1's scaling of RoPE frequencies for a context longer than the original one.
 
-    Waves of which more than high_freq_factor fit the original_context_length stay, those of which fewer than
-    low_freq_factor fit become factor times slower, and between the two the frequency is interpolated.
+    Waves that turn more than high_freq_factor times in original_context_length keep their
+    frequency, those that turn fewer than low_freq_factor times become factor times slower, and in
+    between the frequency is interpolated.
     """
 
     factor: float
@@ -28,7 +29,8 @@ class RopeScaling:
     def __post_init__(self):
         if not 0 < self.low_freq_factor < self.high_freq_factor:
             raise ValueError(
-                f"low_freq_factor {self.low_freq_factor} must be below high_freq_factor {self.high_freq_factor}"
+                f"low_freq_factor {self.low_freq_factor} must be below "
+                f"high_freq_factor {self.high_freq_factor}"
             )
 
     def apply(self, frequencies: Float[Tensor, "half"]) -> Float[Tensor, "half"]:

@@ -210,7 +210,7 @@ class Table:
         context_length: int,
         order: str,
         seed: int,
-    ) -> "ModularSource":
+    ) -> "ModularTask":
         """Return batches of the training set in an order of their own for each epoch.
 
         Raises:
@@ -223,7 +223,7 @@ class Table:
             )
         if order != "shuffled":
             raise ValueError(f"a table is read in order 'shuffled', not {order!r}")
-        return ModularSource(self, batch_size, seed)
+        return ModularTask(self, batch_size, seed)
 
     def test_scores(self, model: GPT) -> dict[str, Answers]:
         """Return the scores that are taken once, of the finished model."""
@@ -236,7 +236,7 @@ class Table:
         return answer_score(model, *self.rows(places[:N_SCORED] if name == "train" else places))
 
 
-class ModularSource:
+class ModularTask:
     """Batches from one endless walk through the training rows, shuffled anew in each epoch.
 
     No row is left out, and a batch may be larger than the set.

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
 
 @runtime_checkable
-class Source(Protocol):
+class Task(Protocol):
     """All that the training loop asks of data. A batch is a pure function of its number, so the
     number of the step is all that an exact resume needs.
     """
@@ -66,7 +66,7 @@ class Data(Protocol):
         context_length: int,
         order: str,
         seed: int,
-    ) -> Source:
+    ) -> Task:
         """Return what a run with these numbers learns from."""
         ...
 

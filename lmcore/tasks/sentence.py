@@ -95,11 +95,11 @@ class Sentence:
         context_length: int,
         order: str,
         seed: int,
-    ) -> "SentenceSource":
+    ) -> "SentenceTask":
         """Return batches of windows drawn with replacement."""
         if order != "uniform":
             raise ValueError(f"a sentence is read in order 'uniform', not {order!r}")
-        return SentenceSource(*self.windows(context_length), batch_size, seed)
+        return SentenceTask(*self.windows(context_length), batch_size, seed)
 
     def test_scores(self, model: GPT) -> dict[str, Answers]:
         """Return the score of every window."""
@@ -107,7 +107,7 @@ class Sentence:
 
 
 @dataclass(frozen=True, eq=False)
-class SentenceSource:
+class SentenceTask:
     """Windows of a sentence, drawn evenly."""
 
     x: Int[Tensor, "windows seq"]

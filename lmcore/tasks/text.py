@@ -10,7 +10,7 @@ from lmcore.tasks.protocols import Batch
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TextSource:
+class TextTask:
     """Batches of tokens, and validation tokens scored by the house metric and the challenge's."""
 
     batches: Batches

@@ -20,7 +20,7 @@ from lmcore.data.token_files import Tokens, load_tokens, write_documents
 from lmcore.evaluation.scores import Score, score
 from lmcore.files import write_json
 from lmcore.model.gpt import GPT
-from lmcore.tasks.text import TextSource
+from lmcore.tasks.text import TextTask
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
 HUB_DATASET = "julien040/hacker-news-posts"
@@ -101,9 +101,9 @@ class Corpus:
         context_length: int,
         order: Order,
         seed: int,
-    ) -> TextSource:
+    ) -> TextTask:
         """Return what is learned from and judged by."""
-        return TextSource(
+        return TextTask(
             batches=Batches(self.train, batch_size, context_length, order, seed),
             validation=self.validation,
             eos_id=self.eos_id,

@@ -1,11 +1,11 @@
-"""What is learned: batches and length, and in configs of their own optimizer, schedule, evaluation."""
+"""What is learned: batches, length and loss, with configs for optimizer, schedule, evaluation."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from lmcore.config import check_choices
 from lmcore.data.batches import Order
-from lmcore.tasks.protocols import Source
+from lmcore.tasks.protocols import Task
 from lmcore.training import schedule
 from lmcore.training.loss import LossKind
 
@@ -157,7 +157,7 @@ class TrainConfig:
             given = ", ".join(f"{name} {value}" for name, value in lengths.items())
             raise ValueError(f"give exactly one of epochs, steps and n_tokens, not {given}")
 
-    def planned_steps(self, source: Source, tokens_per_step: int) -> int:
+    def planned_steps(self, source: Task, tokens_per_step: int) -> int:
         """Return the number of optimizer steps on source that fill the run's length.
 
         Raises:

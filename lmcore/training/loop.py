@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lmcore.evaluation.scores import Answers, Score
 from lmcore.model.gpt import GPT
-from lmcore.tasks.protocols import Source
+from lmcore.tasks.protocols import Task
 from lmcore.training import parallel
 from lmcore.training.checkpoint import (
     KEPT,
@@ -98,7 +98,7 @@ def weight_norm(model: nn.Module) -> float:
 def train(
     model: GPT,
     config: TrainConfig,
-    source: Source,
+    source: Task,
     runtime: Runtime | None = None,
     checkpoints: Path | None = None,
 ) -> Iterator[Record]:
@@ -155,7 +155,7 @@ def taken_up(
 
 def _steps(
     stepper: Stepper,
-    source: Source,
+    source: Task,
     pending: Pending,
     best: Best,
     done: int,

@@ -10,8 +10,9 @@ import torch
 from made import PLAIN
 
 from lmcore import studies
+from lmcore.config import with_fields
 from lmcore.experiments.cost import cost
-from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, source_of
+from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, task_of
 from lmcore.experiments.run_folder import RunWriter
 from lmcore.experiments.runner import load, loaded, run_all, run_or_load, told
 from lmcore.files import read_json, write_json
@@ -50,7 +51,7 @@ def test_every_named_experiment_takes_one_step(smoke_run, experiment):
     small = smoke(experiment)
     corpus = prepared(small, workspace / ".smoke/.cache/corpus")
     torch.manual_seed(small.seed)
-    run = train(GPT(small.model), small.train, source_of(small, corpus), PLAIN)
+    run = train(GPT(small.model), small.train, task_of(small, corpus), PLAIN)
     next(run)
     assert next(run).loss > 0
 
@@ -69,9 +70,12 @@ def test_a_small_version_differs_from_another_where_the_experiments_differ():
 
 
 def test_a_small_version_leaves_room_after_a_long_warmup():
-    long = dataclasses.replace(baseline.BASELINE.train, warmup=200)
+    long = with_fields(baseline.BASELINE.train, warmup_steps=200)
     small = smoke(dataclasses.replace(baseline.BASELINE, train=long))
-    assert (small.train.warmup, SMALL.train.warmup) == (SHORT_WARMUP, 0)
+    assert (small.train.schedule.warmup_steps, SMALL.train.schedule.warmup_steps) == (
+        SHORT_WARMUP,
+        0,
+    )
 
 
 def test_corpus_and_model_of_different_vocabularies_are_an_error_with_both():
@@ -113,14 +117,14 @@ def test_of_many_experiments_the_runs_there_are_are_loaded(workspace, smoke_run)
 
 
 def test_results_of_another_config_are_refused(workspace):
-    other = dataclasses.replace(SMALL, train=dataclasses.replace(SMALL.train, lr=0.5))
+    other = dataclasses.replace(SMALL, train=with_fields(SMALL.train, lr=0.5))
     with pytest.raises(ValueError, match="seed1337 holds a run of another config"):
         run_or_load(other, never, runtime=PLAIN, progress=False)
 
 
 def test_an_unfinished_run_of_another_config_is_refused(workspace):
     shutil.rmtree(workspace / ".smoke/results")
-    other = dataclasses.replace(SMALL, train=dataclasses.replace(SMALL.train, lr=0.5))
+    other = dataclasses.replace(SMALL, train=with_fields(SMALL.train, lr=0.5))
     with pytest.raises(ValueError, match="holds an unfinished run of another config"):
         run_or_load(other, never, runtime=PLAIN, progress=False)
 
@@ -211,7 +215,7 @@ def test_an_unfinished_folder_with_a_damaged_config_is_named(tmp_path):
 def test_the_written_config_is_the_experiment(smoke_run):
     _, run = smoke_run
     stored = read_json(run.folder / "config.json")["config"]
-    assert stored["train"]["lr"] == SMALL.train.lr
+    assert stored["train"]["optimizer"]["lr"] == SMALL.train.optimizer.lr
     assert isinstance(run.config, Experiment)
 
 
@@ -221,10 +225,10 @@ def test_the_cost_says_runs_and_minutes_and_precision():
 
 
 def test_a_run_that_diverged_is_a_result_and_the_others_go_on(workspace, capsys):
-    wild = dataclasses.replace(SMALL.train, lr=1e30, clip=1e10)
+    wild = with_fields(SMALL.train, lr=1e30, max_grad_norm=1e10)
     experiments = [dataclasses.replace(SMALL, name="wild", train=wild), SMALL]
     runs = run_all(experiments, never, runtime=PLAIN)
-    assert "diverged: the validation loss is nan" in runs[0].metrics[-1]["ended"]
+    assert "diverged: the validation loss is nan" in runs[0].metrics[-1]["stop_reason"]
     assert set(runs[0].outcome) == {"diverged"}
     assert "baseline/wild/seed1337 diverged: the validation loss" in capsys.readouterr().err
     assert [run.config.name for run in runs] == ["wild", "sgd"]

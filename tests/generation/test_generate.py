@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import LLAMA, TINY, randomised
 
-from lmcore.generation.generate import MANY_TOKENS, Batch, generate, stream, write
+from lmcore.generation.generate import MANY_TOKENS, Batch, generate, stream, stream_text
 from lmcore.generation.probabilities import likeliest, log_probabilities, next_probabilities
 from lmcore.generation.sampling import Sampling, nucleus
 from lmcore.generation.stop import until
@@ -382,15 +382,15 @@ def writer(tokenizer):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_pieces_of_a_text_are_the_text_of_its_ids(writer, tokenizer, seed):
     ids = generate(writer, tokenizer.encode("été"), 40, seed=seed)
-    pieces = list(write(writer, tokenizer, "été", 40, seed=seed))
+    pieces = list(stream_text(writer, tokenizer, "été", 40, seed=seed))
     assert "".join(pieces) == tokenizer.decode(ids)
     assert all(pieces)
 
 
 def test_a_text_ends_before_the_stop(writer, tokenizer):
-    whole = "".join(write(writer, tokenizer, "été", 40))
+    whole = "".join(stream_text(writer, tokenizer, "été", 40))
     stop = whole[10:13]
-    found = "".join(write(writer, tokenizer, "été", 40, stop=["no such thing", stop]))
+    found = "".join(stream_text(writer, tokenizer, "été", 40, stop=["no such thing", stop]))
     assert found == whole[: whole.index(stop)]
 
 
@@ -401,7 +401,7 @@ def test_a_special_token_is_a_stop_like_any_other(writer, tokenizer):
 
 def test_a_text_closed_early_leaves_the_model_in_the_mode_it_was_in(writer, tokenizer):
     writer.train()
-    pieces = write(writer, tokenizer, "été", 40)
+    pieces = stream_text(writer, tokenizer, "été", 40)
     next(pieces)
     assert not writer.training
     pieces.close()
@@ -542,7 +542,7 @@ def test_a_diverged_model_is_an_error_that_says_so():
 @pytest.mark.parametrize("stop", ["\n", [""]], ids=repr)
 def test_stops_that_cannot_be_are_an_error_with_them(writer, tokenizer, stop):
     with pytest.raises(ValueError, match="list of strings that are not empty"):
-        write(writer, tokenizer, "été", 5, stop=stop)
+        stream_text(writer, tokenizer, "été", 5, stop=stop)
 
 
 @pytest.mark.parametrize("k", [0, VOCAB + 1])

@@ -13,20 +13,27 @@ import torch
 import torch.nn.functional as F
 from made import PLAIN, TINY, randomised, text_source
 
+from lmcore.config import with_fields
 from lmcore.generation.generate import generate
 from lmcore.generation.sampling import Sampling
 from lmcore.model.flex import blocks_within
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 from lmcore.training.checkpoint import latest_checkpoint
-from lmcore.training.config import TrainConfig
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
 from lmcore.training.loop import train
 from lmcore.training.loss import linear_cross_entropy
 from lmcore.training.runtime import Runtime
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GPU = Runtime(device="cuda", precision="float32", compile="no")
-PLAN = TrainConfig(epochs=None, steps=8, batch_size=2, lr=1e-3, optimizer="adamw", evaluate_at=())
+PLAN = TrainConfig(
+    steps=8,
+    batch_size=2,
+    order="sequential",
+    optimizer=OptimizerConfig(lr=1e-3, kind="adamw", weight_decay=0.0),
+    evaluation=EvaluationConfig(eval_at=()),
+)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +102,7 @@ def test_a_gpu_learns_what_a_cpu_learns(changes, error):
 
 
 def test_a_run_with_dropout_stopped_on_a_gpu_goes_on_to_the_same_numbers(tmp_path):
-    plan, runtime = replace(PLAN, evaluate_every=2), replace(GPU, checkpoint_every_s=0.0)
+    plan, runtime = with_fields(PLAN, eval_every=2), replace(GPU, checkpoint_every_s=0.0)
 
     def records(seed, folder):
         torch.manual_seed(seed)

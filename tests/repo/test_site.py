@@ -245,7 +245,7 @@ def test_a_figure_from_a_notebook_keeps_its_number_caption_and_alt_text(index):
 
 def test_a_figure_from_a_notebook_links_to_the_cell_that_made_it(index, notebook):
     shown = figure(index, "fig-report-loss")
-    assert 'Source: <a href="/baseline/#fig-baseline-loss"' in shown
+    assert 'Task: <a href="/baseline/#fig-baseline-loss"' in shown
     assert 'id="fig-baseline-loss"' in notebook
 
 

@@ -75,9 +75,9 @@ def test_a_committed_survey_measured_each_of_its_texts(folder):
 def test_a_committed_run_has_a_record_where_one_is_due_and_scores_every_token(folder):
     run = load_run(folder, Experiment)
     plan, last = run.config.train, run.metrics[-1]["step"]
-    every = plan.evaluate_every or last
-    scoring = {*plan.evaluate_at, *range(0, last, every), last}
-    due = {step for step in range(last) if step % plan.record_every == 0} | scoring
+    every = plan.evaluation.eval_every or last
+    scoring = {*plan.evaluation.eval_at, *range(0, last, every), last}
+    due = {step for step in range(last) if step % plan.evaluation.log_every == 0} | scoring
     assert [record["step"] for record in run.metrics] == sorted(s for s in due if s <= last)
     scored = [record["validation"] for record in run.metrics if "validation" in record]
     assert len(scored) == len({step for step in scoring if step <= last})
@@ -131,9 +131,9 @@ def test_a_table_reads_the_same_in_html_and_markdown_and_escapes_what_html_would
 def test_the_table_of_settings_holds_what_differs_and_nothing_else():
     table = settings(baseline.experiments())
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["train.lr"] == ("0.006", "2.0")
+    assert rows["train.optimizer.lr"] == ("0.006", "2.0")
     assert rows["seeds"] == ("1337, 1338, 1339",) * 2
-    assert "train.clip" not in rows
+    assert "train.optimizer.max_grad_norm" not in rows
 
 
 def made_run(tmp_path: Path, seed: int, nats: float) -> Run:

@@ -97,9 +97,11 @@ def test_runs_of_the_baseline_s_size_are_no_part_of_the_sweeps():
 
 def test_of_adamw_matrices_in_blocks_decay_and_nothing_else():
     plan = ADAMW.train
-    groups = parameter_groups(GPT(ADAMW.model), plan.weight_decay, plan.decay_embeddings)
+    groups = parameter_groups(
+        GPT(ADAMW.model), plan.optimizer.weight_decay, plan.optimizer.decay_embeddings
+    )
     decays = {group["name"]: group["weight_decay"] for group in groups}
-    assert decays == {"hidden": plan.weight_decay, "embedding": 0.0, "vector": 0.0}
+    assert decays == {"hidden": plan.optimizer.weight_decay, "embedding": 0.0, "vector": 0.0}
 
 
 # What is kept of a model
@@ -143,7 +145,7 @@ def made_run(name, nats, seed=adamw_swap.SEEDS[0], **changes):
     outcome = {"test": score(nats)["validation"], "probe": probe}
     environment = {"sessions": [{"commit": "0123456789"}], "cpu_s": 60.0}
     if nats is None:
-        metrics.append(ends | {"ended": "diverged: the loss is nan at step 718"})
+        metrics.append(ends | {"stop_reason": "diverged: the loss is nan at step 718"})
         return Run(Path(), experiment, metrics, environment, {"diverged": "the loss is nan"})
     return Run(Path(), experiment, [*metrics, whole | score(nats)], environment, outcome)
 

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from made import arithmetic_shape, table_of
 
+from lmcore.config import with_fields
 from lmcore.evaluation.scores import Answers
 from lmcore.experiments.run_folder import Run
 from lmcore.model.gpt import GPT
@@ -63,7 +64,7 @@ def made_run(shares, name="steady", diverged=False):
         for i, share in enumerate(shares)
     ]
     if diverged:
-        metrics.append({"step": 10 * len(shares), "elapsed_s": 9.0, "ended": "diverged"})
+        metrics.append({"step": 10 * len(shares), "elapsed_s": 9.0, "stop_reason": "diverged"})
     seconds = {"training_s": metrics[-1]["elapsed_s"], "cpu_s": metrics[-1]["elapsed_s"]}
     return Run(Path(), replace(grokking.STEADY, name=name), metrics, seconds, {})
 
@@ -271,7 +272,9 @@ def test_a_run_that_diverges_is_drawn_up_to_there():
     score = Answers(nats=1.0, n=4, n_correct=3, logit_rms=1.0)
     scores = {"train": score, "validation": score}
     records = [Record(step=n, tokens=n, elapsed_s=0.0, scores=scores) for n in (0, 1, 3)]
-    fig = grokking.plot_live([*records, Record(step=4, tokens=4, elapsed_s=0.0, ended="diverged")])
+    fig = grokking.plot_live(
+        [*records, Record(step=4, tokens=4, elapsed_s=0.0, stop_reason="diverged")]
+    )
     assert [line.get_xdata().tolist() for line in fig.axes[0].lines] == 2 * [[1, 1, 3]]
     plt.close(fig)
 
@@ -279,7 +282,7 @@ def test_a_run_that_diverges_is_drawn_up_to_there():
 def test_a_sentence_can_be_watched_too_and_leaves_no_weights_to_ask(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sentence = grokking.parts(seed=3)[0]
-    plan = replace(sentence.train, steps=2, evaluate_at=(1,))
+    plan = with_fields(sentence.train, steps=2, eval_at=(1,))
     records = list(grokking.watch(replace(sentence, train=plan)))
     (ax,) = grokking.plot_live(records).axes
     assert [len(line.get_xdata()) for line in ax.lines] == [len(records)]

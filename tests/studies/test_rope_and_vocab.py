@@ -83,7 +83,7 @@ def test_the_start_is_adamw_as_its_own_study_tuned_it():
 def test_rates_are_tried_around_the_one_that_is_taken_on_a_seed_of_their_own():
     low, taken, high = rope_and_vocab.RATES
     assert (low * 2, high / 2) == (taken, taken)
-    assert {e.train.lr for e in rope_and_vocab.sweeps() if e.seed in SEEDS} == {taken}
+    assert {e.train.optimizer.lr for e in rope_and_vocab.sweeps() if e.seed in SEEDS} == {taken}
     rates = Counter(e.name.split("-lr")[0] for e in rope_and_vocab.tuning())
     assert set(rates.values()) == {3}
     assert {e.seed for e in rope_and_vocab.tuning()} == {rope_and_vocab.TUNING_SEED}

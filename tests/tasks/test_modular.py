@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import PLAIN, randomised
 
-from lmcore.config import config_hash, from_dict
-from lmcore.experiments.experiment import Experiment, source_of
+from lmcore.config import config_hash, from_dict, with_fields
+from lmcore.experiments.experiment import Experiment, task_of
 from lmcore.model.gpt import GPT
 from lmcore.studies import grokking
 from lmcore.tasks.modular import DIVIDING, OPERATIONS, ModularConfig, is_prime, parsed
-from lmcore.tasks.protocols import Source
+from lmcore.tasks.protocols import Task
 from lmcore.tasks.sentence import SentenceConfig
 from lmcore.training.loop import train
 
@@ -142,7 +142,7 @@ def source(config=CLEAN, batch_size=16, seed=0):
 
 @both
 def test_a_table_is_a_source(config):
-    assert isinstance(source(config), Source)
+    assert isinstance(source(config), Task)
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, 55, 200])
@@ -221,10 +221,12 @@ def test_the_rows_of_a_small_table_are_learned_by_heart():
         grokking.FAST,
         task=CLEAN,
         model=replace(grokking.FAST.model, vocab_size=12, d_model=64, d_ff=128),
-        train=replace(grokking.FAST.train, batch_size=55, steps=80, weight_decay=0.0),
+        train=with_fields(
+            grokking.FAST.train, {"batch_size": 55, "steps": 80, "weight_decay": 0.0}
+        ),
     )
     torch.manual_seed(0)
-    source = source_of(experiment, table(CLEAN))
+    source = task_of(experiment, table(CLEAN))
     *_, last = train(GPT(experiment.model), experiment.train, source, PLAIN)
     assert last.scores["train"].accuracy == 1
 

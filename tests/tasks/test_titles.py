@@ -158,7 +158,10 @@ def test_without_the_library_the_error_names_both_ways_out(monkeypatch):
 
 def test_without_the_network_the_error_names_both_ways_out(tmp_path):
     pytest.importorskip("datasets")
-    script = "from lmcore.tasks.titles import hub_titles\ntry: hub_titles()\nexcept ValueError as e: print(e)"
+    script = (
+        "from lmcore.tasks.titles import hub_titles\n"
+        "try: hub_titles()\nexcept ValueError as e: print(e)"
+    )
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", script], env=offline, capture_output=True, text=True, check=True

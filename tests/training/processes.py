@@ -14,11 +14,15 @@ from made import PLAIN, TINY, text_source
 
 from lmcore.model.gpt import GPT
 from lmcore.training import parallel
-from lmcore.training.config import TrainConfig
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
 from lmcore.training.loop import train
 
 CONFIG = TrainConfig(
-    batch_size=4, epochs=2, lr=0.01, optimizer="adamw", weight_decay=0.1, evaluate_at=(2,)
+    batch_size=4,
+    epochs=2,
+    order="sequential",
+    optimizer=OptimizerConfig(lr=0.01, kind="adamw", weight_decay=0.1),
+    evaluation=EvaluationConfig(eval_at=(2,)),
 )
 
 

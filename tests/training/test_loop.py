@@ -15,25 +15,32 @@ import pytest
 import torch
 from made import PLAIN, TINY, random_tokens, text_source
 
+from lmcore.config import with_fields
 from lmcore.data import grammar
 from lmcore.data.batches import Batches
-from lmcore.experiments.experiment import smoke, source_of
+from lmcore.experiments.experiment import smoke, task_of
 from lmcore.experiments.runner import run_or_load
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.studies import baseline
 from lmcore.tasks.protocols import Batch
-from lmcore.tasks.text import TextSource
+from lmcore.tasks.text import TextTask
 from lmcore.tasks.titles import TitlesConfig, prepare, split_titles, titles_of
 from lmcore.training.checkpoint import latest_checkpoint
-from lmcore.training.config import TrainConfig
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
 from lmcore.training.loop import train
 from lmcore.training.records import DivergedError
 from lmcore.training.step import update_ratios
 
 END = 1
 EVERY_STEP = replace(PLAIN, checkpoint_every_s=0.0)
-CONFIG = TrainConfig(batch_size=2, epochs=2, lr=0.5, evaluate_at=(1, 4))
+CONFIG = TrainConfig(
+    batch_size=2,
+    epochs=2,
+    order="sequential",
+    optimizer=OptimizerConfig(kind="sgd", lr=0.5, weight_decay=0.0),
+    evaluation=EvaluationConfig(eval_at=(1, 4)),
+)
 LIVELY = replace(TINY, dropout=0.2)
 
 
@@ -64,7 +71,13 @@ def numbers(some_records):
 
 def test_one_batch_is_learned_by_heart():
     one_batch = random_tokens(2 * 8 + 1)
-    config = TrainConfig(batch_size=2, epochs=250, lr=0.5, evaluate_at=())
+    config = TrainConfig(
+        batch_size=2,
+        epochs=250,
+        order="sequential",
+        optimizer=OptimizerConfig(kind="sgd", lr=0.5, weight_decay=0.0),
+        evaluation=EvaluationConfig(eval_at=()),
+    )
     *_, last = records(config, GPT(TINY), tokens=one_batch)
     assert last.loss < 0.1
 
@@ -135,8 +148,8 @@ def test_a_step_follows_the_clipped_gradient_as_torch_computes_it():
     ours, theirs = seeded(0, TINY), seeded(0, TINY)
     x, y = (torch.from_numpy(TRAINING.ids[i : i + 16].astype(np.int64)).view(2, 8) for i in (0, 1))
     torch.nn.functional.cross_entropy(theirs(x).flatten(0, 1), y.flatten()).backward()
-    torch.nn.utils.clip_grad_norm_(theirs.parameters(), CONFIG.clip)
-    torch.optim.SGD(theirs.parameters(), lr=CONFIG.lr).step()
+    torch.nn.utils.clip_grad_norm_(theirs.parameters(), CONFIG.optimizer.max_grad_norm)
+    torch.optim.SGD(theirs.parameters(), lr=CONFIG.optimizer.lr).step()
     run = records(model=ours)
     next(run), next(run)
     for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
@@ -209,14 +222,14 @@ def test_another_precision_cannot_take_a_run_up(tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_rate():
     model = GPT(TINY)
     torch.nn.init.constant_(model.token_embedding.weight, math.nan)
-    run = records(replace(CONFIG, evaluate_at=()), model)
+    run = records(with_fields(CONFIG, eval_at=()), model)
     with pytest.raises(DivergedError, match=r"at step 1 \(lr 0\.5\)"):
         list(run)
 
 
 def test_divergence_leaves_the_earlier_checkpoint_as_it_was(tmp_path):
     model, calls = seeded(0), []
-    config = replace(CONFIG, evaluate_at=())
+    config = with_fields(CONFIG, eval_at=())
 
     def fail_at_step_four(_module, _inputs, out):
         calls.append(model.training)
@@ -232,7 +245,7 @@ def test_divergence_leaves_the_earlier_checkpoint_as_it_was(tmp_path):
 @pytest.mark.parametrize("lr", [1e10, 1e20, 1e30, 1e38])
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_a_learning_rate_beyond_reason_is_told_by_step_and_rate(lr, steps):
-    config = replace(CONFIG, epochs=1, lr=lr, clip=1e10, evaluate_at=())
+    config = with_fields(CONFIG, epochs=1, lr=lr, max_grad_norm=1e10, eval_at=())
     with pytest.raises(DivergedError, match=r"at step \d \(lr \d"):
         list(records(config, tokens=random_tokens(2 * 8 * steps + 1)))
 
@@ -252,9 +265,9 @@ def test_bfloat16_and_float32_learn_the_same_to_a_hundredth_of_a_nat(smoke_run, 
     corpus = prepare(experiment.task, workspace / ".smoke/.cache/corpus")
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
-    config = replace(experiment.train, evaluate_at=())
+    config = with_fields(experiment.train, eval_at=())
     runtime = replace(PLAIN, precision="bfloat16")
-    source = source_of(replace(experiment, train=config), corpus)
+    source = task_of(replace(experiment, train=config), corpus)
     *_, last = train(model, config, source, runtime)
     in_float32 = run.metrics[-1]["validation"]
     assert last.scores["validation"].loss == pytest.approx(
@@ -270,8 +283,14 @@ def test_a_model_of_generated_titles_comes_near_their_entropy_and_never_below_it
         vocab_size=512, context_length=64, d_model=64, n_layers=2, n_heads=2, d_ff=256, dropout=0.0
     )
     model = seeded(0, shape)
-    plan = TrainConfig(batch_size=8, epochs=2, optimizer="adamw", lr=3e-3, evaluate_at=())
-    source = TextSource(
+    plan = TrainConfig(
+        batch_size=8,
+        epochs=2,
+        order="sequential",
+        optimizer=OptimizerConfig(kind="adamw", lr=3e-3, weight_decay=0.0),
+        evaluation=EvaluationConfig(eval_at=()),
+    )
+    source = TextTask(
         batches=Batches(corpus.train, plan.batch_size, shape.context_length),
         validation=corpus.validation,
         eos_id=corpus.eos_id,
@@ -335,18 +354,19 @@ def test_fewer_tokens_than_a_batch_are_an_error_with_both():
 
 
 def test_a_run_ends_when_its_time_is_up_and_says_so(tmp_path):
-    config = replace(CONFIG, epochs=None, steps=10_000, max_s=0.05, evaluate_at=())
+    config = with_fields(CONFIG, epochs=None, steps=10_000, max_s=0.05, eval_at=())
     *_, last = records(config, folder=tmp_path)
     assert last.step < 10_000
-    assert (last.ended, list(last.scores)) == (
+    assert (last.stop_reason, list(last.scores)) == (
         "after the 0.05 seconds it was given",
         ["validation", "challenge"],
     )
 
 
-PATIENT = replace(
-    CONFIG, epochs=None, steps=40, schedule="constant", lr=3.0, clip=None, evaluate_at=(),
-    evaluate_every=1, patience=3,
+PATIENT = with_fields(
+    CONFIG,
+    {"schedule.kind": "constant", "epochs": None, "steps": 40, "max_grad_norm": None},
+    lr=3.0, eval_at=(), eval_every=1, patience=3,
 )  # fmt: skip
 
 
@@ -360,7 +380,7 @@ def test_early_stopping_goes_back_to_the_best_weights(tmp_path, kept):
     found = list(records(PATIENT, model, folder=tmp_path if kept else None))
     best = min(found, key=lambda record: record.scores["validation"].nats)
     assert found[-1].step == best.step + 3 < 40
-    assert found[-1].ended == f"no better validation loss since step {best.step}"
+    assert found[-1].stop_reason == f"no better validation loss since step {best.step}"
     assert score_of(model) == best.scores["validation"].nats
 
 
@@ -380,14 +400,14 @@ def test_an_interrupted_run_loses_no_patience(tmp_path):
     assert begun[: rest[0].step] + rest == whole
 
 
-EASY = replace(PATIENT, patience=None, until_accuracy=1e-9)
+EASY = with_fields(PATIENT, patience=None, stop_accuracy=1e-9)
 
 
 def test_a_run_ends_once_its_accuracy_has_held_for_five_evaluations():
     found = list(records(EASY, seeded(0, TINY)))
     right = [record.scores["validation"].accuracy >= 1e-9 for record in found]
     first = next(i for i in range(len(right)) if all(right[i : i + 5]))
-    assert (found[-1].step, found[-1].ended) == (
+    assert (found[-1].step, found[-1].stop_reason) == (
         found[first + 4].step,
         "validation accuracy held at 1e-09 or above",
     )
@@ -405,7 +425,7 @@ def test_an_interrupted_run_forgets_no_evaluation_that_held(tmp_path):
 
 def test_steps_that_are_not_due_are_taken_and_left_out_of_the_records():
     every = numbers(records(LONG := replace(CONFIG, epochs=None, steps=8)))
-    some = numbers(records(replace(LONG, record_every=3)))
+    some = numbers(records(with_fields(LONG, log_every=3)))
     assert [record.step for record in some] == [0, 1, 3, 4, 6, 8]
     assert some == [every[record.step] for record in some]
 
@@ -425,11 +445,11 @@ def test_what_a_run_learns_may_ask_for_float32_and_a_user_may_overrule_it():
 def test_divergence_is_the_last_thing_recorded():
     model = GPT(TINY)
     torch.nn.init.constant_(model.token_embedding.weight, math.nan)
-    run = records(replace(CONFIG, evaluate_at=()), model)
+    run = records(with_fields(CONFIG, eval_at=()), model)
     next(run)
     last = next(run)
     assert (last.step, last.loss) == (1, None)
-    assert last.ended == "diverged: the loss is nan at step 1 (lr 0.5)"
+    assert last.stop_reason == "diverged: the loss is nan at step 1 (lr 0.5)"
     with pytest.raises(DivergedError):
         next(run)
 
@@ -459,7 +479,7 @@ def test_every_optimizer_resumes_to_the_same_numbers(tmp_path, options):
 
 
 def test_a_batch_in_parts_gives_the_step_of_the_whole():
-    config = replace(CONFIG, batch_size=4, lr=0.1)
+    config = with_fields(CONFIG, batch_size=4, lr=0.1)
     whole, parts = seeded(0, TINY), seeded(0, TINY)
     one = list(records(config, whole))
     two = list(records(config, parts, replace(PLAIN, accumulate=2)))
@@ -513,7 +533,7 @@ def test_a_config_that_cannot_be_is_an_error_with_its_values(wrong, says):
 
 def test_a_warmup_longer_than_the_run_is_an_error_before_the_first_step():
     with pytest.raises(ValueError, match="warmup must be between 0 and the 8 steps, not 9"):
-        next(records(replace(CONFIG, warmup=9)))
+        next(records(with_fields(CONFIG, warmup_steps=9)))
 
 
 # Batches
@@ -567,7 +587,7 @@ def test_an_evaluated_step_tells_how_far_each_group_went_and_others_do_not():
 
 def test_the_ratio_is_how_far_the_weights_went_over_how_large_they_were():
     model = seeded(0)
-    first = records(replace(CONFIG, clip=None), model)
+    first = records(with_fields(CONFIG, max_grad_norm=None), model)
     next(first)
     before = model.token_embedding.weight.detach().clone()
     positions = model.position_embedding.weight.detach().clone()

@@ -25,7 +25,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lmcore.config import with_fields
-from lmcore.experiments.experiment import Experiment, slug, source_of, workspace
+from lmcore.experiments.experiment import Experiment, slug, task_of, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import with_bar
 from lmcore.generation.probabilities import next_probabilities
@@ -411,7 +411,7 @@ def watch(experiment: Experiment) -> Iterator[Record]:
     is_fast = experiment.name == LIVE
     path = weights_of(*experiment.task.operations, experiment.task.p) if is_fast else None
     torch.manual_seed(experiment.seed)
-    model, source = GPT(experiment.model), source_of(experiment, experiment.task.prepare())
+    model, source = GPT(experiment.model), task_of(experiment, experiment.task.prepare())
     runtime = Runtime().resolve(0, experiment.train.precision)
     records = train(model, experiment.train, source, runtime)
     yield from with_bar(records, experiment, source, runtime, True)

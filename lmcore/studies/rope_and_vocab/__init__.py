@@ -184,7 +184,7 @@ def tuning() -> list[Experiment]:
     return [
         replace(
             each, name=f"tune-{each.name}-lr{lr:g}", seed=TUNING_SEED,
-            train=with_fields(each.train, {"lr": lr}),
+            train=with_fields(each.train, lr=lr),
         )
         for each in tried
         for lr in RATES

@@ -1,0 +1,33 @@
+from .data.batches import Batches
+from .data.token_files import tokens_of_file
+from .generation.generate import generate, stream_text
+from .generation.sampling import Sampling
+from .model.config import ModelConfig
+from .model.gpt import GPT
+from .tasks.text import TextTask
+from .tokenizer.bpe import train_bpe
+from .tokenizer.byte_bpe import Tokenizer
+from .training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from .training.loop import train
+from .training.optimizer import AdamW
+from .training.runtime import Runtime
+
+__all__ = [
+    "GPT",
+    "AdamW",
+    "Batches",
+    "EvaluationConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Runtime",
+    "Sampling",
+    "ScheduleConfig",
+    "TextTask",
+    "Tokenizer",
+    "TrainConfig",
+    "generate",
+    "stream_text",
+    "tokens_of_file",
+    "train",
+    "train_bpe",
+]
