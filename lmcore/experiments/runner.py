@@ -19,7 +19,7 @@ from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Data, Task
 from lmcore.training import parallel
-from lmcore.training.checkpoint import kept_weights
+from lmcore.training.checkpoint import weights_by_step
 from lmcore.training.loop import train
 from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
@@ -113,7 +113,7 @@ def run_or_load(
             outcome = {name: asdict(score) for name, score in tests.items()}
             outcome["probe"] = probe(model, corpus)
         if history and experiment.train.evaluation.keep_weights:
-            weights = kept_weights(folder / "checkpoints", model)
+            weights = weights_by_step(folder / "checkpoints", model)
             outcome["history"] = history(weights, model, corpus)
     writer.note_environment(
         {
@@ -166,6 +166,7 @@ def with_bar(
             first = first or record
             if "validation" in record.scores:
                 said["validation"] = str(record.scores["validation"])
+            said |= {name: f"{value:.3g}" for name, value in record.metrics.items()}
             if record.elapsed_s > first.elapsed_s and is_long:
                 per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
                 said["tokens/s"] = f"{per_s:,.0f}"
@@ -178,5 +179,6 @@ def with_bar(
 def told(record: Record) -> dict[str, Any]:
     """Return a record as it is kept: rounded where digits are noise, without what is missing."""
     kept = {name: value for name, value in asdict(record).items() if value is not None}
-    scores = kept.pop("scores")
-    return kept | {"elapsed_s": round(record.elapsed_s, 2)} | scores
+    scores, metrics = kept.pop("scores"), kept.pop("metrics")
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    return kept | {"elapsed_s": round(record.elapsed_s, 2)} | scores | finite
