@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lmcore.tasks.protocols import Data, Task
 from lmcore.training import parallel
 from lmcore.training.checkpoint import weights_by_step
 from lmcore.training.loop import train
+from lmcore.training.metrics import Metric
 from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
 
@@ -64,10 +65,13 @@ def run_or_load(
     data: Path | None = None,
     scratch: Path | None = None,
     progress: bool = True,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Run:
     """Return experiment's run: loaded if it is finished, else trained, resumed where it stopped.
 
-    What is under way stands in scratch and moves to the results when it is whole. After training,
+    metrics are recorded with each score; they are not part of the config, so a finished run is
+    loaded without new ones. What is under way stands in scratch and moves to the results when it
+    is whole. After training,
     the test set is scored, once, and probe's findings are kept with the scores. A run that
     diverged is a result too: its outcome says so, and holds no score.
 
@@ -88,7 +92,9 @@ def run_or_load(
     flops = steps_of(experiment, source) * flops_per_step(experiment)
     resolved = (runtime or Runtime()).resolve(flops, experiment.train.precision)
     folder = (scratch or experiment.root / "runs") / experiment.path
-    records = train(model, experiment.train, source, resolved, folder / "checkpoints")
+    records = train(
+        model, experiment.train, source, resolved, folder / "checkpoints", metrics=metrics
+    )
     if parallel.rank() > 0:
         for _ in records:
             pass

@@ -26,11 +26,11 @@ def cross_entropy(
 
     Computed in float32 at least. Without any target it is 0, where torch's is not a number.
     """
-    is_double = kind == "softmax-float64" or logits.dtype == torch.float64
-    logits = logits.double() if is_double else logits.float()
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    logits = logits.double() if kind == "softmax-float64" else logits.to(dtype)
     logits = stablemax_logits(logits) if kind == "stablemax" else logits
     total = F.cross_entropy(logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")
-    return total / n_targets(targets)
+    return (total / n_targets(targets)).to(dtype)
 
 
 def n_targets(targets: Int[Tensor, "*shape"]) -> Int[Tensor, ""]:

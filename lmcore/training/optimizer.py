@@ -70,7 +70,7 @@ def build_optimizer(
     Slow gradients are amplified before gradients are made orthogonal.
 
     Raises:
-        ValueError: roles gave something that is not a role, or Muon a hidden role to a vector.
+        ValueError: roles gave something that is not a role, or Muon has nothing to step.
     """
     groups = parameter_groups(model, config.weight_decay, config.decay_embeddings, roles)
     momentum, decay = config.effective_momentum, config.weight_decay
@@ -82,6 +82,11 @@ def build_optimizer(
     else:
         hidden = [group for group in groups if group["name"] == "hidden"]
         rest = [group for group in groups if group["name"] != "hidden"]
+        if not (hidden and rest):
+            raise ValueError(
+                "muon needs hidden matrices and parameters for AdamW, but the model has only "
+                f"{', '.join(group['name'] for group in groups)}: take adamw, or give roles"
+            )
         optimizer = Muon(hidden, rest, config.lr, momentum, **adam)
     if config.grokfast_lambda:
         amplify_slow_gradients(optimizer, config.grokfast_lambda, config.grokfast_alpha)

@@ -52,7 +52,7 @@ class Runtime:
         if self.grad_accum_steps < 1:
             raise ValueError(f"grad_accum_steps must be at least 1, not {self.grad_accum_steps}")
 
-    def resolve(self, flops: float | None, precision: str = "auto") -> "Runtime":
+    def resolve(self, flops: int | float | None, precision: str = "auto") -> "Runtime":
         """Return the runtime with every auto decided, for a run of so many operations.
 
         Where flops is None, as for a model whose operations nobody counted, auto compiles nothing.

@@ -6,8 +6,9 @@ checksum of both.
 
 import hashlib
 import json
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from lmcore.files import whole_file
 
-PathOrFile = str | Path | IO[bytes]
+PathOrFile = str | Path | BufferedIOBase
 
 
 class DamagedError(ValueError):

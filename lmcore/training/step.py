@@ -176,7 +176,7 @@ class Stepper:
         It is the number of parts, unless targets are ignored.
         """
         if self.parts * parallel.world() == 1:
-            return 1
+            return 1.0
         scored, scored_here = (int((y != IGNORE_INDEX).sum()) for y in (batch.y, part.y))
         return scored / (scored_here * parallel.world()) if scored_here else math.inf
 

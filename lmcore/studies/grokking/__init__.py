@@ -52,7 +52,7 @@ TUNING_SEEDS = (11, 12)
 """What was tuned was tuned on these; recipes of the study also on 13."""
 TRAIN, VALIDATION, REFERENCE = plotting.REFERENCE, plotting.OURS, plotting.REFERENCE
 SOLVED = 0.99
-"""The validation accuracy that counts as solved, once it holds for ACCURATE_EVALUATIONS in a row."""
+"""Validation accuracy that counts as solved, once it holds for ACCURATE_EVALUATIONS in a row."""
 MODULI = (97, 113)
 SUMS = {"add": ("+",), "subtract": ("-",), "mixed": ("+", "-")}
 N_DRAWN = 5_000
