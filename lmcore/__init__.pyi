@@ -7,9 +7,10 @@ from .model.gpt import GPT
 from .tasks.text import TextTask
 from .tokenizer.bpe import train_bpe
 from .tokenizer.byte_bpe import Tokenizer
+from .training.adamw import AdamW
+from .training.checkpoint import load_checkpoint, save_checkpoint
 from .training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from .training.loop import train
-from .training.optimizer import AdamW
 from .training.runtime import Runtime
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "Tokenizer",
     "TrainConfig",
     "generate",
+    "load_checkpoint",
+    "save_checkpoint",
     "stream_text",
     "tokens_of_file",
     "train",
