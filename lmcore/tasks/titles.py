@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,8 +81,13 @@ class TitlesConfig:
         """Return generated titles for runs of seconds, and what changes of the model and of the
         training plan. The learning rate is one at which so small a model learns well with SGD.
         """
-        titles = replace(
-            self, source="generated", n_titles=4_000, n_test_titles=400, vocab_size=512
+        titles = TitlesConfig(
+            source="generated",
+            n_titles=4_000,
+            n_test_titles=400,
+            vocab_size=512,
+            tokenizer=self.tokenizer,
+            tokenizer_text=self.tokenizer_text,
         )
         shape = {"vocab_size": 512, "context_length": 32, "d_model": 64, "n_layers": 2}
         plan = {"batch_size": 16, "epochs": 2, "steps": None, "n_tokens": None, "lr": 0.12}
