@@ -7,7 +7,8 @@ is not known here is refused by name: ids that are nearly right are worse than n
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-Pair = tuple[bytes, bytes]
+from lmcore.tokenizer.bpe import Pair
+
 Parts = tuple[dict[int, bytes], list[Pair], list[str], str | None]
 """Vocabulary, merges, special tokens, and the pattern; None stands for GPT-2's own pattern."""
 

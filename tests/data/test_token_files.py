@@ -198,8 +198,8 @@ def test_tokens_that_do_not_match_are_written_again(tokenizer, tmp_path, change)
 
 KILLED = """
 import os, pathlib, signal, sys
-from lmcore.tokenizer import Tokenizer
-from lmcore.tokens import write_documents
+from lmcore import Tokenizer
+from lmcore.data.token_files import write_documents
 
 def documents():
     yield "the cat" * 10_000
@@ -221,9 +221,9 @@ def test_writing_that_was_killed_leaves_what_was_there(tokenizer, written):
 
 STOPPED = """
 import os, pathlib, signal, sys
-from lmcore import pretokens
-from lmcore.tokenizer import Tokenizer
-from lmcore.tokens import write_text
+from lmcore import Tokenizer
+from lmcore.data.token_files import write_text
+from lmcore.tokenizer import pretokens
 
 path = pathlib.Path(sys.argv[1])
 blocks = pretokens._file_blocks
