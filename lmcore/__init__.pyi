@@ -1,9 +1,11 @@
-from .data.batches import Batches
+from .data.batches import Batches, get_batch
+from .data.datasets import DatasetBatches, IterableBatches
 from .data.token_files import tokens_of_file
 from .generation.generate import generate, stream_text
 from .generation.sampling import Sampling
 from .model.config import ModelConfig
 from .model.gpt import GPT
+from .tasks.rows import RowsTask
 from .tasks.text import TextTask
 from .tokenizer.bpe import train_bpe
 from .tokenizer.byte_bpe import Tokenizer
@@ -17,9 +19,12 @@ __all__ = [
     "GPT",
     "AdamW",
     "Batches",
+    "DatasetBatches",
     "EvaluationConfig",
+    "IterableBatches",
     "ModelConfig",
     "OptimizerConfig",
+    "RowsTask",
     "Runtime",
     "Sampling",
     "ScheduleConfig",
@@ -27,6 +32,7 @@ __all__ = [
     "Tokenizer",
     "TrainConfig",
     "generate",
+    "get_batch",
     "load_checkpoint",
     "save_checkpoint",
     "stream_text",
