@@ -84,6 +84,7 @@ def build(root: Path = ROOT, base_url: str = "", theme: str = "offline") -> list
         said = [line.strip() for line in log_lines(root) if re.search(r"[Ee]rror|failed", line)]
         why = said[-1] if said else "MyST said nothing"
         return [*log_problems(root), f"the build failed: {why}; its log is {output / 'site.log'}"]
+    open_from_disk(html, base_url.rstrip("/"))
     return check(root)
 
 
@@ -111,6 +112,39 @@ def run_myst(command: list[str], root: Path, base_url: str) -> int:
             process.terminate()
             raise
     return process.returncode
+
+
+ADDRESS = re.compile(r'(?<= )(href|src)="(/(?!/)[^"]*)"')
+REDIRECT = "if(p.endsWith('/index.html'))"
+
+
+def open_from_disk(html: Path, base: str) -> None:
+    """Make the built pages work from the disk, where there is no server to find an index.html.
+
+    Addresses become relative and name the file, MyST's script that takes index.html off the
+    address stays quiet there, and the search index is a script too, since a page from the disk may
+    not fetch. The page for what is not found keeps its addresses: it is shown in any folder.
+    """
+    for page in html.glob("**/*.html"):
+        if page.parent == html and page.name == "404.html":
+            continue
+        up = "../" * len(page.relative_to(html).parent.parts)
+        text = page.read_text(encoding="utf-8")
+        text = ADDRESS.sub(functools.partial(_relative, html=html, base=base, up=up), text)
+        text = text.replace(REDIRECT, "if(location.protocol!=='file:'&&p.endsWith('/index.html'))")
+        page.write_text(text, encoding="utf-8", newline="\n")
+    index = html / "myst.search.json"
+    if index.exists():
+        script = f"window.searchIndex = {index.read_text(encoding='utf-8')};\n"
+        index.with_suffix(".js").write_text(script, encoding="utf-8", newline="\n")
+
+
+def _relative(found: re.Match[str], html: Path, base: str, up: str) -> str:
+    name, address = found.groups()
+    path, mark, place = address.removeprefix(base).lstrip("/").partition("#")
+    if (html / unquote(path) / "index.html").is_file():
+        path = f"{path.rstrip('/')}/index.html".lstrip("/")
+    return f'{name}="{up}{path}{mark}{place}"'
 
 
 # ---- checking: the log

@@ -215,7 +215,7 @@ function shell(site, { title, description, current, main, aside, url }) {
 <link rel="icon" href="${base}/favicon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="${base}/myst-theme.css">
 ${style ? `<link rel="stylesheet" href="${escape(href(style, { base }))}">` : ""}
-<script src="${base}/theme.js" defer data-base="${escape(base)}"></script>
+<script src="${base}/theme.js" defer></script>
 ${site.mode === "app" ? `<script>${reloader(site.contentPort)}</script>` : ""}
 </head>
 <body>

@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
@@ -245,7 +246,7 @@ def test_a_figure_from_a_notebook_keeps_its_number_caption_and_alt_text(index):
 
 def test_a_figure_from_a_notebook_links_to_the_cell_that_made_it(index, notebook):
     shown = figure(index, "fig-report-loss")
-    assert 'Task: <a href="/baseline/#fig-baseline-loss"' in shown
+    assert 'Source: <a href="baseline/index.html#fig-baseline-loss"' in shown
     assert 'id="fig-baseline-loss"' in notebook
 
 
@@ -267,9 +268,9 @@ def test_a_notebook_page_opens_in_colab(notebook):
 
 @pytest.mark.parametrize("suffix", [".ipynb", ".py"])
 def test_a_notebook_page_offers_the_notebook_and_its_pair(sound, notebook, suffix):
-    name = rf'href="(/build/01_baseline-\w+\{suffix})" download="01_baseline\{suffix}"'
+    name = rf'href="\.\./(build/01_baseline-\w+\{suffix})" download="01_baseline\{suffix}"'
     url = re.search(name, notebook)[1]
-    assert (sound[0] / "_build" / "html" / url[1:]).exists()
+    assert (sound[0] / "_build" / "html" / url).exists()
 
 
 def test_a_page_links_to_its_source_and_its_editor(index):
@@ -279,14 +280,16 @@ def test_a_page_links_to_its_source_and_its_editor(index):
 
 def test_the_navigation_lists_every_page_and_marks_the_current_one(notebook):
     listed = re.search(r'<nav class="site-nav".*?</nav>', notebook, re.DOTALL)[0]
-    assert re.findall(r'href="([^"]*)"', listed) == ["/", "/baseline/", "/notes/"]
-    assert 'href="/baseline/" aria-current="page"' in listed
+    assert re.findall(r'href="([^"]*)"', listed) == [
+        "../index.html", "../baseline/index.html", "../notes/index.html"
+    ]  # fmt: skip
+    assert 'href="../baseline/index.html" aria-current="page"' in listed
     assert "Studies" in listed
 
 
 def test_previous_and_next_follow_the_table_of_contents(notebook):
-    assert 'rel="prev" href="/"' in notebook
-    assert 'rel="next" href="/notes/"' in notebook
+    assert 'rel="prev" href="../index.html"' in notebook
+    assert 'rel="next" href="../notes/index.html"' in notebook
 
 
 def test_a_reference_shows_what_it_leads_to_on_hover(index):
@@ -325,13 +328,16 @@ def test_the_files_around_the_pages_are_written(sound):
     assert "/baseline/" in (html / "sitemap.xml").read_text()
 
 
-def test_a_base_url_stands_before_every_local_address(tmp_path):
+@pytest.mark.parametrize("base", ["", "/repo"])
+def test_addresses_within_the_site_are_relative_whatever_folder_it_lives_in(tmp_path, base):
     root = write_site(tmp_path)
-    assert docs_site.build(root, base_url="/repo") == []
-    for file in (root / "_build" / "html").glob("**/*.html"):
-        page = file.read_text(encoding="utf-8")
-        local = re.findall(r'(?:href|src)="(/[^"]*)"', page)
-        assert [url for url in local if not url.startswith("/repo/")] == [], file
+    assert docs_site.build(root, base_url=base) == []
+    html = root / "_build" / "html"
+    for file in set(html.glob("**/*.html")) - {html / "404.html"}:
+        assert re.findall(r'(?:href|src)="(/[^"]*)"', file.read_text(encoding="utf-8")) == [], file
+    lost = re.findall(r'(?:href|src)="(/[^"]*)"', (html / "404.html").read_text(encoding="utf-8"))
+    assert lost
+    assert [address for address in lost if not address.startswith(f"{base}/")] == []
 
 
 def test_an_unknown_kind_of_content_keeps_its_text_and_is_reported():
@@ -455,7 +461,7 @@ FAULTS = {
     "an unknown citation": r"index.md: unknown citation.*nobody2020",
     "a link to a page that does not exist": r"index.html: dead link no-such-page.md",
     "a link to a place that does not exist": r"index.md: dead cross-reference to no-such-place",
-    "a link to an address that does not exist": r"index.html: dead link /no-such-address/",
+    "a link to an address that does not exist": r"index.html: dead link no-such-address/",
     "a duplicate label": r"index.md: duplicate label sec-twice",
     "an unknown directive": r"index.md.*unknown directive: no-such-directive",
     "an unknown role": r"index.md.*unknown role: no-such-role",
@@ -481,7 +487,7 @@ def test_the_check_names(fault, faults):
 @pytest.mark.parametrize(
     ("pattern", "problem"),
     [
-        ("build/*.svg", r"index.html: dead image /build/dot-\w+\.svg"),
+        ("build/*.svg", r"index.html: dead image build/dot-\w+\.svg"),
         ("build/01_baseline-*.py", r"baseline/index.html: dead download .*\.py"),
         ("notes/index.html", r"notes/index.html: missing page"),
     ],
@@ -703,6 +709,42 @@ def test_the_menu_opens_on_a_phone_and_always_stands_on_a_desk(seen):
     phone, desk = seen["/ 390"], seen["/ 1280"]
     assert [phone["before"]["nav"], phone["after"]["nav"]] == [False, True]
     assert desk["before"]["nav"]
+
+
+# Opened from the disk, a page may neither fetch nor look into a frame: it says itself what it saw.
+FROM_DISK = """\
+<script>
+addEventListener("load", async () => {
+  const box = document.querySelector(".search input");
+  box.value = "bits defined";
+  await show();
+  const found = [...document.querySelectorAll(".search-results a")].map((link) => link.href);
+  const images = [...document.images].map((image) => image.naturalWidth);
+  const links = [...document.querySelectorAll(".site-nav a")].map((link) => link.href);
+  const seen = document.createElement("pre");
+  seen.id = "seen";
+  seen.textContent = JSON.stringify({ at: location.href, found, images, links });
+  document.body.append(seen);
+});
+</script></body>"""
+
+
+def test_the_site_opens_from_the_disk(chromium, sound, tmp_path):
+    html = shutil.copytree(sound[0] / "_build" / "html", tmp_path / "html")
+    for name in ("index.html", "baseline/index.html"):
+        page = html / name
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace("</body>", FROM_DISK), encoding="utf-8")
+        command = [chromium, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+        done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=60)
+        seen = json.loads(re.search(r'<pre id="seen">(.+?)</pre>', done.stdout)[1])
+        assert seen["at"] == page.as_uri()
+        assert seen["images"]
+        assert min(seen["images"]) > 0
+        assert seen["found"][0].startswith((html / "index.html").as_uri())
+        assert all(
+            Path(urllib.request.url2pathname(urlsplit(u).path)).is_file() for u in seen["links"]
+        )
 
 
 # ---- this repository's own site

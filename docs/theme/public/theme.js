@@ -2,7 +2,18 @@
 "use strict";
 
 const root = document.documentElement;
-const base = document.currentScript?.dataset.base ?? "";
+const home = new URL(".", document.currentScript.src).href;
+const isFromDisk = location.protocol === "file:";
+
+// ---- addresses: pages from the disk name index.html, which a server does not need
+
+if (!isFromDisk) {
+  for (const link of document.querySelectorAll("a[href]")) {
+    if (link.origin === location.origin && link.pathname.endsWith("/index.html")) {
+      link.pathname = link.pathname.slice(0, -"index.html".length);
+    }
+  }
+}
 
 // ---- dark or light
 
@@ -98,13 +109,23 @@ const results = document.querySelector(".search-results");
 let records;
 
 async function loadRecords() {
-  const response = await fetch(`${base}/myst.search.json`);
+  if (isFromDisk) {
+    const script = document.createElement("script");
+    script.src = `${home}myst.search.js`;
+    const ready = new Promise((done) => (script.onload = script.onerror = done));
+    document.head.append(script);
+    await ready;
+    records = window.searchIndex?.records ?? [];
+    return;
+  }
+  const response = await fetch(`${home}myst.search.json`);
   records = response.ok ? (await response.json()).records : [];
 }
 
 const address = (url) => {
   const [path, hash] = url.split("#");
-  return base + path.replace(/\/?$/, "/") + (hash ? `#${hash}` : "");
+  const page = path.replace(/^\//, "").replace(/(?<=.)\/?$/, "/");
+  return home + page + (isFromDisk ? "index.html" : "") + (hash ? `#${hash}` : "");
 };
 
 // Every word must occur; a word in a title counts for more than one in the text.
