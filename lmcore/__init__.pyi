@@ -2,8 +2,13 @@ from .data.batches import Batches
 from .data.token_files import tokens_of_file
 from .generation.generate import generate, stream_text
 from .generation.sampling import Sampling
+from .model.attention import Attention
+from .model.block import Block
 from .model.config import ModelConfig
 from .model.gpt import GPT
+from .model.mlp import MLP
+from .model.norm import RMSNorm
+from .model.rope import RoPE, rope_table, rotate
 from .tasks.text import TextTask
 from .tokenizer.bpe import train_bpe
 from .tokenizer.byte_bpe import Tokenizer
@@ -14,11 +19,16 @@ from .training.runtime import Runtime
 
 __all__ = [
     "GPT",
+    "MLP",
     "AdamW",
+    "Attention",
     "Batches",
+    "Block",
     "EvaluationConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "RMSNorm",
+    "RoPE",
     "Runtime",
     "Sampling",
     "ScheduleConfig",
@@ -26,6 +36,8 @@ __all__ = [
     "Tokenizer",
     "TrainConfig",
     "generate",
+    "rope_table",
+    "rotate",
     "stream_text",
     "tokens_of_file",
     "train",
