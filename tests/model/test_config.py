@@ -27,3 +27,11 @@ SIZES = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff
 def test_an_impossible_config_is_an_error_with_its_values(wrong, says):
     with pytest.raises(ValueError, match=says):
         ModelConfig(**{"vocab_size": 10} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "d_hidden"),
+    [({}, 2048), ({"d_ff": 100}, 100), ({"activation": "swiglu"}, 1344), ({"d_model": 64}, 256)],
+)
+def test_the_hidden_size_is_d_ff_or_follows_from_d_model_and_the_activation(options, d_hidden):
+    assert ModelConfig(vocab_size=10, **options).d_hidden == d_hidden
