@@ -160,7 +160,9 @@ def test_cross_entropy_is_the_mean_over_all_leading_dimensions(leading):
 def test_softmax_and_cross_entropy_stay_finite_for_enormous_logits():
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]])
     assert softmax(logits, dim=-1).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
-    assert cross_entropy(logits, torch.tensor([1, 0])).item() == pytest.approx(2e4 + math.log(2) / 2)
+    assert cross_entropy(logits, torch.tensor([1, 0])).item() == pytest.approx(
+        2e4 + math.log(2) / 2
+    )
 
 
 def test_torchs_own_are_behind_the_names_that_it_has():
