@@ -3,8 +3,13 @@ from .data.datasets import DatasetBatches, IterableBatches
 from .data.token_files import tokens_of_file
 from .generation.generate import generate, stream_text
 from .generation.sampling import Sampling
+from .model.attention import Attention
+from .model.block import Block
 from .model.config import ModelConfig
 from .model.gpt import GPT
+from .model.mlp import MLP
+from .model.norm import RMSNorm
+from .model.rope import RoPE, rope_table, rotate
 from .tasks.rows import RowsTask
 from .tasks.text import TextTask
 from .tokenizer.bpe import train_bpe
@@ -17,13 +22,18 @@ from .training.runtime import Runtime
 
 __all__ = [
     "GPT",
+    "MLP",
     "AdamW",
+    "Attention",
     "Batches",
+    "Block",
     "DatasetBatches",
     "EvaluationConfig",
     "IterableBatches",
     "ModelConfig",
     "OptimizerConfig",
+    "RMSNorm",
+    "RoPE",
     "RowsTask",
     "Runtime",
     "Sampling",
@@ -34,6 +44,8 @@ __all__ = [
     "generate",
     "get_batch",
     "load_checkpoint",
+    "rope_table",
+    "rotate",
     "save_checkpoint",
     "stream_text",
     "tokens_of_file",

@@ -90,6 +90,12 @@ def text_source(batch_size, tokens=None, validation=None):
     )
 
 
+def random_ids(rows, length, config=TINY, seed=0):
+    """Return random ids of a model's vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.vocab_size, (rows, length), generator=generator)
+
+
 def randomised(config, seed=0, std=0.3):
     """Return a model in evaluation mode whose every number, biases and norms too, is random."""
     torch.manual_seed(seed)
