@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.runner import run_or_load
-from lmcore.studies import baseline
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.probes import probe
 from lmcore.tasks.titles import TitlesConfig, prepare
 from lmcore.training.runtime import Runtime
 
@@ -50,7 +51,7 @@ def smoke_run(tmp_path_factory):
         patch.chdir(workspace)
         run = run_or_load(
             smoke(baseline.BASELINE),
-            baseline.probe,
+            probe,
             runtime=Runtime(device="cpu", precision="float32", compile="no"),
             progress=False,
         )

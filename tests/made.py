@@ -15,7 +15,7 @@ from lmcore.data.token_files import TokenInfo, Tokens
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.model.rope import RopeScaling
-from lmcore.studies import grokking
+from lmcore.studies.grokking import experiments as grokking
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.text import TextTask
 from lmcore.training.runtime import Runtime

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmcore.__main__ import STUDIES, study_module, with_findings
+from lmcore.cli.readme import with_findings
 from lmcore.config import config_hash
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
@@ -21,16 +21,19 @@ from lmcore.report.tables import (
     spread,
     validation,
 )
-from lmcore.studies import baseline
+from lmcore.studies import all_studies
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.measures import floor
 from lmcore.tasks.titles import TitlesConfig
 
 ROOT = Path(__file__).parents[2]
+STUDIES = all_studies()
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/*/*/config.json"))
 
 
 def kind_of(folder):
-    """Return what the config of a run folder is: an experiment, unless its study says otherwise."""
-    return getattr(study_module(folder.parts[-3]), "KIND", Experiment)
+    """Return what the config of a run folder is."""
+    return STUDIES[folder.parts[-3]].config_type
 
 
 def runs_of(folders):
@@ -51,7 +54,7 @@ def test_a_committed_run_reads_back_and_its_hash_matches(folder):
 @each_run
 def test_a_committed_run_is_one_of_its_study_s_named_experiments(folder):
     run = load_run(folder, kind_of(folder))
-    assert run.config in study_module(run.config.study).experiments()
+    assert run.config in STUDIES[run.config.study].experiments()
 
 
 @each_run
@@ -129,7 +132,7 @@ def test_a_table_reads_the_same_in_html_and_markdown_and_escapes_what_html_would
 
 
 def test_the_table_of_settings_holds_what_differs_and_nothing_else():
-    table = settings(baseline.experiments())
+    table = settings(baseline.all_experiments())
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["train.optimizer.lr"] == ("0.006", "2.0")
     assert rows["seeds"] == ("1337, 1338, 1339",) * 2
@@ -138,7 +141,7 @@ def test_the_table_of_settings_holds_what_differs_and_nothing_else():
 
 def made_run(tmp_path: Path, seed: int, nats: float) -> Run:
     score = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 5}
-    experiment = baseline.experiments((seed,))[0]
+    experiment = baseline.all_experiments((seed,))[0]
     return Run(
         tmp_path / "results" / experiment.path,
         experiment,
@@ -194,12 +197,12 @@ def test_a_figure_refuses_runs_of_two_scales(tmp_path):
 
 def test_the_floor_of_real_titles_is_unknown():
     with pytest.raises(ValueError, match="entropy is unknown"):
-        baseline.floor(baseline.BASELINE)
+        floor(baseline.BASELINE)
 
 
 def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it():
     known = [load_run(f, Experiment) for f in FOLDERS if f.parts[-2] == "known-entropy"]
-    ratios = [per_character(validation(run)) / baseline.floor(run.config) for run in known]
+    ratios = [per_character(validation(run)) / floor(run.config) for run in known]
     assert len(known) == 3
     assert min(ratios) >= 1
     assert max(ratios) < 1.06
