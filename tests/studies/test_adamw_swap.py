@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from lmcore.config import flat_fields
 from lmcore.experiments.experiment import Experiment, slug
 from lmcore.experiments.run_folder import Run, load_run
 from lmcore.experiments.runner import loaded
@@ -20,7 +21,7 @@ from lmcore.studies.adamw_swap import claims, experiments, figures, measures, pr
 from lmcore.studies.baseline import experiments as baseline
 from lmcore.studies.headlines.measures import loss
 from lmcore.studies.headlines.probes import unigram_nats
-from lmcore.training.config import TrainConfig
+from lmcore.training.config import EvaluationConfig
 from lmcore.training.optimizer import parameter_groups
 
 ROOT = Path(__file__).parents[2]
@@ -28,10 +29,10 @@ ADAMW = next(e for e in experiments.compared() if e.name == experiments.NAMES["A
 
 
 def differing(a, b):
-    """Return the fields of training in which two experiments differ, but for when one looks."""
-    left, right = (asdict(each.train) for each in (a, b))
+    """Return the fields in which two plans of training differ, without those of evaluation."""
+    left, right = flat_fields(a), flat_fields(b)
     fields = {name for name in left if left[name] != right[name]}
-    return fields - {"evaluate_at", "record_every"}
+    return {name for name in fields if not name.startswith("evaluation.")}
 
 
 # What is compared
@@ -50,25 +51,23 @@ def test_learning_rates_are_a_factor_of_two_apart(name):
 
 
 def test_whatever_is_tuned_differs_in_its_optimizer_s_own_numbers_alone():
-    own = {"optimizer", "lr", "momentum", "weight_decay"}
-    for each in experiments.tuning():
-        assert differing(each, ADAMW) <= own
+    tuned = {f"optimizer.{name}" for name in ("kind", "lr", "momentum", "weight_decay")}
+    for experiment in experiments.tuning():
+        assert differing(experiment.train, ADAMW.train) <= tuned
 
 
 def test_each_optimizer_is_compared_at_the_rate_it_was_tuned_to_on_other_seeds():
-    def what(experiments):
-        plain = {"evaluate_at": (), "record_every": 1}
-        return {replace(e.train, **plain) for e in experiments if e.name != "sgd-as-given"}
+    def plans(chosen):
+        plain = EvaluationConfig()
+        return {replace(e.train, evaluation=plain) for e in chosen if e.name != "sgd-as-given"}
 
-    assert len(what(experiments.compared())) == len(experiments.OPTIMIZERS)
-    assert what(experiments.compared()) <= what(experiments.tuning())
+    assert len(plans(experiments.compared())) == len(experiments.OPTIMIZERS)
+    assert plans(experiments.compared()) <= plans(experiments.tuning())
     assert not set(experiments.SEEDS) & set(experiments.TUNING_SEEDS)
 
 
 def test_sgd_as_given_is_the_baseline_s_recipe_at_another_size():
-    given = experiments.GIVEN.train
-    unlike = {name for name, value in asdict(given).items() if value != asdict(TrainConfig())[name]}
-    assert unlike == {"batch_size", "epochs", "evaluate_at", "record_every"}
+    assert differing(experiments.GIVEN.train, baseline.CHALLENGE) == {"batch_size", "epochs"}
 
 
 def test_all_sweeps_have_one_budget():
@@ -77,7 +76,7 @@ def test_all_sweeps_have_one_budget():
 
 
 def test_each_ablation_changes_one_thing():
-    changed = [differing(each, ADAMW) for each in experiments.ablations()]
+    changed = [differing(e.train, ADAMW.train) for e in experiments.ablations()]
     assert {len(fields) for fields in changed} == {1}
 
 

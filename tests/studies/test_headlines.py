@@ -1,6 +1,5 @@
 """What studies of headlines show of a model, beside what can be counted by hand."""
 
-import importlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report.tables import validation
+from lmcore.studies import study_called
 from lmcore.studies.baseline import experiments as baseline
 from lmcore.studies.headlines import figures, measures, probes, tables
 
@@ -170,8 +170,7 @@ def test_a_step_of_which_nothing_is_published_has_no_number_there():
 @pytest.mark.parametrize("where", [where for where, _ in tables.LADDER.values()])
 def test_each_step_of_the_ladder_is_an_experiment_of_the_baseline_s_size(where):
     study, name = where
-    module = importlib.import_module(f"lmcore.studies.{study}")
-    (each, *_) = [e for e in module.experiments() if e.name == name]
+    (each, *_) = [e for e in study_called(study).experiments() if e.name == name]
     given = baseline.BASELINE
     same = {"context_length", "d_model", "d_ff", "dropout"}
     assert {f: getattr(each.model, f) for f in same} == {f: getattr(given.model, f) for f in same}

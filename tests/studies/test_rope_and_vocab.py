@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lmcore.config import flat_fields
 from lmcore.evaluation.attention_maps import attention_maps
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run, load_run
@@ -25,11 +26,9 @@ BY_NAME = {each.name: each for each in reversed(experiments.all_experiments())}
 
 def differing(a, b):
     """Return the fields of model and training in which two experiments differ."""
-    out = set()
-    for part in ("model", "train"):
-        left, right = (asdict(getattr(each, part)) for each in (a, b))
-        out |= {field for field in left if left[field] != right[field]}
-    return out
+    left, right = flat_fields(a), flat_fields(b)
+    fields = {name for name in left if left[name] != right[name]}
+    return {name.split(".", 1)[1] for name in fields if name.startswith(("model.", "train."))}
 
 
 # What is compared
@@ -52,7 +51,7 @@ def test_within_titles_is_one_change_to_the_same_positions(name):
 @pytest.mark.parametrize("name", [slug(ROPE), experiments.within(ROPE)])
 def test_a_longer_warmup_is_one_change(name):
     longer = BY_NAME[experiments.long_warmup(name)]
-    assert differing(longer, BY_NAME[name]) == {"warmup"}
+    assert differing(longer, BY_NAME[name]) == {"schedule.warmup_steps"}
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -77,7 +76,7 @@ def test_all_sweeps_read_as_many_titles_once_in_batches_of_one_size():
 
 def test_the_start_is_adamw_as_its_own_study_tuned_it():
     tuned = next(e for e in adamw_swap.compared() if e.name == "tuned-adamw")
-    assert differing(experiments.START, tuned) <= {"evaluate_at", "record_every"}
+    assert differing(experiments.START, tuned) <= {"evaluation.eval_at", "evaluation.log_every"}
     assert experiments.START.task == tuned.task
 
 
