@@ -22,9 +22,9 @@ from lmcore import studies
 from lmcore.experiments.cost import cost
 from lmcore.experiments.experiment import smoke, workspace
 from lmcore.experiments.run_folder import Run
-from lmcore.experiments.runner import loaded, run_all
+from lmcore.experiments.runner import load_finished, run_all
 from lmcore.files import write_text
-from lmcore.report.tables import account, scores
+from lmcore.report.tables import model_costs, scores
 from lmcore.studies.headlines import ladder
 from lmcore.training import parallel
 from lmcore.training.records import DivergedError
@@ -174,7 +174,7 @@ def with_findings(text: str) -> str:
     tables, every = [], []
     for name in filter(lambda name: is_trained(study_module(name)), STUDIES):
         module = study_module(name)
-        runs = loaded(module.experiments())
+        runs = load_finished(module.experiments())
         every += runs
         if hasattr(module, "findings"):
             tables.append(module.findings(runs).markdown())
@@ -208,7 +208,7 @@ def tell_cost(
         width, on_gpu = resolved.dtype.itemsize, resolved.device.startswith("cuda")
         print(f"\n{name}: {cost(runs, runtime)}\n")
         print(
-            account(
+            model_costs(
                 experiment.model, plan.batch_size, plan.optimizer.moments, width, on_gpu
             ).markdown()
         )

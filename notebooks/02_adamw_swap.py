@@ -38,7 +38,7 @@ SCALE = "full"
 
 # %%
 from lmcore.experiments.experiment import smoke
-from lmcore.experiments.runner import loaded, run_all
+from lmcore.experiments.runner import load_finished, run_all
 from lmcore.report import plotting
 from lmcore.report import tables as compare
 from lmcore.studies import adamw_swap, baseline, headlines
@@ -58,7 +58,7 @@ compare.settings([each for each in experiments if each.name in adamw_swap.NAMES.
 runs = run_all(experiments, adamw_swap.probe)
 compared = [run for run in runs if run.config.name in adamw_swap.NAMES.values()]
 tuning = [run for run in runs if run.config.name.startswith("tune-")]
-large = loaded([*baseline.experiments(), *adamw_swap.large()])
+large = load_finished([*baseline.experiments(), *adamw_swap.large()])
 
 # %% [markdown]
 # ## Checks

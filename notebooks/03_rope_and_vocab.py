@@ -41,7 +41,7 @@ SCALE = "full"
 
 # %%
 from lmcore.experiments.experiment import smoke
-from lmcore.experiments.runner import loaded, run_all
+from lmcore.experiments.runner import load_finished, run_all
 from lmcore.report import plotting
 from lmcore.report import tables as compare
 from lmcore.studies import adamw_swap, baseline, headlines, rope_and_vocab
@@ -63,7 +63,7 @@ positions = [run for run in runs if run.config.name in rope_and_vocab.POSITION_N
 vocabularies = [run for run in runs if run.config.name in rope_and_vocab.SIZE_NAMES]
 recipe = [run for run in runs if run.config.name in rope_and_vocab.RECIPE_NAMES]
 studies = baseline.experiments(), adamw_swap.large(), rope_and_vocab.large()
-large = loaded([each for study in studies for each in study])
+large = load_finished([each for study in studies for each in study])
 
 # %% [markdown]
 # ## Checks

@@ -91,7 +91,7 @@ compare.settings([each for each in experiments if each.name in grokking.SHOWN])
 # %%
 runs = run_all(experiments, grokking.probe, history=grokking.history)
 fast, classic, inside, report, sentence = (
-    grokking.named(runs, name)
+    grokking.select(runs, name)
     for name in ("division-fast", "classic", "inside", "report-500", "sentence")
 )
 

@@ -14,7 +14,7 @@ from lmcore.config import with_fields
 from lmcore.experiments.cost import cost
 from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, task_of
 from lmcore.experiments.run_folder import RunWriter
-from lmcore.experiments.runner import load, loaded, run_all, run_or_load, told
+from lmcore.experiments.runner import load, load_finished, record_to_dict, run_all, run_or_load
 from lmcore.files import read_json, write_json
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -101,7 +101,7 @@ def test_a_finished_run_is_loaded_and_not_trained_again(workspace, smoke_run):
     _, run = smoke_run
     before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
     loaded = run_or_load(SMALL, never, runtime=PLAIN, progress=False)
-    assert loaded.metrics == run.metrics
+    assert loaded.records == run.records
     assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*")} == before
 
 
@@ -112,7 +112,7 @@ def test_where_there_is_no_run_none_is_loaded(tmp_path, monkeypatch):
 
 def test_of_many_experiments_the_runs_there_are_are_loaded(workspace, smoke_run):
     _, run = smoke_run
-    (found,) = loaded([dataclasses.replace(SMALL, seed=7), SMALL])
+    (found,) = load_finished([dataclasses.replace(SMALL, seed=7), SMALL])
     assert found.config == run.config
 
 
@@ -133,7 +133,7 @@ def test_a_run_moved_away_is_finished_again_from_its_last_checkpoint(workspace, 
     _, run = smoke_run
     shutil.rmtree(workspace / ".smoke/results")
     again = run_or_load(SMALL, baseline.probe, runtime=PLAIN, progress=False)
-    assert (again.metrics, again.outcome) == (run.metrics, run.outcome)
+    assert (again.records, again.outcome) == (run.records, run.outcome)
 
 
 def test_a_small_run_stays_away_from_the_results(smoke_run):
@@ -184,12 +184,12 @@ def test_a_run_does_not_go_on_with_another_text(workspace):
 def test_the_outcome_scores_every_test_token_once(smoke_run):
     _, run = smoke_run
     test = run.outcome["test"]
-    assert test["n_tokens"] == test["of_tokens"] == run.environment["data"]["test_tokens"]
+    assert test.n_tokens == test.of_tokens == run.environment["data"]["test_tokens"]
 
 
 def test_the_smoke_run_learns_something(smoke_run):
     _, run = smoke_run
-    first, last = (run.metrics[i]["validation"]["nats"] for i in (0, -1))
+    first, last = (run.records[i]["validation"].nats for i in (0, -1))
     assert last < 0.6 * first
 
 
@@ -199,7 +199,7 @@ def test_a_probe_is_kept_with_the_scores(smoke_run):
 
 
 def test_a_record_is_kept_without_what_is_missing():
-    assert told(Record(step=0, tokens=0, elapsed_s=1.23456)) == {
+    assert record_to_dict(Record(step=0, tokens=0, elapsed_s=1.23456)) == {
         "step": 0,
         "tokens": 0,
         "elapsed_s": 1.23,
@@ -228,7 +228,7 @@ def test_a_run_that_diverged_is_a_result_and_the_others_go_on(workspace, capsys)
     wild = with_fields(SMALL.train, lr=1e30, max_grad_norm=1e10)
     experiments = [dataclasses.replace(SMALL, name="wild", train=wild), SMALL]
     runs = run_all(experiments, never, runtime=PLAIN)
-    assert "diverged: the validation loss is nan" in runs[0].metrics[-1]["stop_reason"]
+    assert "diverged: the validation loss is nan" in runs[0].records[-1]["stop_reason"]
     assert set(runs[0].outcome) == {"diverged"}
     assert "baseline/wild/seed1337 diverged: the validation loss" in capsys.readouterr().err
     assert [run.config.name for run in runs] == ["wild", "sgd"]

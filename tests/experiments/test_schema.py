@@ -69,7 +69,7 @@ def test_the_baseline_of_the_first_schema_becomes_the_baseline(old_folder):
     assert upgrade_folder(old_folder, Experiment)
     run = load_run(old_folder, Experiment)
     assert run.config == baseline.BASELINE
-    assert "grad_norm" in run.metrics[1]
+    assert "grad_norm" in run.records[1]
 
 
 def test_an_upgraded_folder_is_left_alone(old_folder):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from made import made_score
 
 from lmcore.__main__ import STUDIES, study_module, with_findings
 from lmcore.config import config_hash
@@ -14,11 +15,9 @@ from lmcore.experiments.run_folder import Run, load_run
 from lmcore.report import plotting
 from lmcore.report.tables import (
     Table,
-    coverage,
-    per_character,
+    mean_sd,
     scores,
     settings,
-    spread,
     validation,
 )
 from lmcore.studies import baseline
@@ -66,26 +65,26 @@ def test_a_committed_run_was_made_from_committed_code_on_a_named_machine(folder)
 @each_survey
 def test_a_committed_survey_measured_each_of_its_texts(folder):
     run = load_run(folder, kind_of(folder))
-    assert [row["step"] for row in run.metrics] == list(range(len(run.metrics)))
-    assert {row.get("text") or row["learned"] for row in run.metrics} == set(run.config.texts)
+    assert [row["step"] for row in run.records] == list(range(len(run.records)))
+    assert {row.get("text") or row["learned"] for row in run.records} == set(run.config.texts)
     assert set(run.environment["data"]["texts"]) == set(run.config.texts)
 
 
 @each_training
 def test_a_committed_run_has_a_record_where_one_is_due_and_scores_every_token(folder):
     run = load_run(folder, Experiment)
-    plan, last = run.config.train, run.metrics[-1]["step"]
+    plan, last = run.config.train, run.records[-1]["step"]
     every = plan.evaluation.eval_every or last
     scoring = {*plan.evaluation.eval_at, *range(0, last, every), last}
     due = {step for step in range(last) if step % plan.evaluation.log_every == 0} | scoring
-    assert [record["step"] for record in run.metrics] == sorted(s for s in due if s <= last)
-    scored = [record["validation"] for record in run.metrics if "validation" in record]
+    assert [record["step"] for record in run.records] == sorted(s for s in due if s <= last)
+    scored = [record["validation"] for record in run.records if "validation" in record]
     assert len(scored) == len({step for step in scoring if step <= last})
     if isinstance(run.config.task, TitlesConfig):
         tests = [] if "diverged" in run.outcome else [run.outcome["test"]]
-        assert {coverage(score) for score in [*scored, *tests]} == {1.0}
+        assert {score.coverage for score in [*scored, *tests]} == {1.0}
     else:
-        assert len({score["n"] for score in scored}) == 1
+        assert len({score.n for score in scored}) == 1
 
 
 def test_no_run_folder_is_incomplete():
@@ -116,10 +115,10 @@ def test_every_study_has_a_notebook_of_its_name():
     assert stems == set(STUDIES)
 
 
-def test_a_spread_is_the_sample_standard_deviation_and_a_single_value_stands_alone():
-    assert spread([1.0, 2.0, 3.0], 2) == "2.00 ± 1.00"
-    assert spread([0.5], 3) == "0.500"
-    assert spread([0.95, 0.95], 2) == "0.95"
+def test_a_mean_has_its_sample_standard_deviation_unless_all_values_are_equal():
+    assert mean_sd([1.0, 2.0, 3.0], 2) == "2.00 ± 1.00"
+    assert mean_sd([0.5], 3) == "0.500"
+    assert mean_sd([0.95, 0.95], 2) == "0.95"
 
 
 def test_a_table_reads_the_same_in_html_and_markdown_and_escapes_what_html_would_eat():
@@ -137,7 +136,7 @@ def test_the_table_of_settings_holds_what_differs_and_nothing_else():
 
 
 def made_run(tmp_path: Path, seed: int, nats: float) -> Run:
-    score = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 5}
+    score = made_score(nats, of_tokens=5)
     experiment = baseline.experiments((seed,))[0]
     return Run(
         tmp_path / "results" / experiment.path,
@@ -146,7 +145,7 @@ def made_run(tmp_path: Path, seed: int, nats: float) -> Run:
             {"step": 0, "validation": score, "challenge": score},
             {"step": 1, "loss": nats, "validation": score, "challenge": score},
         ],
-        {"training_s": 60.0, "corpus": {"text_sha256": "0"}},
+        {"training_s": 60.0, "data": {"text_sha256": "0"}},
         {"test": score},
     )
 
@@ -199,7 +198,7 @@ def test_the_floor_of_real_titles_is_unknown():
 
 def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it():
     known = [load_run(f, Experiment) for f in FOLDERS if f.parts[-2] == "known-entropy"]
-    ratios = [per_character(validation(run)) / baseline.floor(run.config) for run in known]
+    ratios = [validation(run).nats_per_character / baseline.floor(run.config) for run in known]
     assert len(known) == 3
     assert min(ratios) >= 1
     assert max(ratios) < 1.06

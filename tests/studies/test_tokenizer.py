@@ -144,9 +144,9 @@ def test_a_small_survey_measures_and_is_then_loaded(tmp_path, monkeypatch, surve
     small = tokenizer.smoke(survey)
     [run] = tokenizer.run_all([small], progress=False)
     assert run.config == small
-    assert {row.get("text", row.get("learned")) for row in run.metrics} == set(small.texts)
+    assert {row.get("text", row.get("learned")) for row in run.records} == set(small.texts)
     [again] = tokenizer.run_all([small], progress=False)
-    assert json.dumps(again.metrics) == json.dumps(run.metrics)
+    assert json.dumps(again.records) == json.dumps(run.records)
     with pytest.raises(ValueError, match="another config"):
         tokenizer.run_all([tokenizer.replace(small, held_out=0.2)], progress=False)
 

@@ -23,7 +23,7 @@ from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
-from lmcore.report.tables import Table, coverage, named, rate, told
+from lmcore.report.tables import Table, mean_sd, nats_per_character_of, select
 from lmcore.studies.baseline import CHALLENGE
 from lmcore.studies.headlines import (
     LARGE_SEEDS,
@@ -205,7 +205,7 @@ NAMES = {"SGD as given": GIVEN.name} | {name: f"tuned-{slug(name)}" for name in 
 
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     """Return the mean loss of an optimizer at a learning rate, over the seeds of the tuning."""
-    return mean_loss(named(runs, f"tune-{slug(name)}-lr{lr:g}"))
+    return mean_loss(select(runs, f"tune-{slug(name)}-lr{lr:g}"))
 
 
 def best_rate(runs: Sequence[Run], name: str) -> float:
@@ -215,7 +215,7 @@ def best_rate(runs: Sequence[Run], name: str) -> float:
 
 def differences(runs: Sequence[Run], name: str) -> list[float]:
     """Return how much higher an ablation ends than AdamW as tuned, seed by seed."""
-    own, adamw = (named(runs, each) for each in (f"ablation-{slug(name)}", NAMES["AdamW"]))
+    own, adamw = (select(runs, each) for each in (f"ablation-{slug(name)}", NAMES["AdamW"]))
     return [changed - tuned for changed, tuned in beside(own, adamw)]
 
 
@@ -230,7 +230,7 @@ def findings(runs: Sequence[Run]) -> Table:
 def large_rates(runs: Sequence[Run]) -> Table:
     """Return the loss in the end at each learning rate that was tried at the baseline's size."""
     rows = [
-        (name, f"{lr:g}", told([large_loss(runs, name, lr)], 3))
+        (name, f"{lr:g}", mean_sd([large_loss(runs, name, lr)], 3))
         for name, rates in LARGE_RATES.items()
         for lr in rates
     ]
@@ -239,14 +239,14 @@ def large_rates(runs: Sequence[Run]) -> Table:
 
 def large_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     """Return the loss of an optimizer tuned at the baseline's size, at a learning rate."""
-    return mean_loss(named(runs, f"large-tune-{slug(name)}-lr{lr:g}"))
+    return mean_loss(select(runs, f"large-tune-{slug(name)}-lr{lr:g}"))
 
 
 def optimizer_table(runs: Sequence[Run]) -> Table:
     """Return what each optimizer was run with, what it reached and what it took."""
     rows = []
     for shown, name in NAMES.items():
-        own = named(runs, name)
+        own = select(runs, name)
         plan = own[0].config.train
         tried = OPTIMIZERS[shown].rates if shown in OPTIMIZERS else ()
         rows.append(
@@ -254,10 +254,10 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
                 shown,
                 f"{plan.optimizer.lr:g}",
                 f"{tried[0]:g} to {tried[-1]:g}" if tried else "not tuned",
-                told([loss(run) for run in own], 3),
-                told([rate("test")(run.outcome) for run in own], 3),
-                told([end_share(run.metrics[-1]) for run in own], 2),
-                told([run.environment["cpu_s"] for run in own], 0),
+                mean_sd([loss(run) for run in own], 3),
+                mean_sd([nats_per_character_of("test")(run.outcome) for run in own], 3),
+                mean_sd([end_share(run.records[-1]) for run in own], 2),
+                mean_sd([run.environment["cpu_s"] for run in own], 0),
                 str(plan.optimizer.moments),
             )
         )
@@ -270,11 +270,13 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
 
 def ablation_table(runs: Sequence[Run]) -> Table:
     """Return AdamW as tuned, then each single change and how much higher it ends."""
-    tuned = told([loss(run) for run in named(runs, NAMES["AdamW"])], 4)
+    tuned = mean_sd([loss(run) for run in select(runs, NAMES["AdamW"])], 4)
     rows = [("nothing", tuned, "")]
     for shown in ABLATIONS:
-        own = named(runs, f"ablation-{slug(shown)}")
-        rows.append((shown, told([loss(run) for run in own], 4), told(differences(runs, shown), 4)))
+        own = select(runs, f"ablation-{slug(shown)}")
+        rows.append(
+            (shown, mean_sd([loss(run) for run in own], 4), mean_sd(differences(runs, shown), 4))
+        )
     header = ("changed", "validation, nats/character", "higher by, seed by seed")
     return Table(header, tuple(rows))
 
@@ -298,15 +300,21 @@ def plot_loss(runs: Sequence[Run]) -> Figure:
     """Return validation loss against steps for SGD as given and each optimizer as tuned."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown, name in NAMES.items():
-        own, color = whole(named(runs, name)), COLORS[shown]
+        own, color = whole(select(runs, name)), COLORS[shown]
         if own:
             steps, mean = plotting.curves(
-                ax, own, rate("validation"), label=shown, color=color, marker="o", ms=3
+                ax,
+                own,
+                nats_per_character_of("validation"),
+                label=shown,
+                color=color,
+                marker="o",
+                ms=3,
             )
             place = float(steps[-1]), float(mean[-1])
             plotting.name_line(ax, place, shown, color, (6.0, -3.0))
     plotting.level(ax, unigram_level(whole(runs)[0]), "counting tokens, ignoring context")
-    steps = whole(runs)[0].metrics[-1]["step"]
+    steps = whole(runs)[0].records[-1]["step"]
     plotting.step_axis(ax, steps, log=True)
     ax.set_xlim(FIRST_SHOWN, 6.5 * steps)  # room for the names
     ax.set_ylabel("validation loss, nats per character")
@@ -326,7 +334,7 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
         known = np.where(np.isfinite(means), means, np.nan)
         ax.plot(contender.rates, known, color=color, lw=1.4)
         for lr in contender.rates:
-            own = named(runs, f"tune-{slug(shown)}-lr{lr:g}")
+            own = select(runs, f"tune-{slug(shown)}-lr{lr:g}")
             ax.plot(
                 [lr] * len(whole(own)), [loss(run) for run in whole(own)], "o", color=color, ms=4
             )
@@ -364,7 +372,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
     }
     for ax, (said, quantity) in zip(axes, quantities.items(), strict=True):
         for place, (shown, name) in enumerate(NAMES.items()):
-            own = [replace(run, metrics=run.metrics[:-1]) for run in whole(named(runs, name))]
+            own = [replace(run, records=run.records[:-1]) for run in whole(select(runs, name))]
             color = COLORS[shown]
             if not own:
                 continue
@@ -376,7 +384,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
         ax.set_yscale("log")
         ax.set_ylabel(f"{said} (log)")
     plotting.level(axes[0], GIVEN.train.optimizer.max_grad_norm, "clipped to this norm")
-    steps = whole(runs)[0].metrics[-1]["step"]
+    steps = whole(runs)[0].records[-1]["step"]
     plotting.step_axis(axes[-1], steps, log=True)
     axes[-1].set_xlim(FIRST_SHOWN, steps)
     return fig
@@ -384,7 +392,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
 
 def plot_next_token(runs: Sequence[Run]) -> Figure:
     """Return the six likeliest tokens at batch 0, time 10 for each optimizer, a panel each."""
-    groups = {shown: whole(named(runs, name)) for shown, name in NAMES.items()}
+    groups = {shown: whole(select(runs, name)) for shown, name in NAMES.items()}
     return draw_guesses(groups, "next_token", COLORS)
 
 
@@ -403,14 +411,14 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_ablations(runs)
     check_large(runs)
     runs = [run for run in runs if run.config.model == GIVEN.model]
-    own = {shown: named(runs, name) for shown, name in NAMES.items()}
-    assert {run.metrics[-1]["step"] for run in runs} == {718}
+    own = {shown: select(runs, name) for shown, name in NAMES.items()}
+    assert {run.records[-1]["step"] for run in runs} == {718}
     assert round(100 * WARMUP / 718) == 5
     assert GIVEN.model.n_parameters == 925_184
-    assert all(last(run, "challenge", coverage) > 0.997 for run in runs)
+    assert all(last(run, "challenge", "coverage") > 0.997 for run in runs)
     for each in own["SGD as given"]:
         assert loss(each) > unigram_level(each)
-        assert end_share(each.metrics[-1]) > 0.999
+        assert end_share(each.records[-1]) > 0.999
     for shown in OPTIMIZERS:
         assert all(loss(each) < 0.9 * unigram_level(each) for each in own[shown])
     given, sgd, momentum, adamw, muon = ([loss(each) for each in own[shown]] for shown in NAMES)
@@ -426,7 +434,7 @@ def check_claims(runs: Sequence[Run]) -> None:
 def check_large(runs: Sequence[Run]) -> None:
     """Assert what the text says of the baseline's size."""
     start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
-    sgd, adamw = (named(runs, f"large-{slug(n)}-lr{lr:g}") for n, lr in LARGE_TUNED.items())
+    sgd, adamw = (select(runs, f"large-{slug(n)}-lr{lr:g}") for n, lr in LARGE_TUNED.items())
     assert [len(own) for own in (start, sgd, adamw)] == 3 * [len(LARGE_SEEDS)]
     for name, rates in LARGE_RATES.items():
         best = min(rates, key=lambda lr, name=name: large_loss(runs, name, lr))
@@ -468,13 +476,13 @@ def check_tuning(runs: Sequence[Run]) -> None:
 def check_inside(runs: Sequence[Run]) -> None:
     """Assert what the text says of gradients, updates and guesses."""
     shares = [
-        statistics.fmean(end_share(run.metrics[-1]) for run in named(runs, name))
+        statistics.fmean(end_share(run.records[-1]) for run in select(runs, name))
         for name in NAMES.values()
     ]
     assert shares == sorted(shares, reverse=True)
     for shown, name in NAMES.items():
-        for run in named(runs, name):
-            early = [record for record in run.metrics if 0 < record["step"] <= 300]
+        for run in select(runs, name):
+            early = [record for record in run.records if 0 < record["step"] <= 300]
             went = [share for record in early if (share := gone("hidden")(record))]
             steepest = max(record["grad_norm"] for record in early)
             tokens = [entry["token"] for entry in run.outcome["probe"]["next_token"]["top"]]
@@ -482,7 +490,7 @@ def check_inside(runs: Sequence[Run]) -> None:
             assert tokens[0] == "<eos>"
             assert run.outcome["probe"]["next_token"]["target_probability"] < 0.01
             assert (tokens[2] == " released") == (" released" in tokens) == is_adaptive
-            assert (end_share(run.metrics[-1]) < 0.25) == is_adaptive
+            assert (end_share(run.records[-1]) < 0.25) == is_adaptive
             assert (steepest > 5) == (shown == "SGD")
             if shown == "SGD as given":
                 assert max(went) < 0.0003
@@ -503,5 +511,5 @@ def check_ablations(runs: Sequence[Run]) -> None:
     assert -0.005 < min(higher["betas 0.9, 0.98"]) < max(higher["betas 0.9, 0.98"]) < 0
     assert sum(difference < 0 for difference in higher["betas 0.9, 0.999"]) == 2
     assert max(map(abs, higher["no decay"] + higher["decay 1"])) < 0.01
-    momentum = mean_loss(named(runs, NAMES["SGD with momentum"]))
-    assert abs(mean_loss(named(runs, "ablation-no-warmup")) - momentum) < 0.01
+    momentum = mean_loss(select(runs, NAMES["SGD with momentum"]))
+    assert abs(mean_loss(select(runs, "ablation-no-warmup")) - momentum) < 0.01

@@ -26,7 +26,7 @@ from lmcore.generation.sampling import Sampling
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
-from lmcore.report.tables import Table, challenge, coverage, per_character, rate, validation
+from lmcore.report.tables import Table, challenge, nats_per_character_of, validation
 from lmcore.studies.headlines import (
     draw_next_token,
     end_share,
@@ -157,24 +157,31 @@ def check_claims(headlines: Sequence[Run], known: Sequence[Run]) -> None:
     would score, and score every token; on known entropy the same code comes close to the floor.
     """
     for run in headlines:
-        start, end = run.metrics[0]["validation"], validation(run)
+        start, end = run.records[0]["validation"], validation(run)
         uniform = math.log(run.config.model.vocab_size)
-        assert abs(start["nats"] / start["n_tokens"] - uniform) < 0.15
-        assert 1 < per_character(end) / unigram_level(run) < 1.15
-        assert end_share(run.metrics[-1]) > 0.98
-        assert coverage(end) == 1
-        assert coverage(challenge(run)) < 0.97
+        assert abs(start.loss - uniform) < 0.15
+        assert 1 < end.nats_per_character / unigram_level(run) < 1.15
+        assert end_share(run.records[-1]) > 0.98
+        assert end.coverage == 1
+        assert challenge(run).coverage < 0.97
     for run in known:
-        assert 1 <= per_character(validation(run)) / floor(run.config) < 1.06
+        assert 1 <= validation(run).nats_per_character / floor(run.config) < 1.06
 
 
 def plot_validation(runs: Sequence[Run]) -> Figure:
     """Return validation loss against steps: the house metric, the challenge's, the published."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     points = {"marker": "o", "ms": 3.5}
-    steps, full = plotting.curves(ax, runs, rate("validation"), label="every token", **points)
+    steps, full = plotting.curves(
+        ax, runs, nats_per_character_of("validation"), label="every token", **points
+    )
     _, kept = plotting.curves(
-        ax, runs, rate("challenge"), label="challenge", color=plotting.OTHER, **points
+        ax,
+        runs,
+        nats_per_character_of("challenge"),
+        label="challenge",
+        color=plotting.OTHER,
+        **points,
     )
     ours = (steps[-1], full[-1])
     plotting.name_line(ax, ours, "every token scored", plotting.OURS, ha="right")
@@ -202,8 +209,8 @@ def plot_path(runs: Sequence[Run]) -> Figure:
     """
     fig, ax = plt.subplots()
     for run in runs:
-        gone = np.cumsum([record.get("lr", 0.0) for record in run.metrics])
-        steps, loss = plotting.series(run, rate("validation"))
+        gone = np.cumsum([record.get("lr", 0.0) for record in run.records])
+        steps, loss = plotting.series(run, nats_per_character_of("validation"))
         ax.plot(gone[steps], loss, color=plotting.OURS, marker="o", ms=3.5)
     for step, x, y in list(zip(steps, gone[steps], loss, strict=True))[3:-2]:
         plotting.name_line(ax, (x, y), f"step {step}", plotting.REFERENCE, (3, 6))
@@ -236,7 +243,7 @@ def plot_end(runs: Sequence[Run]) -> Figure:
     name = "<eos> is the likeliest next token"
     plotting.name_line(ax, (steps[-1], mean[-1]), name, plotting.OURS, (0, -14), ha="right")
     final = validation(runs[0])
-    plotting.level(ax, final["n_end"] / final["n_tokens"], "a title really ends")
+    plotting.level(ax, final.end_share, "a title really ends")
     plotting.step_axis(ax, steps[-1])
     ax.set_ylim(0, 1.04)
     ax.set_ylabel("share of validation positions")
@@ -277,7 +284,7 @@ def plot_floor(runs: Sequence[Run]) -> Figure:
     steps, mean = plotting.curves(
         ax,
         runs,
-        rate("validation"),
+        nats_per_character_of("validation"),
         label="model",
         marker="o",
         ms=3.5,

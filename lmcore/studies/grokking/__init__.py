@@ -27,12 +27,12 @@ from matplotlib.figure import Figure
 from lmcore.config import with_fields
 from lmcore.experiments.experiment import Experiment, slug, task_of, workspace
 from lmcore.experiments.run_folder import Run
-from lmcore.experiments.runner import with_bar
+from lmcore.experiments.runner import show_progress
 from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
-from lmcore.report.tables import Table, named, spread, told
+from lmcore.report.tables import Table, mean_sd, select
 from lmcore.studies.grokking import circuits
 from lmcore.tasks.modular import LENGTH, OPERATIONS, ModularConfig, parsed
 from lmcore.tasks.modular import Table as Data
@@ -414,7 +414,7 @@ def watch(experiment: Experiment) -> Iterator[Record]:
     model, source = GPT(experiment.model), task_of(experiment, experiment.task.prepare())
     runtime = Runtime().resolve(0, experiment.train.precision)
     records = train(model, experiment.train, source, runtime)
-    yield from with_bar(records, experiment, source, runtime, True)
+    yield from show_progress(records, experiment, source, runtime, True)
     if path:
         save_weights(path, model)
 
@@ -472,18 +472,18 @@ def plot_live(records: Sequence[Record]) -> Figure:
 def accuracy(record: dict[str, Any], name: str = "validation") -> float | None:
     """Return the share of right answers in the set called name, where it was scored."""
     score = record.get(name)
-    return score and score["n_correct"] / score["n"]
+    return score and score.accuracy
 
 
 def loss(record: dict[str, Any], name: str = "validation") -> float | None:
     """Return nats per answer in the set called name, where it was scored."""
     score = record.get(name)
-    return score and score["nats"] / score["n"]
+    return score and score.loss
 
 
 def solved_at(run: Run, level: float = SOLVED, name: str = "validation") -> int | None:
     """Return the step from which accuracy held at level for HELD evaluations, if it did."""
-    scored = [record for record in run.metrics if name in record]
+    scored = [record for record in run.records if name in record]
     good = [accuracy(record, name) >= level for record in scored]
     starts = range(len(good) - HELD + 1)
     first = next((start for start in starts if all(good[start : start + HELD])), None)
@@ -498,13 +498,13 @@ def first_at(run: Run, level: float, name: str) -> int | None:
 
 def percent(values: Sequence[float | None]) -> str:
     """Return mean and spread of the known shares in percent, and how many are not."""
-    return told([None if value is None else 100 * value for value in values], 1, " %")
+    return mean_sd([None if value is None else 100 * value for value in values], 1, " %")
 
 
 def of_outcome(run: Run, name: str) -> float | None:
     """Return the accuracy on a set scored once, after training; a run that diverged has none."""
     score = run.outcome.get(name)
-    return score and score["n_correct"] / score["n"]
+    return score and score.accuracy
 
 
 def coverage(runs: Sequence[Run]) -> float:
@@ -516,7 +516,7 @@ def drawn_table(runs: Sequence[Run]) -> Table:
     """Return what came of the report's sampling, a row for each operation and modulus."""
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "drawn" in run.config.name):
-        own = named(runs, name)
+        own = select(runs, name)
         corpus = [run.environment["data"] for run in own]
         rows.append(
             (
@@ -539,14 +539,14 @@ def clean_table(runs: Sequence[Run]) -> Table:
     """Return what came of sets that share nothing."""
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "clean" in run.config.name):
-        own = named(runs, name)
+        own = select(runs, name)
         config = own[0].config.task
         rows.append(
             (
                 " ".join(config.operations),
                 str(config.p),
                 f"{config.train_fraction:.0%}",
-                told([solved_at(run) for run in own]),
+                mean_sd([solved_at(run) for run in own]),
                 percent([of_outcome(run, "test") for run in own]),
             )
         )
@@ -576,33 +576,33 @@ def ablation_table(runs: Sequence[Run]) -> Table:
     """Return the steps to a solved table under each single change."""
     rows = []
     for shown in ABLATIONS:
-        own = named(runs, f"ablation-{slug(shown)}")
-        learned = told([first_at(run, 0.999, "train") for run in own])
-        rows.append((shown, learned, told([solved_at(run) for run in own]), str(len(own))))
+        own = select(runs, f"ablation-{slug(shown)}")
+        learned = mean_sd([first_at(run, 0.999, "train") for run in own])
+        rows.append((shown, learned, mean_sd([solved_at(run) for run in own]), str(len(own))))
     header = ("changed", "memorised at step", "solved at step", "seeds")
     return Table(header, tuple(rows))
 
 
 def seconds_to(run: Run, step: int | None) -> float | None:
     """Return the seconds of training until a scored step."""
-    return next((r["elapsed_s"] for r in run.metrics if r["step"] == step), None)
+    return next((r["elapsed_s"] for r in run.records if r["step"] == step), None)
 
 
 def method_table(runs: Sequence[Run]) -> Table:
     """Return each tuned method's steps and seconds to a solved table, the fewest steps first."""
     rows = []
-    owned = {name: named(runs, f"method-{slug(name)}") for name in TUNED}
+    owned = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
     for name, own in sorted(owned.items(), key=lambda each: mean_steps(each[1])):
         lr, value = TUNED[name]
         steps = [solved_at(run) for run in own]
-        a_step = [run.environment["training_s"] / run.metrics[-1]["step"] for run in own]
+        a_step = [run.environment["training_s"] / run.records[-1]["step"] for run in own]
         rows.append(
             (
                 name,
                 f"lr {lr:g}, {METHODS[name].own.replace('_', ' ')} {value:g}",
-                told(steps),
-                told([seconds_to(run, step) for run, step in zip(own, steps, strict=True)], 1),
-                spread([1_000 * each for each in a_step], 1),
+                mean_sd(steps),
+                mean_sd([seconds_to(run, step) for run, step in zip(own, steps, strict=True)], 1),
+                mean_sd([1_000 * each for each in a_step], 1),
             )
         )
     header = ("method", "tuned to", "solved at step", "seconds until then", "ms a step")
@@ -616,12 +616,12 @@ def mean_steps(runs: Sequence[Run]) -> float:
 
 def right_at_end(runs: Sequence[Run]) -> float:
     """Return the mean share of validation pairs right after the last step; none if one diverged."""
-    return statistics.fmean(accuracy(run.metrics[-1]) or 0 for run in runs)
+    return statistics.fmean(accuracy(run.records[-1]) or 0 for run in runs)
 
 
 def tuned(runs: Sequence[Run], name: str, lr: float, value: float) -> list[Run]:
     """Return the runs of a method with a learning rate and a value of its own number."""
-    return named(runs, f"tune-{slug(name)}-lr{lr:g}-{value:g}")
+    return select(runs, f"tune-{slug(name)}-lr{lr:g}-{value:g}")
 
 
 def best_setting(runs: Sequence[Run], name: str) -> tuple[float, float]:
@@ -660,15 +660,15 @@ def findings(runs: Sequence[Run]) -> Table:
     """Return the study's goals and what was reached, of those runs that there are."""
 
     def steps(name: str) -> str:
-        return told([solved_at(run) for run in named(runs, name)])
+        return mean_sd([solved_at(run) for run in select(runs, name)])
 
     def unseen(name: str) -> str:
-        return percent([of_outcome(run, "unseen test") for run in named(runs, name)])
+        return percent([of_outcome(run, "unseen test") for run in select(runs, name)])
 
     def seconds(name: str) -> str:
-        return told([seconds_to(run, solved_at(run)) for run in named(runs, name)], 1)
+        return mean_sd([seconds_to(run, solved_at(run)) for run in select(runs, name)], 1)
 
-    minutes = sum(run.environment["training_s"] for run in named(runs, "classic")) / 60 / 2
+    minutes = sum(run.environment["training_s"] for run in select(runs, "classic")) / 60 / 2
     rows = [
         ("division mod 97, half the table: solved at step", "300", steps("division-fast")),
         ("training seconds until then, one thread", "10", seconds("division-fast")),
@@ -678,7 +678,7 @@ def findings(runs: Sequence[Run]) -> Table:
             (f"{name} mod {p}, 5,000 samples: unseen pairs", goal, unseen(f"drawn-{name}-{p}"))
             for name, goal in (("add", "99 %"), ("subtract", "99 %"), ("mixed", "95 %"))
             for p in MODULI
-            if named(runs, f"drawn-{name}-{p}")
+            if select(runs, f"drawn-{name}-{p}")
         ),
     ]
     return Table(("grokking", "goal", "reached"), tuple(rows))
@@ -689,7 +689,7 @@ def sentence_table(runs: Sequence[Run]) -> Table:
     rows = tuple(
         (
             str(run.config.seed),
-            f"{loss(run.metrics[-1]):.4f}",
+            f"{loss(run.records[-1]):.4f}",
             run.config.task.sentence[0],
             run.outcome["probe"]["written"],
         )
@@ -700,7 +700,7 @@ def sentence_table(runs: Sequence[Run]) -> Table:
 
 def check_claims(runs: Sequence[Run]) -> None:
     """Assert what the text says of these runs."""
-    for run in named(runs, "sentence"):
+    for run in select(runs, "sentence"):
         assert run.outcome["probe"]["written"] == run.config.task.sentence
     check_sums(runs)
     check_division(runs)
@@ -712,13 +712,13 @@ def check_sums(runs: Sequence[Run]) -> None:
     """Assert what is said of the report's sampling and of sets that share nothing."""
 
     def unseen(name: str) -> list[float]:
-        return [of_outcome(run, "unseen test") or 0 for run in named(runs, f"drawn-{name}")]
+        return [of_outcome(run, "unseen test") or 0 for run in select(runs, f"drawn-{name}")]
 
     for p in MODULI:
         assert min(unseen(f"add-{p}") + unseen(f"subtract-{p}")) > 0.99
     assert min(unseen("mixed-97")) > 0.95
     for name in SUMS:
-        small, large = ([solved_at(r) for r in named(runs, f"clean-{name}-{p}")] for p in MODULI)
+        small, large = ([solved_at(r) for r in select(runs, f"clean-{name}-{p}")] for p in MODULI)
         assert statistics.fmean(large) < statistics.fmean(small)
     *few, most = sorted(unseen("mixed-113"))
     assert most > 0.99
@@ -731,29 +731,29 @@ def check_sums(runs: Sequence[Run]) -> None:
 
 def check_division(runs: Sequence[Run]) -> None:
     """Assert what is said of division."""
-    for run in named(runs, "division-fast"):
+    for run in select(runs, "division-fast"):
         assert solved_at(run) <= 300
-    for run in named(runs, "classic"):
+    for run in select(runs, "classic"):
         memorised = first_at(run, 0.999, "train")
         assert solved_at(run) > 2 * memorised
         assert of_outcome(run, "test") == 1
     for name, most in {"division-fast": 0.3, "classic": 0.04}.items():
-        for run in named(runs, name):
+        for run in select(runs, name):
             found = run.outcome["probe"]["claim"]
             assert found["only keys"] == 1
             assert max(found["without keys"], found["only others"]) < most
     slow, fast = (
-        statistics.fmean(len(run.outcome["probe"]["claim"]["keys"]) for run in named(runs, name))
+        statistics.fmean(len(run.outcome["probe"]["claim"]["keys"]) for run in select(runs, name))
         for name in ("classic", "division-fast")
     )
     assert slow < fast
-    for run in named(runs, "report-500"):
+    for run in select(runs, "report-500"):
         assert first_at(run, 0.999, "train") < 50
-        assert accuracy(run.metrics[-1], "train") == 1
+        assert accuracy(run.records[-1], "train") == 1
         assert of_outcome(run, "test") < 0.02
-    for run in named(runs, "smallest-train0.2"):
+    for run in select(runs, "smallest-train0.2"):
         assert solved_at(run) < 2_000
-    for run in named(runs, "smallest-train0.15"):
+    for run in select(runs, "smallest-train0.15"):
         assert of_outcome(run, "test") < 0.35
 
 
@@ -762,7 +762,7 @@ def check_changes(runs: Sequence[Run]) -> None:
     solved = {
         (decay, fraction): sum(
             solved_at(run) is not None
-            for run in named(runs, f"phase-decay{decay:g}-train{fraction:g}")
+            for run in select(runs, f"phase-decay{decay:g}-train{fraction:g}")
         )
         for decay in DECAYS
         for fraction in FRACTIONS
@@ -772,7 +772,7 @@ def check_changes(runs: Sequence[Run]) -> None:
     assert [solved[1.0, fraction] for fraction in FRACTIONS] == [0, 0, 1, 3, 3]
     assert max(solved[2.0, fraction] for fraction in FRACTIONS) == 1
     changed = {
-        name: [solved_at(run) for run in named(runs, f"ablation-{slug(name)}")]
+        name: [solved_at(run) for run in select(runs, f"ablation-{slug(name)}")]
         for name in ABLATIONS
     }
     same = ("nothing", "no warmup", "warmup 100", "two layers", "batch 1024")
@@ -785,7 +785,7 @@ def check_changes(runs: Sequence[Run]) -> None:
 
 def check_methods(runs: Sequence[Run]) -> None:
     """Assert what is said of methods and of how they were tuned."""
-    owned = {name: named(runs, f"method-{slug(name)}") for name in TUNED}
+    owned = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
     steps = {name: [solved_at(run) for run in own] for name, own in owned.items()}
     known = {name: [step for step in each if step] for name, each in steps.items()}
     seconds = {
@@ -803,7 +803,7 @@ def check_methods(runs: Sequence[Run]) -> None:
     assert mean["cosine head, Muon"] > max(mean["cosine head"], mean["Muon"])
     orthogonal = owned["orthogonal gradients"]
     assert not known["orthogonal gradients"]
-    assert min(accuracy(run.metrics[-1]) for run in orthogonal) > 0.95
+    assert min(accuracy(run.records[-1]) for run in orthogonal) > 0.95
     assert max(right_at_end(tuned(runs, "StableMax", lr, 0.0)) for lr in RATES) < 0.5
 
 
@@ -887,7 +887,7 @@ def plot_phases(runs: Sequence[Run]) -> Figure:
     shown = np.full((len(DECAYS), len(FRACTIONS)), np.nan)
     for i, decay in enumerate(DECAYS):
         for j, fraction in enumerate(FRACTIONS):
-            own = named(runs, f"phase-decay{decay:g}-train{fraction:g}")
+            own = select(runs, f"phase-decay{decay:g}-train{fraction:g}")
             found = [solved_at(run) for run in own]
             steps = sorted(step or np.inf for step in found)
             known = sum(step is not None for step in found)

@@ -5,7 +5,7 @@ The place of a guess is time 10 of batch 0, as the challenge counts, of the vali
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -24,11 +24,8 @@ from lmcore.model.gpt import GPT
 from lmcore.report import plotting
 from lmcore.report.tables import (
     Table,
-    bits_per_byte,
-    coverage,
-    named,
-    per_character,
-    told,
+    mean_sd,
+    select,
     validation,
 )
 from lmcore.tasks.titles import Corpus
@@ -102,27 +99,27 @@ def unigram_nats(counts: np.ndarray, ids: np.ndarray) -> float:
 def unigram_level(run: Run) -> float:
     """Return nats per character of a model that knows only the training tokens' frequencies."""
     nats = run.outcome["probe"]["frequency"]["unigram_nats"]
-    return nats / validation(run)["characters"]
+    return nats / validation(run).characters
 
 
 def end_share(record: dict[str, Any]) -> float | None:
     """Return how often <eos> was the likeliest token, of all validation positions."""
     score = record.get("validation")
-    return score and score["n_end_predicted"] / score["n_tokens"]
+    return score and score.end_predicted_share
 
 
 # What is read off runs
 
 
-def last(run: Run, kind: str, value: Callable[[dict], float]) -> float | None:
-    """Return value of the score called kind after the last step; a run that diverged has none."""
-    score = run.metrics[-1].get(kind)
-    return score and value(score)
+def last(run: Run, kind: str, name: str) -> float | None:
+    """Return a number of the score called kind after the last step, or None if the run diverged."""
+    score = run.records[-1].get(kind)
+    return score and getattr(score, name)
 
 
 def loss(run: Run) -> float | None:
     """Return nats per character of all validation tokens in the end, if the run got there."""
-    return last(run, "validation", per_character)
+    return last(run, "validation", "nats_per_character")
 
 
 def whole(runs: Sequence[Run]) -> list[Run]:
@@ -157,11 +154,11 @@ def scored(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
     The ratio is taken seed by seed.
     """
     return (
-        told([last(run, "challenge", per_character) for run in runs], 3),
-        told([last(run, "challenge", coverage) for run in runs], 4),
-        told([loss(run) for run in runs], 3),
-        told([last(run, "validation", bits_per_byte) for run in runs], 3),
-        told([ours / theirs for ours, theirs in beside(runs, first)], 3),
+        mean_sd([last(run, "challenge", "nats_per_character") for run in runs], 3),
+        mean_sd([last(run, "challenge", "coverage") for run in runs], 4),
+        mean_sd([loss(run) for run in runs], 3),
+        mean_sd([last(run, "validation", "bpb") for run in runs], 3),
+        mean_sd([ours / theirs for ours, theirs in beside(runs, first)], 3),
     )
 
 
@@ -170,7 +167,7 @@ def gained(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
 
     Ratios are to the first of them.
     """
-    groups = {shown: named(runs, name) for shown, name in names.items()}
+    groups = {shown: select(runs, name) for shown, name in names.items()}
     first = next(iter(groups.values()))
     rows = tuple(
         (shown, *scored(own, first), names[shown], commits(own)) for shown, own in groups.items()

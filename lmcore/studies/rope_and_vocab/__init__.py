@@ -28,7 +28,7 @@ from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
-from lmcore.report.tables import Table, bits_per_byte, named, per_character, told, validation
+from lmcore.report.tables import Table, mean_sd, select, validation
 from lmcore.studies.baseline import CHALLENGE
 from lmcore.studies.headlines import (
     LARGE_SEEDS,
@@ -288,29 +288,28 @@ def long_warmup(name: str) -> str:
 
 def differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
     """Return how much higher an experiment ends than another, seed by seed."""
-    return [a - b for a, b in beside(named(runs, name), named(runs, other))]
+    return [a - b for a, b in beside(select(runs, name), select(runs, other))]
 
 
 def by_test(runs: Sequence[Run], name: str, other: str) -> list[float]:
     """Return how much higher on test titles an experiment ends than another, seed by seed."""
-    known = {run.config.seed: test_loss(run) for run in whole(named(runs, other))}
-    return [test_loss(run) - known[run.config.seed] for run in whole(named(runs, name))]
+    known = {run.config.seed: test_loss(run) for run in whole(select(runs, other))}
+    return [test_loss(run) - known[run.config.seed] for run in whole(select(runs, name))]
 
 
 def of_token(run: Run) -> float:
     """Return nats per token of all validation tokens in the end."""
-    score = validation(run)
-    return score["nats"] / score["n_tokens"]
+    return validation(run).loss
 
 
 def test_loss(run: Run) -> float:
     """Return nats per character of titles that the tokenizer did not see either."""
-    return per_character(run.outcome["test"])
+    return run.outcome["test"].nats_per_character
 
 
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     """Return the loss in the end of an experiment at one of the learning rates tried."""
-    return mean_loss(named(runs, f"tune-{name}-lr{lr:g}"))
+    return mean_loss(select(runs, f"tune-{name}-lr{lr:g}"))
 
 
 def mean_by(runs: Sequence[Run], what: str, least: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -353,17 +352,17 @@ def positions_table(runs: Sequence[Run]) -> Table:
     """Return what each kind of positions reaches, across titles and within them."""
     rows = []
     for shown in POSITIONS:
-        own = named(runs, slug(shown))
+        own = select(runs, slug(shown))
         is_confined = shown in CONFINED
-        inner = named(runs, within(shown))
+        inner = select(runs, within(shown))
         confined = differences(runs, within(shown), slug(shown))
         rows.append(
             (
                 shown,
-                told([loss(run) for run in own], 4),
-                told(differences(runs, slug(shown), "learned"), 4) if shown != "learned" else "",
-                told([loss(run) for run in inner], 4) if is_confined else "not run",
-                told(confined, 4) if is_confined else "",
+                mean_sd([loss(run) for run in own], 4),
+                mean_sd(differences(runs, slug(shown), "learned"), 4) if shown != "learned" else "",
+                mean_sd([loss(run) for run in inner], 4) if is_confined else "not run",
+                mean_sd(confined, 4) if is_confined else "",
                 f"{own[0].config.model.n_parameters:,}" if own else "",
             )
         )
@@ -389,18 +388,18 @@ def attention_table(runs: Sequence[Run]) -> Table:
     kinds |= {f"{shown}, within titles": within(shown) for shown in CONFINED}
     rows, n = [], START.model.n_layers
     for shown, name in kinds.items():
-        own = whole(named(runs, name))
+        own = whole(select(runs, name))
         older = [
             run.outcome["probe"]["across"]["layers"]
             for run in own
             if "across" in run.outcome["probe"]
         ]
         told_ = [
-            told([100 * each[i] for each in older], 1, " %") if older else "" for i in range(n)
+            mean_sd([100 * each[i] for each in older], 1, " %") if older else "" for i in range(n)
         ]
-        told_ += [told([own_token(run)[i] for run in own], 1, " %") for i in range(n)]
+        told_ += [mean_sd([own_token(run)[i] for run in own], 1, " %") for i in range(n)]
         rows.append((shown, *told_))
-    equal = whole(named(runs, slug(ROPE)))[0].outcome["probe"]["across"]["equal"]
+    equal = whole(select(runs, slug(ROPE)))[0].outcome["probe"]["across"]["equal"]
     rows.append(("equal attention to all tokens so far", *[f"{100 * equal:.1f} %"] * n, *[""] * n))
     layers = range(1, n + 1)
     header = (
@@ -415,12 +414,12 @@ def warmup_table(runs: Sequence[Run]) -> Table:
     rows = []
     for steps, renamed in ((START.train.schedule.warmup_steps, str), (LONG_WARMUP, long_warmup)):
         across, inner = renamed(slug(ROPE)), renamed(within(ROPE))
-        ends = [told([loss(run) for run in named(runs, name)], 4) for name in (across, inner)]
+        ends = [mean_sd([loss(run) for run in select(runs, name)], 4) for name in (across, inner)]
         own = [
-            told([own_token(run)[0] for run in whole(named(runs, name))], 1, " %")
+            mean_sd([own_token(run)[0] for run in whole(select(runs, name))], 1, " %")
             for name in (across, inner)
         ]
-        rows.append((f"{steps} steps", *ends, told(differences(runs, inner, across), 4), *own))
+        rows.append((f"{steps} steps", *ends, mean_sd(differences(runs, inner, across), 4), *own))
     header = (
         "warmup", "across titles", "within titles", "higher by", "own token, across",
         "own token, within",
@@ -432,23 +431,23 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
     """Return what each size of vocabulary reaches in each unit, and what it costs."""
     rows = []
     for size in SIZES:
-        own = named(runs, of_size(size).name)
+        own = select(runs, of_size(size).name)
         if not own:
             continue
         done = whole(own)
-        steps = own[0].metrics[-1]["step"]
+        steps = own[0].records[-1]["step"]
         plan = own[0].config
         tokens = steps * plan.train.batch_size * plan.model.context_length
         rows.append(
             (
                 f"{size:,}",
-                told([of_token(run) for run in done], 3),
-                told([loss(run) for run in own], 4),
-                told([last(run, "validation", bits_per_byte) for run in own], 3),
-                told([test_loss(run) for run in done], 4),
+                mean_sd([of_token(run) for run in done], 3),
+                mean_sd([loss(run) for run in own], 4),
+                mean_sd([last(run, "validation", "bpb") for run in own], 3),
+                mean_sd([test_loss(run) for run in done], 4),
                 f"{tokens / 1e6:.2f}",
                 f"{plan.model.n_parameters / 1e6:.2f}",
-                told([1000 * run.environment["training_s"] / steps for run in own], 0),
+                mean_sd([1000 * run.environment["training_s"] / steps for run in own], 0),
             )
         )
     header = (
@@ -462,10 +461,10 @@ def recipe_table(runs: Sequence[Run]) -> Table:
     """Return the published recipe, then each of its parts put back and how much higher it ends."""
     rows, names = [], {"nothing": "recipe"} | {each: put_back(each) for each in CHANGES}
     for shown, name in names.items():
-        own = named(runs, name)
-        higher = told(differences(runs, name, "recipe"), 4) if name != "recipe" else ""
+        own = select(runs, name)
+        higher = mean_sd(differences(runs, name, "recipe"), 4) if name != "recipe" else ""
         size = f"{own[0].config.model.n_parameters / 1e6:.2f}" if own else ""
-        rows.append((shown, told([loss(run) for run in own], 4), higher, size))
+        rows.append((shown, mean_sd([loss(run) for run in own], 4), higher, size))
     header = (
         "put back", "nats/character", "higher than the recipe", "parameters, millions"
     )  # fmt: skip
@@ -476,7 +475,10 @@ def tuning_table(runs: Sequence[Run]) -> Table:
     """Return the loss in the end at each learning rate that was tried."""
     names = dict.fromkeys(each.name.removeprefix("tune-").split("-lr")[0] for each in tuning())
     rows = [
-        (name, *(told([loss(r) for r in named(runs, f"tune-{name}-lr{lr:g}")], 4) for lr in RATES))
+        (
+            name,
+            *(mean_sd([loss(r) for r in select(runs, f"tune-{name}-lr{lr:g}")], 4) for lr in RATES),
+        )
         for name in names
     ]
     return Table(("experiment", *(f"lr {lr:g}" for lr in RATES)), tuple(rows))
@@ -507,7 +509,7 @@ def plot_positions(runs: Sequence[Run]) -> Figure:
             (slug(shown), -0.12, {"mfc": COLORS[shown]}),
             (within(shown), 0.12, {"mfc": "white"}),
         ):
-            found = [loss(run) for run in whole(named(runs, name))]
+            found = [loss(run) for run in whole(select(runs, name))]
             dots = {"color": COLORS[shown], "ms": 5} | look
             ax.plot(found, [place + offset] * len(found), "o", **dots)
     ax.set_yticks(range(len(POSITIONS)), list(POSITIONS))
@@ -524,8 +526,8 @@ def plot_positions(runs: Sequence[Run]) -> Figure:
 def plot_places(runs: Sequence[Run]) -> Figure:
     """Return the loss by place in a title, and how it differs from learned positions'."""
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 6), sharex=True)
-    groups = {shown: whole(named(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
-    groups["RoPE within titles"] = whole(named(runs, within(ROPE)))
+    groups = {shown: whole(select(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
+    groups["RoPE within titles"] = whole(select(runs, within(ROPE)))
     _, learned = mean_by(groups["learned"], "by_place", LEAST)
     for shown, own in groups.items():
         if not own:
@@ -547,7 +549,7 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
     """Return the loss by position in windows far longer than those that were trained on."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown in POSITIONS:
-        own = whole(named(runs, slug(shown)))
+        own = whole(select(runs, slug(shown)))
         if not own or "by_position" not in own[0].outcome["probe"]:
             continue
         width = own[0].outcome["probe"]["by_position"]["width"]
@@ -575,9 +577,9 @@ def plot_vocabulary(runs: Sequence[Run]) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.7))
     units = {
         "nats per token": of_token,
-        "bits per byte": lambda run: last(run, "validation", bits_per_byte),
+        "bits per byte": lambda run: last(run, "validation", "bpb"),
     }
-    groups = {size: whole(named(runs, of_size(size).name)) for size in SIZES}
+    groups = {size: whole(select(runs, of_size(size).name)) for size in SIZES}
     for ax, (unit, value), color in zip(
         axes, units.items(), (plotting.OTHER, plotting.OURS), strict=True
     ):
@@ -588,7 +590,7 @@ def plot_vocabulary(runs: Sequence[Run]) -> Figure:
         ax.set_xlabel("entries in the vocabulary (log scale)")
         ax.set_title(f"loss,\n{unit}", color=color)
     unseen = {"color": plotting.OURS, "mfc": "white", "ls": (0, (3, 2))}
-    draw_sizes(axes[1], groups, lambda run: bits_per_byte(run.outcome["test"]), unseen)
+    draw_sizes(axes[1], groups, lambda run: run.outcome["test"].bpb, unseen)
     axes[1].annotate(
         "● validation titles\n○ test titles", (0.04, 0.06), xycoords="axes fraction", fontsize=9
     )
@@ -616,8 +618,8 @@ def plot_recipe(runs: Sequence[Run]) -> Figure:
 
 def shown_groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Return the runs of some kinds of positions, by the names they are shown under."""
-    groups = {name: whole(named(runs, slug(name))) for name in CONFINED}
-    return groups | {"RoPE, within titles": whole(named(runs, within(ROPE)))}
+    groups = {name: whole(select(runs, slug(name))) for name in CONFINED}
+    return groups | {"RoPE, within titles": whole(select(runs, within(ROPE)))}
 
 
 def plot_guesses(runs: Sequence[Run], which: str) -> Figure:
@@ -630,7 +632,7 @@ def plot_title(runs: Sequence[Run]) -> Figure:
     """Return where each head of the first layer attends in one title, with RoPE and without."""
     kinds = {"none": "no positions", "learned": "learned", ROPE: "RoPE"}
     found = {
-        said: whole(named(runs, slug(name)))[0].outcome["probe"]["title"]
+        said: whole(select(runs, slug(name)))[0].outcome["probe"]["title"]
         for name, said in kinds.items()
     }
     n_heads = len(next(iter(found.values()))["percent"][0])
@@ -678,20 +680,20 @@ def check_claims(runs: Sequence[Run]) -> None:
 
 def check_positions(runs: Sequence[Run]) -> None:
     """Assert what the text says of the kinds of positions."""
-    assert all(len(whole(named(runs, name))) == len(SEEDS) for name in POSITION_NAMES)
+    assert all(len(whole(select(runs, name))) == len(SEEDS) for name in POSITION_NAMES)
     assert max(map(abs, differences(runs, "learned", "none"))) < 0.02
     turned = [slug(name) for name in POSITIONS if name.startswith("RoPE")]
     for name in turned:
         assert max(differences(runs, name, "learned")) < -0.05
-        assert 0.945 < mean_loss(named(runs, name)) / mean_loss(named(runs, "learned")) < 0.96
+        assert 0.945 < mean_loss(select(runs, name)) / mean_loss(select(runs, "learned")) < 0.96
         assert max(map(abs, differences(runs, name, slug(ROPE)))) < 0.01
-    for run in named(runs, "sinusoidal"):
+    for run in select(runs, "sinusoidal"):
         assert abs(loss(run) / unigram_level(run) - 1) < 0.05
-    for run in named(runs, slug("sinusoidal, scaled")):
+    for run in select(runs, slug("sinusoidal, scaled")):
         assert loss(run) < 0.8 * unigram_level(run)
     assert min(differences(runs, slug("sinusoidal, scaled"), "none")) > 0.08
     places = {
-        name: mean_by(named(runs, name), "by_place", LEAST)[1]
+        name: mean_by(select(runs, name), "by_place", LEAST)[1]
         for name in ("none", "learned", slug(ROPE), within(ROPE))
     }
     assert np.ptp([nats[0] for nats in places.values()]) < 0.02
@@ -711,18 +713,18 @@ def check_titles(runs: Sequence[Run]) -> None:
     assert min(long) > 0.015
     assert max(differences(runs, long_warmup(slug(ROPE)), slug(ROPE))) < -0.02
     for name in ("none", "learned", slug(ROPE)):
-        for run in named(runs, name):
+        for run in select(runs, name):
             found = run.outcome["probe"]["across"]
             assert 0.75 * found["equal"] < found["layers"][0] < found["equal"]
             assert own_token(run)[0] < 20
     for name in CONFINED:
-        assert min(own_token(run)[0] for run in named(runs, within(name))) > 40
+        assert min(own_token(run)[0] for run in select(runs, within(name))) > 40
 
 
 def check_beyond(runs: Sequence[Run]) -> None:
     """Assert what the text says of windows longer than those that were trained on."""
     found = {
-        name: mean_by(named(runs, slug(name)), "by_position")[1]
+        name: mean_by(select(runs, slug(name)), "by_position")[1]
         for name in POSITIONS
         if name != "learned"
     }
@@ -764,19 +766,19 @@ def check_rates(runs: Sequence[Run]) -> None:
 
 def check_vocabulary(runs: Sequence[Run]) -> None:
     """Assert what the text says of the size of the vocabulary, and of what was gained in all."""
-    groups = [named(runs, of_size(size).name) for size in SIZES]
+    groups = [select(runs, of_size(size).name) for size in SIZES]
     assert all(len(whole(own)) == len(SEEDS) for own in groups)
     by_token = [statistics.fmean(of_token(run) for run in own) for own in groups]
-    by_byte = [
-        statistics.fmean(last(run, "validation", bits_per_byte) for run in own) for own in groups
-    ]
+    by_byte = [statistics.fmean(last(run, "validation", "bpb") for run in own) for own in groups]
     assert by_token == sorted(by_token)
     assert by_byte[1:] == sorted(by_byte[1:], reverse=True)
     least = differences(runs, of_size(2_000).name, of_size(1_000).name)
     assert min(least) < 0 < max(least)
-    small, large = (named(runs, of_size(size).name) for size in (START.model.vocab_size, SIZES[-1]))
+    small, large = (
+        select(runs, of_size(size).name) for size in (START.model.vocab_size, SIZES[-1])
+    )
     assert max(a / b for a, b in beside(large, small)) < 0.9
-    assert 0.69 < large[0].metrics[-1]["step"] / small[0].metrics[-1]["step"] < 0.7
+    assert 0.69 < large[0].records[-1]["step"] / small[0].records[-1]["step"] < 0.7
     plan = large[0].config.model
     assert round(plan.n_parameters / small[0].config.model.n_parameters) == 9
     assert round(100 * plan.vocab_size * plan.d_model / plan.n_parameters) == 95
@@ -791,13 +793,13 @@ def check_vocabulary(runs: Sequence[Run]) -> None:
     gains = {"learned": slug(ROPE), slug(ROPE): long_warmup(slug(ROPE))}
     gains |= {of_size(4_000).name: of_size(32_000).name}
     for before, after in gains.items():
-        assert max(a / b for a, b in beside(named(runs, after), named(runs, before))) < 0.98
+        assert max(a / b for a, b in beside(select(runs, after), select(runs, before))) < 0.98
     assert max(map(abs, differences(runs, within(ROPE), "learned"))) < 0.02
 
 
 def check_recipe(runs: Sequence[Run]) -> None:
     """Assert what the text says of the published recipe and its parts."""
-    assert all(len(whole(named(runs, name))) == len(SEEDS) for name in RECIPE_NAMES)
+    assert all(len(whole(select(runs, name))) == len(SEEDS) for name in RECIPE_NAMES)
     higher = {change: differences(runs, put_back(change), "recipe") for change in CHANGES}
     assert min(higher["learned positions"]) > 0.02
     assert 0.02 < statistics.fmean(higher["learned positions"]) < 0.03  # as public sweeps have it
@@ -815,7 +817,7 @@ def check_recipe(runs: Sequence[Run]) -> None:
 
 def check_large(runs: Sequence[Run]) -> None:
     """Assert what the text says of the baseline's size."""
-    recipe, adamw = (named(runs, name) for name in ("large-recipe", "large-adamw-lr0.001"))
+    recipe, adamw = (select(runs, name) for name in ("large-recipe", "large-adamw-lr0.001"))
     start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
     assert [len(own) for own in (start, adamw, recipe)] == 3 * [len(LARGE_SEEDS)]
     assert all(0.65 < after / before < 0.66 for after, before in beside(recipe, start))
@@ -827,7 +829,7 @@ def check_large(runs: Sequence[Run]) -> None:
     same = ("optimizer", "lr", "weight_decay", "warmup", "betas", "batch_size", "epochs")
     plans = {tuple(getattr(run.config.train, f) for f in same) for run in (*recipe, *adamw)}
     assert len(plans) == 1
-    steps = recipe[0].metrics[-1]["step"] / adamw[0].metrics[-1]["step"]
+    steps = recipe[0].records[-1]["step"] / adamw[0].records[-1]["step"]
     assert 0.91 < steps < 0.94
     sizes = [own[0].config.model.n_parameters / 1e6 for own in (recipe, adamw)]
     assert [round(size) for size in sizes] == [29, 27]

@@ -482,7 +482,7 @@ def lengths_and_sizes(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 def grown(run: Run, text: str, least: int = 10**6) -> list[Row]:
     """Return the growth of a text from least bytes on, or all of it where it is shorter."""
-    rows = [row for row in run.metrics if row["text"] == text]
+    rows = [row for row in run.records if row["text"] == text]
     return [row for row in rows if row["bytes"] >= least] or rows
 
 
@@ -514,7 +514,7 @@ def plan(run: Run, rows: Sequence[Row]) -> Table:
 def check_claims(runs: dict[str, Run]) -> None:
     """Assert what the text says of compression, samples, kinds of text, alphabets and growth."""
     for text in ENGLISH:
-        rows = [row for row in runs["compression"].metrics if row["text"] == text]
+        rows = [row for row in runs["compression"].records if row["text"] == text]
         sizes = [row["vocab_size"] for row in rows]
         gains = np.diff([per_token(row["held_out"]) for row in rows])
         assert min(gains) > 0
@@ -525,11 +525,11 @@ def check_claims(runs: dict[str, Run]) -> None:
     for text, size in np.ndindex(2, 2):
         survey = runs["sample"].config
         key = {"text": survey.texts[text], "vocab_size": survey.vocab_sizes[size]}
-        rows = [row for row in runs["sample"].metrics if row | key == row]
+        rows = [row for row in runs["sample"].records if row | key == row]
         assert rows[-3]["held_out"]["tokens"] / rows[-1]["held_out"]["tokens"] < 1.03
     more = excess(runs["domains"])
     assert 0.12 < min(more[more > 0]) < max(more[more > 0]) < 0.7
-    for row in runs["alphabets"].metrics:
+    for row in runs["alphabets"].records:
         beside = row["character_tokens"] / row["byte_tokens"] - 1
         unknown = row["unknown"] / row["characters"]
         if row["vocab_size"] >= 4_096:
@@ -540,7 +540,7 @@ def check_claims(runs: dict[str, Run]) -> None:
         if row["vocab_size"] == 1_024:
             assert beside > (0.15 if row["text"] in ("ja", "zh") else 0)
             assert unknown > (0.005 if row["text"] in ("ja", "zh") else 0)
-    assert 0 in [row["count"] for row in runs["longest"].metrics]
+    assert 0 in [row["count"] for row in runs["longest"].records]
 
 
 def check_costs(training: Sequence[Row], encoding: Sequence[Row], scaling: Sequence[Row]) -> None:
@@ -587,7 +587,7 @@ def plot_compression(run: Run) -> Figure:
     """Return bytes per token against the vocabulary, held out and, dashed, of what was learned."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.4))
     for text in run.config.texts:
-        rows = [row for row in run.metrics if row["text"] == text]
+        rows = [row for row in run.records if row["text"] == text]
         sizes, color = [row["vocab_size"] for row in rows], COLORS[text]
         ax.plot(sizes, [per_token(r["held_out"]) for r in rows], "o-", ms=3.5, color=color)
         ax.plot(sizes, [per_token(r["learned"]) for r in rows], ":", lw=1.2, color=color)
@@ -608,7 +608,7 @@ def plot_sample(run: Run) -> Figure:
     for ax, text in zip(axes, run.config.texts, strict=True):
         for style, size in zip(("o-", "s--"), run.config.vocab_sizes, strict=True):
             key = {"text": text, "vocab_size": size}
-            rows = [row for row in run.metrics if row | key == row]
+            rows = [row for row in run.records if row | key == row]
             tokens = np.array([row["held_out"]["tokens"] for row in rows])
             learned, more = [row["learned_bytes"] for row in rows], 100 * (tokens / tokens[-1] - 1)
             ax.plot(learned, more, style, ms=3.5, color=COLORS[text])
@@ -625,7 +625,7 @@ def plot_sample(run: Run) -> Figure:
 def excess(run: Run) -> np.ndarray:
     """Return by text learned and text encoded the share of tokens beyond the text's own."""
     texts = run.config.texts
-    tokens = {(row["learned"], row["encoded"]): row["tokens"] for row in run.metrics}
+    tokens = {(row["learned"], row["encoded"]): row["tokens"] for row in run.records}
     found = [[tokens[learned, encoded] for encoded in texts] for learned in texts]
     return np.array(found) / np.diag(found) - 1
 
@@ -655,7 +655,7 @@ def plot_alphabets(run: Run) -> Figure:
     }
     for ax, text in zip(axes.flat, run.config.texts, strict=False):
         rows = sorted(
-            (row for row in run.metrics if row["text"] == text), key=lambda row: row["vocab_size"]
+            (row for row in run.records if row["text"] == text), key=lambda row: row["vocab_size"]
         )
         for key, (_, style, color) in kinds.items():
             tokens = [row[key] / row["characters"] for row in rows]
@@ -685,7 +685,7 @@ def alphabet_table(run: Run) -> Table:
     """Return what the alphabets are and how often a character is in none, by vocabulary size."""
     out = []
     for text in run.config.texts:
-        for row in run.metrics:
+        for row in run.records:
             if row["text"] == text and row["vocab_size"] in run.config.vocab_sizes[::2]:
                 ratio = row["character_tokens"] / row["byte_tokens"] - 1
                 cells = (f"{row['distinct']:,}", f"{row['known']:,}", f"{row['vocab_size']:,}")
@@ -702,7 +702,7 @@ def longest_table(run: Run, n: int = 6) -> Table:
     """Return the longest tokens of each text, with their bytes and occurrences."""
     out = []
     for text in run.config.texts:
-        rows = [row for row in run.metrics if row["text"] == text][:n]
+        rows = [row for row in run.records if row["text"] == text][:n]
         for row in rows:
             token = plotting.shown(row["token"])
             out.append((text, token, str(row["bytes"]), f"{row['merge']:,}", f"{row['count']:,}"))
