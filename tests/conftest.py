@@ -13,12 +13,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from lmcore.experiments.experiment import smoke
+from lmcore.__main__ import study_module
+from lmcore.experiments.experiment import Experiment, smoke
+from lmcore.experiments.run_folder import load_run
 from lmcore.experiments.runner import run_or_load
 from lmcore.studies import baseline
 from lmcore.tasks.titles import TitlesConfig, prepare
 from lmcore.training.runtime import Runtime
 
+ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 settings.register_profile(
@@ -55,6 +58,17 @@ def smoke_run(tmp_path_factory):
             progress=False,
         )
     return workspace, run
+
+
+@pytest.fixture(scope="session")
+def committed_runs():
+    """All committed runs, in the order of their folders; tests must not change them."""
+    configs = (ROOT / "results").glob("*/*/*/config.json")
+    return [load_run(path.parent, config_type(path.parts[-4])) for path in sorted(configs)]
+
+
+def config_type(study):
+    return getattr(study_module(study), "KIND", Experiment)
 
 
 @pytest.fixture

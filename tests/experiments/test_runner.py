@@ -10,8 +10,8 @@ import torch
 from made import PLAIN
 
 from lmcore import studies
-from lmcore.config import with_fields
-from lmcore.experiments.cost import cost
+from lmcore.config import flat_fields, with_fields
+from lmcore.experiments.cost import cost, expected_steps
 from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, task_of
 from lmcore.experiments.run_folder import RunWriter
 from lmcore.experiments.runner import load, load_finished, record_to_dict, run_all, run_or_load
@@ -45,8 +45,27 @@ def workspace(smoke_run, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("experiment", NAMED, ids=lambda e: str(e.path))
-def test_every_named_experiment_takes_one_step(smoke_run, experiment):
+def code_path(experiment):
+    """Return what decides which code a run of experiment takes.
+
+    Names and seeds are left out, and of a number only whether it is zero remains.
+    """
+    fields = flat_fields(experiment).items()
+    chosen = {name: without_size(value) for name, value in fields if name not in NAMES}
+    n_kv_heads = experiment.model.n_kv_heads
+    return tuple(chosen.items()), n_kv_heads in (None, experiment.model.n_heads)
+
+
+def without_size(value):
+    return value if value is None or isinstance(value, str | bool) else bool(value)
+
+
+NAMES = ("study", "name", "seed")
+DISTINCT = {code_path(smoke(experiment)): experiment for experiment in reversed(NAMED)}
+
+
+@pytest.mark.parametrize("experiment", DISTINCT.values(), ids=lambda e: str(e.path))
+def test_each_distinct_named_experiment_takes_one_step(smoke_run, experiment):
     workspace, _ = smoke_run
     small = smoke(experiment)
     corpus = prepared(small, workspace / ".smoke/.cache/corpus")
@@ -162,7 +181,7 @@ def test_a_run_s_environment_says_what_a_reader_must_know(smoke_run):
     (session,) = run.environment["sessions"]
     assert {"commit", "dirty", "python", "torch", "device", "started"} <= set(session)
     assert session["precision"] == "float32"
-    assert {"training_s", "peak_bytes", "corpus"} <= set(run.environment)
+    assert {"training_s", "peak_bytes", "data"} <= set(run.environment)
 
 
 def test_a_run_taken_up_again_names_both_of_its_sessions(workspace):
@@ -222,6 +241,14 @@ def test_the_written_config_is_the_experiment(smoke_run):
 def test_the_cost_says_runs_and_minutes_and_precision():
     said = cost([SMALL, SMALL], PLAIN)
     assert all(word in said for word in ("2 runs", "minutes", "cpu", "float32"))
+
+
+def test_the_cost_knows_the_length_of_each_kind_of_experiment():
+    assert [e.path for e in NAMED if expected_steps(e) < 1] == []
+    table = grokking.fast()
+    in_epochs = with_fields(table.train, steps=None, epochs=3)
+    table = dataclasses.replace(table, train=in_epochs)
+    assert expected_steps(table) == 3 * task_of(table, table.task.prepare()).batches_per_epoch
 
 
 def test_a_run_that_diverged_is_a_result_and_the_others_go_on(workspace, capsys):
