@@ -37,7 +37,7 @@ SCALE = "full"
 # others, chosen before they were run. The table shows in which settings the compared ones differ.
 
 # %%
-from lmcore.experiments.runner import loaded
+from lmcore.experiments.runner import load_finished
 from lmcore.report import plotting
 from lmcore.report import tables as compare
 from lmcore.studies.adamw_swap import STUDY, experiments, figures, tables
@@ -59,7 +59,7 @@ compare.settings([experiment for experiment in planned if experiment.name in sho
 runs = STUDY.run(planned)
 compared = [run for run in runs if run.config.name in shown]
 tuning = [run for run in runs if run.config.name.startswith("tune-")]
-large = loaded([*STUDY.compared_with(), *experiments.large()])
+large = load_finished([*STUDY.compared_with(), *experiments.large()])
 
 # %% [markdown]
 # ## Checks

@@ -40,7 +40,7 @@ SCALE = "full"
 # study before tuned it. Then come a longer warmup and vocabularies of other sizes.
 
 # %%
-from lmcore.experiments.runner import loaded
+from lmcore.experiments.runner import load_finished
 from lmcore.report import plotting
 from lmcore.report import tables as compare
 from lmcore.studies.headlines.tables import ladder
@@ -63,7 +63,7 @@ runs = STUDY.run(planned)
 positions = [run for run in runs if run.config.name in shown]
 vocabularies = [run for run in runs if run.config.name in experiments.SIZE_NAMES]
 recipe = [run for run in runs if run.config.name in experiments.RECIPE_NAMES]
-large = loaded([*STUDY.compared_with(), *experiments.large()])
+large = load_finished([*STUDY.compared_with(), *experiments.large()])
 
 # %% [markdown]
 # ## Checks

@@ -90,7 +90,7 @@ compare.settings([experiment for experiment in planned if experiment.name in sho
 # %%
 runs = STUDY.run(planned)
 fast, classic, inside, report, sentence = (
-    compare.named(runs, name)
+    compare.select(runs, name)
     for name in ("division-fast", "classic", "inside", "report-500", "sentence")
 )
 

@@ -4,7 +4,7 @@ from lmcore.cli.arguments import StudyName
 from lmcore.cli.run import one_seed_of_each
 from lmcore.experiments.cost import cost
 from lmcore.experiments.experiment import Experiment
-from lmcore.report.tables import Table, account
+from lmcore.report.tables import Table, model_costs
 from lmcore.studies import study_called
 from lmcore.training.runtime import Runtime
 
@@ -31,7 +31,7 @@ def print_cost(
 def account_of(experiment: Experiment, runtime: Runtime) -> Table:
     """Return what one step of an experiment costs, part by part."""
     resolved = runtime.resolve(0)
-    return account(
+    return model_costs(
         experiment.model,
         experiment.train.batch_size,
         experiment.train.optimizer.moments,

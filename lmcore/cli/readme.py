@@ -2,7 +2,7 @@
 
 from lmcore.experiments.experiment import workspace
 from lmcore.experiments.run_folder import Run
-from lmcore.experiments.runner import loaded
+from lmcore.experiments.runner import load_finished
 from lmcore.files import write_text
 from lmcore.report.tables import scores
 from lmcore.studies import all_studies
@@ -22,7 +22,7 @@ def with_findings(text: str) -> str:
     for name, study in all_studies().items():
         if not study.trains_models:
             continue
-        runs = loaded(study.experiments())
+        runs = load_finished(study.experiments())
         all_runs += runs
         if study.findings is not None:
             tables.append(study.findings(runs).markdown())

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from lmcore.experiments.schema import upgrade_folder
-from lmcore.files import read_json
-from lmcore.studies import study_called
+from lmcore.experiments import schema
+from lmcore.studies import all_studies
 
 
 def upgrade(folder: Annotated[Path, tyro.conf.Positional]) -> None:
@@ -16,13 +15,5 @@ def upgrade(folder: Annotated[Path, tyro.conf.Positional]) -> None:
     Args:
         folder: A run folder, or a folder of run folders such as results.
     """
-    paths = sorted(folder.rglob("config.json"))
-    if not paths:
-        raise ValueError(f"there is no run folder in {folder}")
-    upgraded = [upgrade_folder(path.parent, config_type_of(path)) for path in paths]
-    print(f"{sum(upgraded)} of {len(upgraded)} run folders upgraded")
-
-
-def config_type_of(path: Path) -> type:
-    """Return what the config.json at path holds, by the study that it names."""
-    return study_called(read_json(path)["config"]["study"]).config_type
+    kinds = {name: study.config_type for name, study in all_studies().items()}
+    print(f"{schema.upgrade(folder, kinds)} run folders upgraded")

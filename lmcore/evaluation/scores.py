@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,76 +11,8 @@ from torch import Tensor
 
 from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.data.token_files import Tokens
+from lmcore.evaluation.score_types import Answers, Score
 from lmcore.model.gpt import GPT
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Sums over scored tokens, from which every rate follows.
-
-    Of all the text's tokens `n_tokens` were scored, so coverage is 1.0 for the house metric and
-    less for the challenge's.
-    """
-
-    nats: float
-    n_tokens: int
-    of_tokens: int
-    characters: int
-    bytes: int
-    n_correct: int
-    n_end_predicted: int
-    n_end: int
-
-    @property
-    def loss(self) -> float:
-        """Nats per token; not to be compared between tokenizers."""
-        return self.nats / self.n_tokens
-
-    @property
-    def nats_per_character(self) -> float:
-        """Nats over the characters of the whole text, <eos> counted as its five."""
-        return self.nats / self.characters
-
-    @property
-    def bpb(self) -> float:
-        """Bits over the UTF-8 bytes of the whole text."""
-        return self.nats / math.log(2) / self.bytes
-
-    @property
-    def coverage(self) -> float:
-        """The share of the text's tokens that were scored."""
-        return self.n_tokens / self.of_tokens
-
-    @property
-    def accuracy(self) -> float:
-        """The share of scored tokens that were thought likeliest."""
-        return self.n_correct / self.n_tokens
-
-    def __str__(self) -> str:
-        return f"{self.nats_per_character:.3f} nats/character"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """Sums over questions of which each has one answer; logit_rms is the size of their logits."""
-
-    nats: float
-    n: int
-    n_correct: int
-    logit_rms: float
-
-    @property
-    def loss(self) -> float:
-        """Nats per answer."""
-        return self.nats / self.n
-
-    @property
-    def accuracy(self) -> float:
-        """The share of answers that were thought likeliest."""
-        return self.n_correct / self.n
-
-    def __str__(self) -> str:
-        return f"{self.accuracy:.1%} right"
 
 
 @torch.no_grad()

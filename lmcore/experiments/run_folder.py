@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from lmcore.config import SCHEMA, config_hash, from_dict, stored_config
+from lmcore.evaluation.score_types import read_score
 from lmcore.files import naming, read_json, write_json, write_text
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run as read from its folder."""
+    """A finished run as read from its folder.
+
+    records are the lines of metrics.jsonl. In them and in the outcome, scores are `Score` or
+    `Answers`.
+    """
 
     folder: Path
     config: Any
-    metrics: list[dict[str, Any]]
+    records: list[dict[str, Any]]
     environment: dict[str, Any]
     outcome: dict[str, Any]
 
@@ -50,10 +55,15 @@ def load_run(folder: Path, kind: type) -> Run:
     return Run(
         folder,
         config,
-        read_metrics(folder / "metrics.jsonl"),
+        [with_scores(record) for record in read_metrics(folder / "metrics.jsonl")],
         read_json(folder / "environment.json"),
-        read_json(folder / "outcome.json"),
+        with_scores(read_json(folder / "outcome.json")),
     )
+
+
+def with_scores(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return stored with the scores in it as objects."""
+    return {name: read_score(value) for name, value in stored.items()}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

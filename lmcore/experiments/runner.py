@@ -57,7 +57,7 @@ def load(experiment: RunConfig) -> Run | None:
     return run
 
 
-def loaded(experiments: Sequence[RunConfig]) -> list[Run]:
+def load_finished(experiments: Sequence[RunConfig]) -> list[Run]:
     """Return the finished runs there are of experiments, which `load` reads."""
     return [run for experiment in experiments if (run := load(experiment))]
 
@@ -109,8 +109,8 @@ def run_or_load(
     writer.note_session(session)
     writer.note_environment({"data": corpus.origin})
     try:
-        for record in with_bar(records, experiment, source, resolved, progress):
-            writer.add(told(record))
+        for record in show_progress(records, experiment, source, resolved, progress):
+            writer.add(record_to_dict(record))
     except DivergedError as error:
         tqdm.write(f"{experiment.path.as_posix()} diverged: {error}", file=sys.stderr)
         outcome = {"diverged": str(error)}
@@ -151,7 +151,7 @@ def run_all(
     return [run_or_load(each, probe, history=history, **places) for each in experiments]
 
 
-def with_bar(
+def show_progress(
     records: Iterator[Record],
     experiment: Experiment,
     source: Task,
@@ -182,7 +182,7 @@ def with_bar(
             yield record
 
 
-def told(record: Record) -> dict[str, Any]:
+def record_to_dict(record: Record) -> dict[str, Any]:
     """Return a record as it is kept: rounded where digits are noise, without what is missing."""
     kept = {name: value for name, value in asdict(record).items() if value is not None}
     scores = kept.pop("scores")

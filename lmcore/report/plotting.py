@@ -60,7 +60,7 @@ Quantity = Callable[[dict[str, Any]], float | None]
 
 def series(run: Run, value: Quantity) -> tuple[np.ndarray, np.ndarray]:
     """Return (steps, values) of those records of run for which value is known."""
-    pairs = [(record["step"], value(record)) for record in run.metrics]
+    pairs = [(record["step"], value(record)) for record in run.records]
     steps, values = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
     return np.array(steps), np.array(values)
 

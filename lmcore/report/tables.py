@@ -2,12 +2,12 @@
 
 import dataclasses
 import html
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lmcore.evaluation.score_types import Score
 from lmcore.experiments.run_folder import Run
 from lmcore.model import accounting
 
@@ -36,57 +36,39 @@ class Table:
         return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))
 
 
-def validation(run: Run) -> dict:
-    """Return the house score of a run on all validation tokens, after its last step."""
-    return run.metrics[-1]["validation"]
+def validation(run: Run) -> Score:
+    """Return a run's score on all validation tokens after the last step."""
+    return run.records[-1]["validation"]
 
 
-def challenge(run: Run) -> dict:
-    """Return the challenge's own score after the last step."""
-    return run.metrics[-1]["challenge"]
+def challenge(run: Run) -> Score:
+    """Return a run's score by the headlines challenge's evaluator after the last step."""
+    return run.records[-1]["challenge"]
 
 
-def per_character(score: dict) -> float:
-    """Return nats per character of a stored score."""
-    return score["nats"] / score["characters"]
+def nats_per_character_of(kind: str) -> Callable[[dict[str, Any]], float | None]:
+    """Return a function of a record: nats per character of its score called kind, or None."""
+    return lambda record: record[kind].nats_per_character if kind in record else None
 
 
-def bits_per_byte(score: dict) -> float:
-    """Return bits per byte of a stored score."""
-    return score["nats"] / score["bytes"] / math.log(2)
-
-
-def coverage(score: dict) -> float:
-    """Return the share of tokens that a stored score counts."""
-    return score["n_tokens"] / score["of_tokens"]
-
-
-def rate(kind: str) -> Callable[[dict[str, Any]], float | None]:
-    """Return what reads nats per character of the score called kind off a record."""
-    return lambda record: per_character(record[kind]) if kind in record else None
-
-
-def named(runs: Sequence[Run], name: str) -> list[Run]:
+def select(runs: Sequence[Run], name: str) -> list[Run]:
     """Return the runs of the experiment called name."""
     return [run for run in runs if run.config.name == name]
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    """Return mean ± sample standard deviation; a value without spread stands alone."""
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    if min(values) == max(values):
-        return mean
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
+def mean_sd(values: Sequence[float | int | None], digits: int = 0, unit: str = "") -> str:
+    """Return mean ± sample standard deviation of the known values.
 
-
-def told(values: Sequence[float | int | None], digits: int = 0, unit: str = "") -> str:
-    """Return mean and spread of those that are known, and how many are not."""
+    Equal values have no ±. Where some are None, the number of known ones follows.
+    """
     known = [float(value) for value in values if value is not None]
     if not known:
         return f"none of {len(values)}"
-    said = spread(known, digits) + unit
-    missing = len(values) - len(known)
-    return f"{said} ({len(known)} of {len(values)})" if missing else said
+    text = f"{statistics.fmean(known):.{digits}f}"
+    if min(known) < max(known):
+        text += f" ± {statistics.stdev(known):.{digits}f}"
+    text += unit
+    return text if len(known) == len(values) else f"{text} ({len(known)} of {len(values)})"
 
 
 def settings(experiments: Sequence[Any]) -> Table:
@@ -110,11 +92,11 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 QUANTITIES: dict[str, Callable[[Run], float]] = {
-    "validation, nats/character": lambda run: per_character(validation(run)),
-    "validation, bits/byte": lambda run: bits_per_byte(validation(run)),
-    "test, nats/character": lambda run: per_character(run.outcome["test"]),
-    "challenge number": lambda run: per_character(challenge(run)),
-    "its coverage": lambda run: coverage(challenge(run)),
+    "validation, nats/character": lambda run: validation(run).nats_per_character,
+    "validation, bits/byte": lambda run: validation(run).bpb,
+    "test, nats/character": lambda run: run.outcome["test"].nats_per_character,
+    "challenge number": lambda run: challenge(run).nats_per_character,
+    "its coverage": lambda run: challenge(run).coverage,
 }
 
 
@@ -122,8 +104,8 @@ def scores(groups: dict[str, Sequence[Run]]) -> Table:
     """Return a column for each named group of runs: scores over seeds, time and parameters."""
     columns = []
     for name, runs in groups.items():
-        measured = [spread([of(run) for run in runs], 4) for of in QUANTITIES.values()]
-        minutes = spread([run.environment["training_s"] / 60 for run in runs], 1)
+        measured = [mean_sd([of(run) for run in runs], 4) for of in QUANTITIES.values()]
+        minutes = mean_sd([run.environment["training_s"] / 60 for run in runs], 1)
         parameters = f"{runs[0].config.model.n_parameters:,}"
         columns.append((name, str(len(runs)), *measured, minutes, parameters))
     names = ("after the last step", "seeds", *QUANTITIES, "training, minutes", "parameters")
@@ -131,7 +113,7 @@ def scores(groups: dict[str, Sequence[Run]]) -> Table:
     return Table(header, tuple(rows))
 
 
-def account(
+def model_costs(
     config: Any, batch_size: int, moments: int, activation_bytes: int = 4, on_gpu: bool = False
 ) -> Table:
     """Return what a model of config costs, part by part, in parameters and operations of a step.

@@ -7,11 +7,11 @@ import pytest
 import torch
 from made import PLAIN
 
-from lmcore.config import with_fields
-from lmcore.experiments.cost import cost
+from lmcore.config import flat_fields, with_fields
+from lmcore.experiments.cost import cost, expected_steps
 from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, task_of
 from lmcore.experiments.run_folder import RunWriter
-from lmcore.experiments.runner import load, loaded, run_all, run_or_load, told
+from lmcore.experiments.runner import load, load_finished, record_to_dict, run_all, run_or_load
 from lmcore.files import read_json, write_json
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -44,8 +44,27 @@ def workspace(smoke_run, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("experiment", NAMED, ids=lambda e: str(e.path))
-def test_every_named_experiment_takes_one_step(smoke_run, experiment):
+def code_path(experiment):
+    """Return what decides which code a run of experiment takes.
+
+    Names and seeds are left out, and of a number only whether it is zero remains.
+    """
+    fields = flat_fields(experiment).items()
+    chosen = {name: without_size(value) for name, value in fields if name not in NAMES}
+    n_kv_heads = experiment.model.n_kv_heads
+    return tuple(chosen.items()), n_kv_heads in (None, experiment.model.n_heads)
+
+
+def without_size(value):
+    return value if value is None or isinstance(value, str | bool) else bool(value)
+
+
+NAMES = ("study", "name", "seed")
+DISTINCT = {code_path(smoke(experiment)): experiment for experiment in reversed(NAMED)}
+
+
+@pytest.mark.parametrize("experiment", DISTINCT.values(), ids=lambda e: str(e.path))
+def test_each_distinct_named_experiment_takes_one_step(smoke_run, experiment):
     workspace, _ = smoke_run
     small = smoke(experiment)
     corpus = prepared(small, workspace / ".smoke/.cache/corpus")
@@ -100,7 +119,7 @@ def test_a_finished_run_is_loaded_and_not_trained_again(workspace, smoke_run):
     _, run = smoke_run
     before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
     loaded = run_or_load(SMALL, never, runtime=PLAIN, progress=False)
-    assert loaded.metrics == run.metrics
+    assert loaded.records == run.records
     assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*")} == before
 
 
@@ -111,7 +130,7 @@ def test_where_there_is_no_run_none_is_loaded(tmp_path, monkeypatch):
 
 def test_of_many_experiments_the_runs_there_are_are_loaded(workspace, smoke_run):
     _, run = smoke_run
-    (found,) = loaded([dataclasses.replace(SMALL, seed=7), SMALL])
+    (found,) = load_finished([dataclasses.replace(SMALL, seed=7), SMALL])
     assert found.config == run.config
 
 
@@ -132,7 +151,7 @@ def test_a_run_moved_away_is_finished_again_from_its_last_checkpoint(workspace, 
     _, run = smoke_run
     shutil.rmtree(workspace / ".smoke/results")
     again = run_or_load(SMALL, probe, runtime=PLAIN, progress=False)
-    assert (again.metrics, again.outcome) == (run.metrics, run.outcome)
+    assert (again.records, again.outcome) == (run.records, run.outcome)
 
 
 def test_a_small_run_stays_away_from_the_results(smoke_run):
@@ -161,7 +180,7 @@ def test_a_run_s_environment_says_what_a_reader_must_know(smoke_run):
     (session,) = run.environment["sessions"]
     assert {"commit", "dirty", "python", "torch", "device", "started"} <= set(session)
     assert session["precision"] == "float32"
-    assert {"training_s", "peak_bytes", "corpus"} <= set(run.environment)
+    assert {"training_s", "peak_bytes", "data"} <= set(run.environment)
 
 
 def test_a_run_taken_up_again_names_both_of_its_sessions(workspace):
@@ -183,12 +202,12 @@ def test_a_run_does_not_go_on_with_another_text(workspace):
 def test_the_outcome_scores_every_test_token_once(smoke_run):
     _, run = smoke_run
     test = run.outcome["test"]
-    assert test["n_tokens"] == test["of_tokens"] == run.environment["data"]["test_tokens"]
+    assert test.n_tokens == test.of_tokens == run.environment["data"]["test_tokens"]
 
 
 def test_the_smoke_run_learns_something(smoke_run):
     _, run = smoke_run
-    first, last = (run.metrics[i]["validation"]["nats"] for i in (0, -1))
+    first, last = (run.records[i]["validation"].nats for i in (0, -1))
     assert last < 0.6 * first
 
 
@@ -198,7 +217,7 @@ def test_a_probe_is_kept_with_the_scores(smoke_run):
 
 
 def test_a_record_is_kept_without_what_is_missing():
-    assert told(Record(step=0, tokens=0, elapsed_s=1.23456)) == {
+    assert record_to_dict(Record(step=0, tokens=0, elapsed_s=1.23456)) == {
         "step": 0,
         "tokens": 0,
         "elapsed_s": 1.23,
@@ -223,11 +242,19 @@ def test_the_cost_says_runs_and_minutes_and_precision():
     assert all(word in said for word in ("2 runs", "minutes", "cpu", "float32"))
 
 
+def test_the_cost_knows_the_length_of_each_kind_of_experiment():
+    assert [e.path for e in NAMED if expected_steps(e) < 1] == []
+    table = fast()
+    in_epochs = with_fields(table.train, steps=None, epochs=3)
+    table = dataclasses.replace(table, train=in_epochs)
+    assert expected_steps(table) == 3 * task_of(table, table.task.prepare()).batches_per_epoch
+
+
 def test_a_run_that_diverged_is_a_result_and_the_others_go_on(workspace, capsys):
     wild = with_fields(SMALL.train, lr=1e30, max_grad_norm=1e10)
     experiments = [dataclasses.replace(SMALL, name="wild", train=wild), SMALL]
     runs = run_all(experiments, never, runtime=PLAIN)
-    assert "diverged: the validation loss is nan" in runs[0].metrics[-1]["stop_reason"]
+    assert "diverged: the validation loss is nan" in runs[0].records[-1]["stop_reason"]
     assert set(runs[0].outcome) == {"diverged"}
     assert "baseline/wild/seed1337 diverged: the validation loss" in capsys.readouterr().err
     assert [run.config.name for run in runs] == ["wild", "sgd"]

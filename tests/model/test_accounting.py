@@ -12,7 +12,7 @@ from lmcore.experiments.run_folder import load_run
 from lmcore.model import accounting
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.report.tables import account
+from lmcore.report.tables import model_costs
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ModelConfig(
@@ -115,12 +115,12 @@ def test_a_step_holds_weights_gradients_and_moments(moments, copies):
 
 
 def test_the_account_of_a_model_sums_its_parts():
-    rows = {row[0]: row for row in account(PUBLISHED, batch_size=1, moments=2).rows}
+    rows = {row[0]: row for row in model_costs(PUBLISHED, batch_size=1, moments=2).rows}
     assert rows["all"][1:] == ("1,640,452,800", "3.52e+03", "7.03e+03", "100.0%")
 
 
 def test_the_account_of_a_model_tells_its_memory():
-    rows = {row[0]: row[1] for row in account(PUBLISHED, batch_size=1, moments=2).rows}
+    rows = {row[0]: row[1] for row in model_costs(PUBLISHED, batch_size=1, moments=2).rows}
     assert (rows["weights, GB"], rows["optimizer, GB"]) == ("6.56", "13.1")
 
 

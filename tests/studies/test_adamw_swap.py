@@ -10,11 +10,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from made import made_score
 
 from lmcore.config import flat_fields
 from lmcore.experiments.experiment import Experiment, slug
 from lmcore.experiments.run_folder import Run, load_run
-from lmcore.experiments.runner import loaded
+from lmcore.experiments.runner import load_finished
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.studies.adamw_swap import claims, experiments, figures, measures, probes, tables
@@ -127,9 +128,7 @@ def made_run(name, nats, seed=experiments.SEEDS[0], **changes):
     experiment = replace(experiments.variant(name, **changes), seed=seed)
 
     def score(nats):
-        told = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6}
-        told |= {"n_end_predicted": 1}
-        return {"validation": told, "challenge": told}
+        return dict.fromkeys(("validation", "challenge"), made_score(nats))
 
     metrics = [
         {"step": 0} | score(20.0),
@@ -143,11 +142,11 @@ def made_run(name, nats, seed=experiments.SEEDS[0], **changes):
     top = [{"token": token, "probability": 0.1} for token in "abcdefghij"]
     next_token = {"input": "in", "target": "a", "target_probability": 0.1, "top": top}
     probe = {"next_token": next_token, "frequency": {"unigram_nats": 12.0}}
-    outcome = {"test": score(nats)["validation"], "probe": probe}
     environment = {"sessions": [{"commit": "0123456789"}], "cpu_s": 60.0}
     if nats is None:
         metrics.append(ends | {"stop_reason": "diverged: the loss is nan at step 718"})
         return Run(Path(), experiment, metrics, environment, {"diverged": "the loss is nan"})
+    outcome = {"test": made_score(nats), "probe": probe}
     return Run(Path(), experiment, [*metrics, whole | score(nats)], environment, outcome)
 
 
@@ -253,4 +252,4 @@ def test_each_step_names_the_folder_of_its_runs_and_the_commit_that_made_them():
 
 
 def test_what_the_text_claims_holds():
-    claims.check_claims([*committed(), *loaded(baseline.all_experiments())])
+    claims.check_claims([*committed(), *load_finished(baseline.all_experiments())])

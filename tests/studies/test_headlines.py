@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from made import as_tokens
+from made import as_tokens, made_score
 
 from lmcore.evaluation.scores import score
 from lmcore.experiments.run_folder import Run
@@ -55,7 +55,7 @@ def test_bars_are_the_first_seed_s_and_marks_the_others_where_they_name_the_toke
 def test_the_level_of_counting_is_in_the_unit_of_the_score(smoke_run):
     _, run = smoke_run
     nats = run.outcome["probe"]["frequency"]["unigram_nats"]
-    assert measures.unigram_level(run) * validation(run)["characters"] == pytest.approx(nats)
+    assert measures.unigram_level(run) * validation(run).characters == pytest.approx(nats)
 
 
 # Where the loss is
@@ -121,8 +121,7 @@ def ended(study, name, seed, nats):
     """Return a run that ends at so many nats for ten characters; at None it diverged."""
     experiment = replace(baseline.all_experiments((seed,))[0], study=study, name=name)
     environment = {"sessions": [{"commit": f"{seed}abcdef"}]}
-    told = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6}
-    scores = {} if nats is None else {"validation": told, "challenge": told}
+    scores = {} if nats is None else dict.fromkeys(("validation", "challenge"), made_score(nats))
     return Run(Path(), experiment, [{"step": 9} | scores], environment, {})
 
 

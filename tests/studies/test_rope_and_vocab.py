@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from made import made_score
 
 from lmcore.config import flat_fields
 from lmcore.evaluation.attention_maps import attention_maps
@@ -165,11 +166,10 @@ def test_attention_to_older_titles_is_counted_token_by_token(corpus):
 
 def made_run(experiment, nats=10.0):
     """Return a run that ends at so many nats for ten characters; at None it diverged."""
-    sizes = {"characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6, "n_end_predicted": 1}
     environment = {"sessions": [{"commit": "0123456789"}], "training_s": 71.8}
     if nats is None:
         return Run(Path(), experiment, [{"step": 718}], environment, {"diverged": "nan"})
-    score = {"nats": nats} | sizes
+    score = made_score(nats)
     top = [{"token": token, "probability": 0.1} for token in "abcdefghij"]
     guess = {"input": "in", "target": "a", "target_probability": 0.1, "top": top}
     rows = [[100], [40, 60]]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import coverage, named
+from lmcore.report.tables import select
 from lmcore.studies.adamw_swap.experiments import (
     ABLATIONS,
     GIVEN,
@@ -36,14 +36,14 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_ablations(runs)
     check_large(runs)
     runs = [run for run in runs if run.config.model == GIVEN.model]
-    own = {shown: named(runs, name) for shown, name in NAMES.items()}
-    assert {run.metrics[-1]["step"] for run in runs} == {718}
+    own = {shown: select(runs, name) for shown, name in NAMES.items()}
+    assert {run.records[-1]["step"] for run in runs} == {718}
     assert round(100 * WARMUP / 718) == 5
     assert GIVEN.model.n_parameters == 925_184
-    assert all(last(run, "challenge", coverage) > 0.997 for run in runs)
+    assert all(last(run, "challenge", "coverage") > 0.997 for run in runs)
     for each in own["SGD as given"]:
         assert loss(each) > unigram_level(each)
-        assert end_share(each.metrics[-1]) > 0.999
+        assert end_share(each.records[-1]) > 0.999
     for shown in OPTIMIZERS:
         assert all(loss(each) < 0.9 * unigram_level(each) for each in own[shown])
     given, sgd, momentum, adamw, muon = ([loss(each) for each in own[shown]] for shown in NAMES)
@@ -59,7 +59,7 @@ def check_claims(runs: Sequence[Run]) -> None:
 def check_large(runs: Sequence[Run]) -> None:
     """Assert what the text says of the baseline's size."""
     start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
-    sgd, adamw = (named(runs, f"large-{slug(n)}-lr{lr:g}") for n, lr in LARGE_TUNED.items())
+    sgd, adamw = (select(runs, f"large-{slug(n)}-lr{lr:g}") for n, lr in LARGE_TUNED.items())
     assert [len(own) for own in (start, sgd, adamw)] == 3 * [len(LARGE_SEEDS)]
     for name, rates in LARGE_RATES.items():
         best = min(rates, key=lambda lr, name=name: large_loss(runs, name, lr))
@@ -101,13 +101,13 @@ def check_tuning(runs: Sequence[Run]) -> None:
 def check_inside(runs: Sequence[Run]) -> None:
     """Assert what the text says of gradients, updates and guesses."""
     shares = [
-        statistics.fmean(end_share(run.metrics[-1]) for run in named(runs, name))
+        statistics.fmean(end_share(run.records[-1]) for run in select(runs, name))
         for name in NAMES.values()
     ]
     assert shares == sorted(shares, reverse=True)
     for shown, name in NAMES.items():
-        for run in named(runs, name):
-            early = [record for record in run.metrics if 0 < record["step"] <= 300]
+        for run in select(runs, name):
+            early = [record for record in run.records if 0 < record["step"] <= 300]
             went = [share for record in early if (share := gone("hidden")(record))]
             steepest = max(record["grad_norm"] for record in early)
             tokens = [entry["token"] for entry in run.outcome["probe"]["next_token"]["top"]]
@@ -115,7 +115,7 @@ def check_inside(runs: Sequence[Run]) -> None:
             assert tokens[0] == "<eos>"
             assert run.outcome["probe"]["next_token"]["target_probability"] < 0.01
             assert (tokens[2] == " released") == (" released" in tokens) == is_adaptive
-            assert (end_share(run.metrics[-1]) < 0.25) == is_adaptive
+            assert (end_share(run.records[-1]) < 0.25) == is_adaptive
             assert (steepest > 5) == (shown == "SGD")
             if shown == "SGD as given":
                 assert max(went) < 0.0003
@@ -136,5 +136,5 @@ def check_ablations(runs: Sequence[Run]) -> None:
     assert -0.005 < min(higher["betas 0.9, 0.98"]) < max(higher["betas 0.9, 0.98"]) < 0
     assert sum(difference < 0 for difference in higher["betas 0.9, 0.999"]) == 2
     assert max(map(abs, higher["no decay"] + higher["decay 1"])) < 0.01
-    momentum = mean_loss(named(runs, NAMES["SGD with momentum"]))
-    assert abs(mean_loss(named(runs, "ablation-no-warmup")) - momentum) < 0.01
+    momentum = mean_loss(select(runs, NAMES["SGD with momentum"]))
+    assert abs(mean_loss(select(runs, "ablation-no-warmup")) - momentum) < 0.01

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
-from lmcore.report.tables import named, rate
+from lmcore.report.tables import nats_per_character_of, select
 from lmcore.studies.adamw_swap.experiments import ABLATIONS, GIVEN, NAMES, OPTIMIZERS, TUNED
 from lmcore.studies.adamw_swap.measures import differences, gone, tuned_loss
 from lmcore.studies.headlines.figures import draw_changes, draw_guesses
@@ -32,15 +32,21 @@ def plot_loss(runs: Sequence[Run]) -> Figure:
     """Return validation loss against steps for SGD as given and each optimizer as tuned."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown, name in NAMES.items():
-        own, color = whole(named(runs, name)), COLORS[shown]
+        own, color = whole(select(runs, name)), COLORS[shown]
         if own:
             steps, mean = plotting.curves(
-                ax, own, rate("validation"), label=shown, color=color, marker="o", ms=3
+                ax,
+                own,
+                nats_per_character_of("validation"),
+                label=shown,
+                color=color,
+                marker="o",
+                ms=3,
             )
             place = float(steps[-1]), float(mean[-1])
             plotting.name_line(ax, place, shown, color, (6.0, -3.0))
     plotting.level(ax, unigram_level(whole(runs)[0]), "counting tokens, ignoring context")
-    steps = whole(runs)[0].metrics[-1]["step"]
+    steps = whole(runs)[0].records[-1]["step"]
     plotting.step_axis(ax, steps, log=True)
     ax.set_xlim(FIRST_SHOWN, 6.5 * steps)  # room for the names
     ax.set_ylabel("validation loss, nats per character")
@@ -60,7 +66,7 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
         known = np.where(np.isfinite(means), means, np.nan)
         ax.plot(contender.rates, known, color=color, lw=1.4)
         for lr in contender.rates:
-            own = named(runs, f"tune-{slug(shown)}-lr{lr:g}")
+            own = select(runs, f"tune-{slug(shown)}-lr{lr:g}")
             ax.plot(
                 [lr] * len(whole(own)), [loss(run) for run in whole(own)], "o", color=color, ms=4
             )
@@ -93,7 +99,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
     }
     for ax, (said, quantity) in zip(axes, quantities.items(), strict=True):
         for place, (shown, name) in enumerate(NAMES.items()):
-            own = [replace(run, metrics=run.metrics[:-1]) for run in whole(named(runs, name))]
+            own = [replace(run, records=run.records[:-1]) for run in whole(select(runs, name))]
             color = COLORS[shown]
             if not own:
                 continue
@@ -105,7 +111,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
         ax.set_yscale("log")
         ax.set_ylabel(f"{said} (log)")
     plotting.level(axes[0], GIVEN.train.optimizer.max_grad_norm, "clipped to this norm")
-    steps = whole(runs)[0].metrics[-1]["step"]
+    steps = whole(runs)[0].records[-1]["step"]
     plotting.step_axis(axes[-1], steps, log=True)
     axes[-1].set_xlim(FIRST_SHOWN, steps)
     return fig
@@ -113,7 +119,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
 
 def plot_next_token(runs: Sequence[Run]) -> Figure:
     """Return the six likeliest tokens at batch 0, time 10 for each optimizer, a panel each."""
-    groups = {shown: whole(named(runs, name)) for shown, name in NAMES.items()}
+    groups = {shown: whole(select(runs, name)) for shown, name in NAMES.items()}
     return draw_guesses(groups, "next_token", COLORS)
 
 

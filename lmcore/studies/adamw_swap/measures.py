@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
-from lmcore.report.tables import named
+from lmcore.report.tables import select
 from lmcore.studies.adamw_swap.experiments import NAMES, OPTIMIZERS
 from lmcore.studies.headlines.measures import beside, mean_loss
 
 
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     """Return the mean loss of an optimizer at a learning rate, over the seeds of the tuning."""
-    return mean_loss(named(runs, f"tune-{slug(name)}-lr{lr:g}"))
+    return mean_loss(select(runs, f"tune-{slug(name)}-lr{lr:g}"))
 
 
 def best_rate(runs: Sequence[Run], name: str) -> float:
@@ -22,13 +22,13 @@ def best_rate(runs: Sequence[Run], name: str) -> float:
 
 def differences(runs: Sequence[Run], name: str) -> list[float]:
     """Return how much higher an ablation ends than AdamW as tuned, seed by seed."""
-    own, adamw = (named(runs, each) for each in (f"ablation-{slug(name)}", NAMES["AdamW"]))
+    own, adamw = (select(runs, each) for each in (f"ablation-{slug(name)}", NAMES["AdamW"]))
     return [changed - tuned for changed, tuned in beside(own, adamw)]
 
 
 def large_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     """Return the loss of an optimizer tuned at the baseline's size, at a learning rate."""
-    return mean_loss(named(runs, f"large-tune-{slug(name)}-lr{lr:g}"))
+    return mean_loss(select(runs, f"large-tune-{slug(name)}-lr{lr:g}"))
 
 
 def gone(role: str) -> plotting.Quantity:

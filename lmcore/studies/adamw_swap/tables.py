@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, named, rate, told
+from lmcore.report.tables import Table, mean_sd, nats_per_character_of, select
 from lmcore.studies.adamw_swap.experiments import ABLATIONS, LARGE_RATES, NAMES, OPTIMIZERS
 from lmcore.studies.adamw_swap.measures import differences, large_loss
 from lmcore.studies.headlines.measures import end_share, loss
@@ -19,7 +19,7 @@ def findings(runs: Sequence[Run]) -> Table:
 def large_rates(runs: Sequence[Run]) -> Table:
     """Return the loss in the end at each learning rate that was tried at the baseline's size."""
     rows = [
-        (name, f"{lr:g}", told([large_loss(runs, name, lr)], 3))
+        (name, f"{lr:g}", mean_sd([large_loss(runs, name, lr)], 3))
         for name, rates in LARGE_RATES.items()
         for lr in rates
     ]
@@ -30,7 +30,7 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
     """Return what each optimizer was run with, what it reached and what it took."""
     rows = []
     for shown, name in NAMES.items():
-        own = named(runs, name)
+        own = select(runs, name)
         plan = own[0].config.train
         tried = OPTIMIZERS[shown].rates if shown in OPTIMIZERS else ()
         rows.append(
@@ -38,10 +38,10 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
                 shown,
                 f"{plan.optimizer.lr:g}",
                 f"{tried[0]:g} to {tried[-1]:g}" if tried else "not tuned",
-                told([loss(run) for run in own], 3),
-                told([rate("test")(run.outcome) for run in own], 3),
-                told([end_share(run.metrics[-1]) for run in own], 2),
-                told([run.environment["cpu_s"] for run in own], 0),
+                mean_sd([loss(run) for run in own], 3),
+                mean_sd([nats_per_character_of("test")(run.outcome) for run in own], 3),
+                mean_sd([end_share(run.records[-1]) for run in own], 2),
+                mean_sd([run.environment["cpu_s"] for run in own], 0),
                 str(plan.optimizer.moments),
             )
         )
@@ -54,10 +54,12 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
 
 def ablation_table(runs: Sequence[Run]) -> Table:
     """Return AdamW as tuned, then each single change and how much higher it ends."""
-    tuned = told([loss(run) for run in named(runs, NAMES["AdamW"])], 4)
+    tuned = mean_sd([loss(run) for run in select(runs, NAMES["AdamW"])], 4)
     rows = [("nothing", tuned, "")]
     for shown in ABLATIONS:
-        own = named(runs, f"ablation-{slug(shown)}")
-        rows.append((shown, told([loss(run) for run in own], 4), told(differences(runs, shown), 4)))
+        own = select(runs, f"ablation-{slug(shown)}")
+        rows.append(
+            (shown, mean_sd([loss(run) for run in own], 4), mean_sd(differences(runs, shown), 4))
+        )
     header = ("changed", "validation, nats/character", "higher by, seed by seed")
     return Table(header, tuple(rows))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
-from lmcore.report.tables import rate, validation
+from lmcore.report.tables import nats_per_character_of, validation
 from lmcore.studies.baseline.measures import floor
 from lmcore.studies.headlines.figures import draw_next_token
 from lmcore.studies.headlines.measures import end_share, unigram_level
@@ -25,9 +25,16 @@ def plot_validation(runs: Sequence[Run]) -> Figure:
     """Return validation loss against steps: the house metric, the challenge's, the published."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     points = {"marker": "o", "ms": 3.5}
-    steps, full = plotting.curves(ax, runs, rate("validation"), label="every token", **points)
+    steps, full = plotting.curves(
+        ax, runs, nats_per_character_of("validation"), label="every token", **points
+    )
     _, kept = plotting.curves(
-        ax, runs, rate("challenge"), label="challenge", color=plotting.OTHER, **points
+        ax,
+        runs,
+        nats_per_character_of("challenge"),
+        label="challenge",
+        color=plotting.OTHER,
+        **points,
     )
     ours = (steps[-1], full[-1])
     plotting.name_line(ax, ours, "every token scored", plotting.OURS, ha="right")
@@ -55,8 +62,8 @@ def plot_path(runs: Sequence[Run]) -> Figure:
     """
     fig, ax = plt.subplots()
     for run in runs:
-        gone = np.cumsum([record.get("lr", 0.0) for record in run.metrics])
-        steps, loss = plotting.series(run, rate("validation"))
+        gone = np.cumsum([record.get("lr", 0.0) for record in run.records])
+        steps, loss = plotting.series(run, nats_per_character_of("validation"))
         ax.plot(gone[steps], loss, color=plotting.OURS, marker="o", ms=3.5)
     for step, x, y in list(zip(steps, gone[steps], loss, strict=True))[3:-2]:
         plotting.name_line(ax, (x, y), f"step {step}", plotting.REFERENCE, (3, 6))
@@ -89,7 +96,7 @@ def plot_end(runs: Sequence[Run]) -> Figure:
     name = "<eos> is the likeliest next token"
     plotting.name_line(ax, (steps[-1], mean[-1]), name, plotting.OURS, (0, -14), ha="right")
     final = validation(runs[0])
-    plotting.level(ax, final["n_end"] / final["n_tokens"], "a title really ends")
+    plotting.level(ax, final.end_share, "a title really ends")
     plotting.step_axis(ax, steps[-1])
     ax.set_ylim(0, 1.04)
     ax.set_ylabel("share of validation positions")
@@ -130,7 +137,7 @@ def plot_floor(runs: Sequence[Run]) -> Figure:
     steps, mean = plotting.curves(
         ax,
         runs,
-        rate("validation"),
+        nats_per_character_of("validation"),
         label="model",
         marker="o",
         ms=3.5,

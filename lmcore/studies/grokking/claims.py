@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import named
+from lmcore.report.tables import select
 from lmcore.studies.grokking.experiments import (
     ABLATIONS,
     DECAYS,
@@ -29,7 +29,7 @@ from lmcore.studies.grokking.measures import (
 
 def check_claims(runs: Sequence[Run]) -> None:
     """Assert what the text says of these runs."""
-    for run in named(runs, "sentence"):
+    for run in select(runs, "sentence"):
         assert run.outcome["probe"]["written"] == run.config.task.sentence
     check_sums(runs)
     check_division(runs)
@@ -41,13 +41,13 @@ def check_sums(runs: Sequence[Run]) -> None:
     """Assert what is said of the report's sampling and of sets that share nothing."""
 
     def unseen(name: str) -> list[float]:
-        return [of_outcome(run, "unseen test") or 0 for run in named(runs, f"drawn-{name}")]
+        return [of_outcome(run, "unseen test") or 0 for run in select(runs, f"drawn-{name}")]
 
     for p in MODULI:
         assert min(unseen(f"add-{p}") + unseen(f"subtract-{p}")) > 0.99
     assert min(unseen("mixed-97")) > 0.95
     for name in SUMS:
-        small, large = ([solved_at(r) for r in named(runs, f"clean-{name}-{p}")] for p in MODULI)
+        small, large = ([solved_at(r) for r in select(runs, f"clean-{name}-{p}")] for p in MODULI)
         assert statistics.fmean(large) < statistics.fmean(small)
     *few, most = sorted(unseen("mixed-113"))
     assert most > 0.99
@@ -60,29 +60,29 @@ def check_sums(runs: Sequence[Run]) -> None:
 
 def check_division(runs: Sequence[Run]) -> None:
     """Assert what is said of division."""
-    for run in named(runs, "division-fast"):
+    for run in select(runs, "division-fast"):
         assert solved_at(run) <= 300
-    for run in named(runs, "classic"):
+    for run in select(runs, "classic"):
         memorised = first_at(run, 0.999, "train")
         assert solved_at(run) > 2 * memorised
         assert of_outcome(run, "test") == 1
     for name, most in {"division-fast": 0.3, "classic": 0.04}.items():
-        for run in named(runs, name):
+        for run in select(runs, name):
             found = run.outcome["probe"]["claim"]
             assert found["only keys"] == 1
             assert max(found["without keys"], found["only others"]) < most
     slow, fast = (
-        statistics.fmean(len(run.outcome["probe"]["claim"]["keys"]) for run in named(runs, name))
+        statistics.fmean(len(run.outcome["probe"]["claim"]["keys"]) for run in select(runs, name))
         for name in ("classic", "division-fast")
     )
     assert slow < fast
-    for run in named(runs, "report-500"):
+    for run in select(runs, "report-500"):
         assert first_at(run, 0.999, "train") < 50
-        assert accuracy(run.metrics[-1], "train") == 1
+        assert accuracy(run.records[-1], "train") == 1
         assert of_outcome(run, "test") < 0.02
-    for run in named(runs, "smallest-train0.2"):
+    for run in select(runs, "smallest-train0.2"):
         assert solved_at(run) < 2_000
-    for run in named(runs, "smallest-train0.15"):
+    for run in select(runs, "smallest-train0.15"):
         assert of_outcome(run, "test") < 0.35
 
 
@@ -91,7 +91,7 @@ def check_changes(runs: Sequence[Run]) -> None:
     solved = {
         (decay, fraction): sum(
             solved_at(run) is not None
-            for run in named(runs, f"phase-decay{decay:g}-train{fraction:g}")
+            for run in select(runs, f"phase-decay{decay:g}-train{fraction:g}")
         )
         for decay in DECAYS
         for fraction in FRACTIONS
@@ -101,7 +101,7 @@ def check_changes(runs: Sequence[Run]) -> None:
     assert [solved[1.0, fraction] for fraction in FRACTIONS] == [0, 0, 1, 3, 3]
     assert max(solved[2.0, fraction] for fraction in FRACTIONS) == 1
     changed = {
-        name: [solved_at(run) for run in named(runs, f"ablation-{slug(name)}")]
+        name: [solved_at(run) for run in select(runs, f"ablation-{slug(name)}")]
         for name in ABLATIONS
     }
     same = ("nothing", "no warmup", "warmup 100", "two layers", "batch 1024")
@@ -114,7 +114,7 @@ def check_changes(runs: Sequence[Run]) -> None:
 
 def check_methods(runs: Sequence[Run]) -> None:
     """Assert what is said of methods and of how they were tuned."""
-    owned = {name: named(runs, f"method-{slug(name)}") for name in TUNED}
+    owned = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
     steps = {name: [solved_at(run) for run in own] for name, own in owned.items()}
     known = {name: [step for step in each if step] for name, each in steps.items()}
     seconds = {
@@ -132,5 +132,5 @@ def check_methods(runs: Sequence[Run]) -> None:
     assert mean["cosine head, Muon"] > max(mean["cosine head"], mean["Muon"])
     orthogonal = owned["orthogonal gradients"]
     assert not known["orthogonal gradients"]
-    assert min(accuracy(run.metrics[-1]) for run in orthogonal) > 0.95
+    assert min(accuracy(run.records[-1]) for run in orthogonal) > 0.95
     assert max(right_at_end(tuned(runs, "StableMax", lr, 0.0)) for lr in RATES) < 0.5

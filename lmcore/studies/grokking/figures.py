@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
-from lmcore.report.tables import named
+from lmcore.report.tables import select
 from lmcore.studies.grokking import circuits
 from lmcore.studies.grokking.experiments import (
     DECAYS,
@@ -120,7 +120,7 @@ def plot_phases(runs: Sequence[Run]) -> Figure:
     shown = np.full((len(DECAYS), len(FRACTIONS)), np.nan)
     for i, decay in enumerate(DECAYS):
         for j, fraction in enumerate(FRACTIONS):
-            own = named(runs, f"phase-decay{decay:g}-train{fraction:g}")
+            own = select(runs, f"phase-decay{decay:g}-train{fraction:g}")
             found = [solved_at(run) for run in own]
             steps = sorted(step or np.inf for step in found)
             known = sum(step is not None for step in found)

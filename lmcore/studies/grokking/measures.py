@@ -8,7 +8,7 @@ from typing import Any
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
-from lmcore.report.tables import named, told
+from lmcore.report.tables import mean_sd, select
 from lmcore.studies.grokking.experiments import METHODS, RATES, SOLVED
 from lmcore.training.loop import HELD
 
@@ -16,18 +16,18 @@ from lmcore.training.loop import HELD
 def accuracy(record: dict[str, Any], name: str = "validation") -> float | None:
     """Return the share of right answers in the set called name, where it was scored."""
     score = record.get(name)
-    return score and score["n_correct"] / score["n"]
+    return score and score.accuracy
 
 
 def loss(record: dict[str, Any], name: str = "validation") -> float | None:
     """Return nats per answer in the set called name, where it was scored."""
     score = record.get(name)
-    return score and score["nats"] / score["n"]
+    return score and score.loss
 
 
 def solved_at(run: Run, level: float = SOLVED, name: str = "validation") -> int | None:
     """Return the step from which accuracy held at level for HELD evaluations, if it did."""
-    scored = [record for record in run.metrics if name in record]
+    scored = [record for record in run.records if name in record]
     good = [accuracy(record, name) >= level for record in scored]
     starts = range(len(good) - HELD + 1)
     first = next((start for start in starts if all(good[start : start + HELD])), None)
@@ -42,13 +42,13 @@ def first_at(run: Run, level: float, name: str) -> int | None:
 
 def percent(values: Sequence[float | None]) -> str:
     """Return mean and spread of the known shares in percent, and how many are not."""
-    return told([None if value is None else 100 * value for value in values], 1, " %")
+    return mean_sd([None if value is None else 100 * value for value in values], 1, " %")
 
 
 def of_outcome(run: Run, name: str) -> float | None:
     """Return the accuracy on a set scored once, after training; a run that diverged has none."""
     score = run.outcome.get(name)
-    return score and score["n_correct"] / score["n"]
+    return score and score.accuracy
 
 
 def coverage(runs: Sequence[Run]) -> float:
@@ -58,7 +58,7 @@ def coverage(runs: Sequence[Run]) -> float:
 
 def seconds_to(run: Run, step: int | None) -> float | None:
     """Return the seconds of training until a scored step."""
-    return next((r["elapsed_s"] for r in run.metrics if r["step"] == step), None)
+    return next((r["elapsed_s"] for r in run.records if r["step"] == step), None)
 
 
 def mean_steps(runs: Sequence[Run]) -> float:
@@ -68,12 +68,12 @@ def mean_steps(runs: Sequence[Run]) -> float:
 
 def right_at_end(runs: Sequence[Run]) -> float:
     """Return the mean share of validation pairs right after the last step; none if one diverged."""
-    return statistics.fmean(accuracy(run.metrics[-1]) or 0 for run in runs)
+    return statistics.fmean(accuracy(run.records[-1]) or 0 for run in runs)
 
 
 def tuned(runs: Sequence[Run], name: str, lr: float, value: float) -> list[Run]:
     """Return the runs of a method with a learning rate and a value of its own number."""
-    return named(runs, f"tune-{slug(name)}-lr{lr:g}-{value:g}")
+    return select(runs, f"tune-{slug(name)}-lr{lr:g}-{value:g}")
 
 
 def best_setting(runs: Sequence[Run], name: str) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, named, spread, told
+from lmcore.report.tables import Table, mean_sd, select
 from lmcore.studies.grokking.experiments import ABLATIONS, METHODS, MODULI, TUNED
 from lmcore.studies.grokking.measures import (
     first_at,
@@ -21,7 +21,7 @@ def drawn_table(runs: Sequence[Run]) -> Table:
     """Return what came of the report's sampling, a row for each operation and modulus."""
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "drawn" in run.config.name):
-        own = named(runs, name)
+        own = select(runs, name)
         corpus = [run.environment["data"] for run in own]
         rows.append(
             (
@@ -44,14 +44,14 @@ def clean_table(runs: Sequence[Run]) -> Table:
     """Return what came of sets that share nothing."""
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "clean" in run.config.name):
-        own = named(runs, name)
+        own = select(runs, name)
         config = own[0].config.task
         rows.append(
             (
                 " ".join(config.operations),
                 str(config.p),
                 f"{config.train_fraction:.0%}",
-                told([solved_at(run) for run in own]),
+                mean_sd([solved_at(run) for run in own]),
                 percent([of_outcome(run, "test") for run in own]),
             )
         )
@@ -81,9 +81,9 @@ def ablation_table(runs: Sequence[Run]) -> Table:
     """Return the steps to a solved table under each single change."""
     rows = []
     for shown in ABLATIONS:
-        own = named(runs, f"ablation-{slug(shown)}")
-        learned = told([first_at(run, 0.999, "train") for run in own])
-        rows.append((shown, learned, told([solved_at(run) for run in own]), str(len(own))))
+        own = select(runs, f"ablation-{slug(shown)}")
+        learned = mean_sd([first_at(run, 0.999, "train") for run in own])
+        rows.append((shown, learned, mean_sd([solved_at(run) for run in own]), str(len(own))))
     header = ("changed", "memorised at step", "solved at step", "seeds")
     return Table(header, tuple(rows))
 
@@ -91,18 +91,18 @@ def ablation_table(runs: Sequence[Run]) -> Table:
 def method_table(runs: Sequence[Run]) -> Table:
     """Return each tuned method's steps and seconds to a solved table, the fewest steps first."""
     rows = []
-    owned = {name: named(runs, f"method-{slug(name)}") for name in TUNED}
+    owned = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
     for name, own in sorted(owned.items(), key=lambda each: mean_steps(each[1])):
         lr, value = TUNED[name]
         steps = [solved_at(run) for run in own]
-        a_step = [run.environment["training_s"] / run.metrics[-1]["step"] for run in own]
+        a_step = [run.environment["training_s"] / run.records[-1]["step"] for run in own]
         rows.append(
             (
                 name,
                 f"lr {lr:g}, {METHODS[name].own.replace('_', ' ')} {value:g}",
-                told(steps),
-                told([seconds_to(run, step) for run, step in zip(own, steps, strict=True)], 1),
-                spread([1_000 * each for each in a_step], 1),
+                mean_sd(steps),
+                mean_sd([seconds_to(run, step) for run, step in zip(own, steps, strict=True)], 1),
+                mean_sd([1_000 * each for each in a_step], 1),
             )
         )
     header = ("method", "tuned to", "solved at step", "seconds until then", "ms a step")
@@ -132,25 +132,25 @@ def findings(runs: Sequence[Run]) -> Table:
     """Return the study's goals and what was reached, of those runs that there are."""
 
     def steps(name: str) -> str:
-        return told([solved_at(run) for run in named(runs, name)])
+        return mean_sd([solved_at(run) for run in select(runs, name)])
 
     def unseen(name: str) -> str:
-        return percent([of_outcome(run, "unseen test") for run in named(runs, name)])
+        return percent([of_outcome(run, "unseen test") for run in select(runs, name)])
 
     def seconds(name: str) -> str:
-        return told([seconds_to(run, solved_at(run)) for run in named(runs, name)], 1)
+        return mean_sd([seconds_to(run, solved_at(run)) for run in select(runs, name)], 1)
 
-    minutes = sum(run.environment["training_s"] for run in named(runs, "classic")) / 60 / 2
+    minutes = sum(run.environment["training_s"] for run in select(runs, "classic")) / 60
     rows = [
         ("division mod 97, half the table: solved at step", "300", steps("division-fast")),
         ("training seconds until then, one thread", "10", seconds("division-fast")),
         ("division mod 97, plain head: solved at step", "every seed", steps("classic")),
-        ("minutes for all its seeds, two at a time", "3", f"{minutes:.1f}"),
+        ("training minutes of all its seeds together, one thread", "6", f"{minutes:.1f}"),
         *(
             (f"{name} mod {p}, 5,000 samples: unseen pairs", goal, unseen(f"drawn-{name}-{p}"))
             for name, goal in (("add", "99 %"), ("subtract", "99 %"), ("mixed", "95 %"))
             for p in MODULI
-            if named(runs, f"drawn-{name}-{p}")
+            if select(runs, f"drawn-{name}-{p}")
         ),
     ]
     return Table(("grokking", "goal", "reached"), tuple(rows))
@@ -161,7 +161,7 @@ def sentence_table(runs: Sequence[Run]) -> Table:
     rows = tuple(
         (
             str(run.config.seed),
-            f"{loss(run.metrics[-1]):.4f}",
+            f"{loss(run.records[-1]):.4f}",
             run.config.task.sentence[0],
             run.outcome["probe"]["written"],
         )

@@ -2,12 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import (
-    per_character,
     validation,
 )
 
@@ -15,24 +14,24 @@ from lmcore.report.tables import (
 def unigram_level(run: Run) -> float:
     """Return nats per character of a model that knows only the training tokens' frequencies."""
     nats = run.outcome["probe"]["frequency"]["unigram_nats"]
-    return nats / validation(run)["characters"]
+    return nats / validation(run).characters
 
 
 def end_share(record: dict[str, Any]) -> float | None:
     """Return how often <eos> was the likeliest token, of all validation positions."""
     score = record.get("validation")
-    return score and score["n_end_predicted"] / score["n_tokens"]
+    return score and score.end_predicted_share
 
 
-def last(run: Run, kind: str, value: Callable[[dict], float]) -> float | None:
-    """Return value of the score called kind after the last step; a run that diverged has none."""
-    score = run.metrics[-1].get(kind)
-    return score and value(score)
+def last(run: Run, kind: str, name: str) -> float | None:
+    """Return a number of the score called kind after the last step, or None if the run diverged."""
+    score = run.records[-1].get(kind)
+    return score and getattr(score, name)
 
 
 def loss(run: Run) -> float | None:
     """Return nats per character of all validation tokens in the end, if the run got there."""
-    return last(run, "validation", per_character)
+    return last(run, "validation", "nats_per_character")
 
 
 def whole(runs: Sequence[Run]) -> list[Run]:

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import (
     Table,
-    bits_per_byte,
-    coverage,
-    named,
-    per_character,
-    told,
+    mean_sd,
+    select,
 )
 from lmcore.studies.headlines.measures import beside, last, loss
 
@@ -29,11 +26,11 @@ def scored(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
     The ratio is taken seed by seed.
     """
     return (
-        told([last(run, "challenge", per_character) for run in runs], 3),
-        told([last(run, "challenge", coverage) for run in runs], 4),
-        told([loss(run) for run in runs], 3),
-        told([last(run, "validation", bits_per_byte) for run in runs], 3),
-        told([ours / theirs for ours, theirs in beside(runs, first)], 3),
+        mean_sd([last(run, "challenge", "nats_per_character") for run in runs], 3),
+        mean_sd([last(run, "challenge", "coverage") for run in runs], 4),
+        mean_sd([loss(run) for run in runs], 3),
+        mean_sd([last(run, "validation", "bpb") for run in runs], 3),
+        mean_sd([ours / theirs for ours, theirs in beside(runs, first)], 3),
     )
 
 
@@ -42,7 +39,7 @@ def gained(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
 
     Ratios are to the first of them.
     """
-    groups = {shown: named(runs, name) for shown, name in names.items()}
+    groups = {shown: select(runs, name) for shown, name in names.items()}
     first = next(iter(groups.values()))
     rows = tuple(
         (shown, *scored(own, first), names[shown], commits(own)) for shown, own in groups.items()

@@ -7,7 +7,7 @@ import numpy as np
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import bits_per_byte, named
+from lmcore.report.tables import select
 from lmcore.studies.baseline.experiments import SEEDS as LARGE_SEEDS
 from lmcore.studies.headlines.measures import beside, last, loss, mean_loss, unigram_level, whole
 from lmcore.studies.rope_and_vocab.experiments import (
@@ -54,20 +54,20 @@ def check_claims(runs: Sequence[Run]) -> None:
 
 def check_positions(runs: Sequence[Run]) -> None:
     """Assert what the text says of the kinds of positions."""
-    assert all(len(whole(named(runs, name))) == len(SEEDS) for name in POSITION_NAMES)
+    assert all(len(whole(select(runs, name))) == len(SEEDS) for name in POSITION_NAMES)
     assert max(map(abs, differences(runs, "learned", "none"))) < 0.02
     turned = [slug(name) for name in POSITIONS if name.startswith("RoPE")]
     for name in turned:
         assert max(differences(runs, name, "learned")) < -0.05
-        assert 0.945 < mean_loss(named(runs, name)) / mean_loss(named(runs, "learned")) < 0.96
+        assert 0.945 < mean_loss(select(runs, name)) / mean_loss(select(runs, "learned")) < 0.96
         assert max(map(abs, differences(runs, name, slug(ROPE)))) < 0.01
-    for run in named(runs, "sinusoidal"):
+    for run in select(runs, "sinusoidal"):
         assert abs(loss(run) / unigram_level(run) - 1) < 0.05
-    for run in named(runs, slug("sinusoidal, scaled")):
+    for run in select(runs, slug("sinusoidal, scaled")):
         assert loss(run) < 0.8 * unigram_level(run)
     assert min(differences(runs, slug("sinusoidal, scaled"), "none")) > 0.08
     places = {
-        name: mean_by(named(runs, name), "by_place", LEAST)[1]
+        name: mean_by(select(runs, name), "by_place", LEAST)[1]
         for name in ("none", "learned", slug(ROPE), within(ROPE))
     }
     assert np.ptp([nats[0] for nats in places.values()]) < 0.02
@@ -87,18 +87,18 @@ def check_titles(runs: Sequence[Run]) -> None:
     assert min(long) > 0.015
     assert max(differences(runs, long_warmup(slug(ROPE)), slug(ROPE))) < -0.02
     for name in ("none", "learned", slug(ROPE)):
-        for run in named(runs, name):
+        for run in select(runs, name):
             found = run.outcome["probe"]["across"]
             assert 0.75 * found["equal"] < found["layers"][0] < found["equal"]
             assert own_token(run)[0] < 20
     for name in CONFINED:
-        assert min(own_token(run)[0] for run in named(runs, within(name))) > 40
+        assert min(own_token(run)[0] for run in select(runs, within(name))) > 40
 
 
 def check_beyond(runs: Sequence[Run]) -> None:
     """Assert what the text says of windows longer than those that were trained on."""
     found = {
-        name: mean_by(named(runs, slug(name)), "by_position")[1]
+        name: mean_by(select(runs, slug(name)), "by_position")[1]
         for name in POSITIONS
         if name != "learned"
     }
@@ -140,19 +140,19 @@ def check_rates(runs: Sequence[Run]) -> None:
 
 def check_vocabulary(runs: Sequence[Run]) -> None:
     """Assert what the text says of the size of the vocabulary, and of what was gained in all."""
-    groups = [named(runs, of_size(size).name) for size in SIZES]
+    groups = [select(runs, of_size(size).name) for size in SIZES]
     assert all(len(whole(own)) == len(SEEDS) for own in groups)
     by_token = [statistics.fmean(of_token(run) for run in own) for own in groups]
-    by_byte = [
-        statistics.fmean(last(run, "validation", bits_per_byte) for run in own) for own in groups
-    ]
+    by_byte = [statistics.fmean(last(run, "validation", "bpb") for run in own) for own in groups]
     assert by_token == sorted(by_token)
     assert by_byte[1:] == sorted(by_byte[1:], reverse=True)
     least = differences(runs, of_size(2_000).name, of_size(1_000).name)
     assert min(least) < 0 < max(least)
-    small, large = (named(runs, of_size(size).name) for size in (START.model.vocab_size, SIZES[-1]))
+    small, large = (
+        select(runs, of_size(size).name) for size in (START.model.vocab_size, SIZES[-1])
+    )
     assert max(a / b for a, b in beside(large, small)) < 0.9
-    assert 0.69 < large[0].metrics[-1]["step"] / small[0].metrics[-1]["step"] < 0.7
+    assert 0.69 < large[0].records[-1]["step"] / small[0].records[-1]["step"] < 0.7
     plan = large[0].config.model
     assert round(plan.n_parameters / small[0].config.model.n_parameters) == 9
     assert round(100 * plan.vocab_size * plan.d_model / plan.n_parameters) == 95
@@ -167,13 +167,13 @@ def check_vocabulary(runs: Sequence[Run]) -> None:
     gains = {"learned": slug(ROPE), slug(ROPE): long_warmup(slug(ROPE))}
     gains |= {of_size(4_000).name: of_size(32_000).name}
     for before, after in gains.items():
-        assert max(a / b for a, b in beside(named(runs, after), named(runs, before))) < 0.98
+        assert max(a / b for a, b in beside(select(runs, after), select(runs, before))) < 0.98
     assert max(map(abs, differences(runs, within(ROPE), "learned"))) < 0.02
 
 
 def check_recipe(runs: Sequence[Run]) -> None:
     """Assert what the text says of the published recipe and its parts."""
-    assert all(len(whole(named(runs, name))) == len(SEEDS) for name in RECIPE_NAMES)
+    assert all(len(whole(select(runs, name))) == len(SEEDS) for name in RECIPE_NAMES)
     higher = {change: differences(runs, put_back(change), "recipe") for change in CHANGES}
     assert min(higher["learned positions"]) > 0.02
     assert 0.02 < statistics.fmean(higher["learned positions"]) < 0.03  # as public sweeps have it
@@ -191,7 +191,7 @@ def check_recipe(runs: Sequence[Run]) -> None:
 
 def check_large(runs: Sequence[Run]) -> None:
     """Assert what the text says of the baseline's size."""
-    recipe, adamw = (named(runs, name) for name in ("large-recipe", "large-adamw-lr0.001"))
+    recipe, adamw = (select(runs, name) for name in ("large-recipe", "large-adamw-lr0.001"))
     start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
     assert [len(own) for own in (start, adamw, recipe)] == 3 * [len(LARGE_SEEDS)]
     assert all(0.65 < after / before < 0.66 for after, before in beside(recipe, start))
@@ -202,7 +202,7 @@ def check_large(runs: Sequence[Run]) -> None:
     assert round(1.314 / 1.401, 2) == 0.94  # as published, corrected to every token
     plans = [run.config.train for run in (*recipe, *adamw)]
     assert len({(p.optimizer, p.schedule, p.batch_size, p.epochs) for p in plans}) == 1
-    steps = recipe[0].metrics[-1]["step"] / adamw[0].metrics[-1]["step"]
+    steps = recipe[0].records[-1]["step"] / adamw[0].records[-1]["step"]
     assert 0.91 < steps < 0.94
     sizes = [own[0].config.model.n_parameters / 1e6 for own in (recipe, adamw)]
     assert [round(size) for size in sizes] == [29, 27]

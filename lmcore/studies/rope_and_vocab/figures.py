@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
-from lmcore.report.tables import bits_per_byte, named
+from lmcore.report.tables import select
 from lmcore.studies.headlines.figures import draw_changes, draw_guesses
 from lmcore.studies.headlines.measures import last, loss, whole
 from lmcore.studies.rope_and_vocab.experiments import (
@@ -48,7 +48,7 @@ def plot_positions(runs: Sequence[Run]) -> Figure:
             (slug(shown), -0.12, {"mfc": COLORS[shown]}),
             (within(shown), 0.12, {"mfc": "white"}),
         ):
-            found = [loss(run) for run in whole(named(runs, name))]
+            found = [loss(run) for run in whole(select(runs, name))]
             dots = {"color": COLORS[shown], "ms": 5} | look
             ax.plot(found, [place + offset] * len(found), "o", **dots)
     ax.set_yticks(range(len(POSITIONS)), list(POSITIONS))
@@ -65,8 +65,8 @@ def plot_positions(runs: Sequence[Run]) -> Figure:
 def plot_places(runs: Sequence[Run]) -> Figure:
     """Return the loss by place in a title, and how it differs from learned positions'."""
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 6), sharex=True)
-    groups = {shown: whole(named(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
-    groups["RoPE within titles"] = whole(named(runs, within(ROPE)))
+    groups = {shown: whole(select(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
+    groups["RoPE within titles"] = whole(select(runs, within(ROPE)))
     _, learned = mean_by(groups["learned"], "by_place", LEAST)
     for shown, own in groups.items():
         if not own:
@@ -88,7 +88,7 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
     """Return the loss by position in windows far longer than those that were trained on."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown in POSITIONS:
-        own = whole(named(runs, slug(shown)))
+        own = whole(select(runs, slug(shown)))
         if not own or "by_position" not in own[0].outcome["probe"]:
             continue
         width = own[0].outcome["probe"]["by_position"]["width"]
@@ -116,9 +116,9 @@ def plot_vocabulary(runs: Sequence[Run]) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.7))
     units = {
         "nats per token": of_token,
-        "bits per byte": lambda run: last(run, "validation", bits_per_byte),
+        "bits per byte": lambda run: last(run, "validation", "bpb"),
     }
-    groups = {size: whole(named(runs, of_size(size).name)) for size in SIZES}
+    groups = {size: whole(select(runs, of_size(size).name)) for size in SIZES}
     for ax, (unit, value), color in zip(
         axes, units.items(), (plotting.OTHER, plotting.OURS), strict=True
     ):
@@ -129,7 +129,7 @@ def plot_vocabulary(runs: Sequence[Run]) -> Figure:
         ax.set_xlabel("entries in the vocabulary (log scale)")
         ax.set_title(f"loss,\n{unit}", color=color)
     unseen = {"color": plotting.OURS, "mfc": "white", "ls": (0, (3, 2))}
-    draw_sizes(axes[1], groups, lambda run: bits_per_byte(run.outcome["test"]), unseen)
+    draw_sizes(axes[1], groups, lambda run: run.outcome["test"].bpb, unseen)
     axes[1].annotate(
         "● validation titles\n○ test titles", (0.04, 0.06), xycoords="axes fraction", fontsize=9
     )
@@ -157,8 +157,8 @@ def plot_recipe(runs: Sequence[Run]) -> Figure:
 
 def shown_groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Return the runs of some kinds of positions, by the names they are shown under."""
-    groups = {name: whole(named(runs, slug(name))) for name in CONFINED}
-    return groups | {"RoPE, within titles": whole(named(runs, within(ROPE)))}
+    groups = {name: whole(select(runs, slug(name))) for name in CONFINED}
+    return groups | {"RoPE, within titles": whole(select(runs, within(ROPE)))}
 
 
 def plot_guesses(runs: Sequence[Run], which: str) -> Figure:
@@ -171,7 +171,7 @@ def plot_title(runs: Sequence[Run]) -> Figure:
     """Return where each head of the first layer attends in one title, with RoPE and without."""
     kinds = {"none": "no positions", "learned": "learned", ROPE: "RoPE"}
     found = {
-        said: whole(named(runs, slug(name)))[0].outcome["probe"]["title"]
+        said: whole(select(runs, slug(name)))[0].outcome["probe"]["title"]
         for name, said in kinds.items()
     }
     n_heads = len(next(iter(found.values()))["percent"][0])

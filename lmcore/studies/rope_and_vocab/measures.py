@@ -6,35 +6,34 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import named, per_character, validation
+from lmcore.report.tables import select, validation
 from lmcore.studies.headlines.measures import beside, mean_loss, whole
 
 
 def differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
     """Return how much higher an experiment ends than another, seed by seed."""
-    return [a - b for a, b in beside(named(runs, name), named(runs, other))]
+    return [a - b for a, b in beside(select(runs, name), select(runs, other))]
 
 
 def by_test(runs: Sequence[Run], name: str, other: str) -> list[float]:
     """Return how much higher on test titles an experiment ends than another, seed by seed."""
-    known = {run.config.seed: test_loss(run) for run in whole(named(runs, other))}
-    return [test_loss(run) - known[run.config.seed] for run in whole(named(runs, name))]
+    known = {run.config.seed: test_loss(run) for run in whole(select(runs, other))}
+    return [test_loss(run) - known[run.config.seed] for run in whole(select(runs, name))]
 
 
 def of_token(run: Run) -> float:
     """Return nats per token of all validation tokens in the end."""
-    score = validation(run)
-    return score["nats"] / score["n_tokens"]
+    return validation(run).loss
 
 
 def test_loss(run: Run) -> float:
     """Return nats per character of titles that the tokenizer did not see either."""
-    return per_character(run.outcome["test"])
+    return run.outcome["test"].nats_per_character
 
 
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     """Return the loss in the end of an experiment at one of the learning rates tried."""
-    return mean_loss(named(runs, f"tune-{name}-lr{lr:g}"))
+    return mean_loss(select(runs, f"tune-{name}-lr{lr:g}"))
 
 
 def mean_by(runs: Sequence[Run], what: str, least: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -18,13 +18,13 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_sample(surveys["sample"])
     check_domains(surveys["domains"])
     check_alphabets(surveys["alphabets"])
-    assert 0 in [row["count"] for row in surveys["longest"].metrics]
+    assert 0 in [row["count"] for row in surveys["longest"].records]
 
 
 def check_compression(run: Run) -> None:
     """Assert what the text says about bytes per token by vocabulary size."""
     for text in ENGLISH:
-        rows = [row for row in run.metrics if row["text"] == text]
+        rows = [row for row in run.records if row["text"] == text]
         sizes = [row["vocab_size"] for row in rows]
         gains = np.diff([per_token(row["held_out"]) for row in rows])
         assert min(gains) > 0
@@ -39,7 +39,7 @@ def check_sample(run: Run) -> None:
     survey = run.config
     for text, size in np.ndindex(2, 2):
         key = {"text": survey.texts[text], "vocab_size": survey.vocab_sizes[size]}
-        rows = [row for row in run.metrics if row | key == row]
+        rows = [row for row in run.records if row | key == row]
         assert rows[-3]["held_out"]["tokens"] / rows[-1]["held_out"]["tokens"] < 1.03
 
 
@@ -51,7 +51,7 @@ def check_domains(run: Run) -> None:
 
 def check_alphabets(run: Run) -> None:
     """Assert what the text says about BPE over bytes and over characters."""
-    for row in run.metrics:
+    for row in run.records:
         beside = row["character_tokens"] / row["byte_tokens"] - 1
         unknown = row["unknown"] / row["characters"]
         if row["vocab_size"] >= 4_096:

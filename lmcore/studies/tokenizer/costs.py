@@ -112,7 +112,7 @@ def lengths_and_sizes(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 def grown(run: Run, text: str, least: int = 10**6) -> list[Row]:
     """Return the growth of a text from least bytes on, or all of it where it is shorter."""
-    rows = [row for row in run.metrics if row["text"] == text]
+    rows = [row for row in run.records if row["text"] == text]
     return [row for row in rows if row["bytes"] >= least] or rows
 
 

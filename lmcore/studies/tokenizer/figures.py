@@ -36,7 +36,7 @@ def plot_compression(run: Run) -> Figure:
     """Return bytes per token against the vocabulary, held out and, dashed, of what was learned."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.4))
     for text in run.config.texts:
-        rows = [row for row in run.metrics if row["text"] == text]
+        rows = [row for row in run.records if row["text"] == text]
         sizes, color = [row["vocab_size"] for row in rows], COLORS[text]
         ax.plot(sizes, [per_token(r["held_out"]) for r in rows], "o-", ms=3.5, color=color)
         ax.plot(sizes, [per_token(r["learned"]) for r in rows], ":", lw=1.2, color=color)
@@ -57,7 +57,7 @@ def plot_sample(run: Run) -> Figure:
     for ax, text in zip(axes, run.config.texts, strict=True):
         for style, size in zip(("o-", "s--"), run.config.vocab_sizes, strict=True):
             key = {"text": text, "vocab_size": size}
-            rows = [row for row in run.metrics if row | key == row]
+            rows = [row for row in run.records if row | key == row]
             tokens = np.array([row["held_out"]["tokens"] for row in rows])
             learned, more = [row["learned_bytes"] for row in rows], 100 * (tokens / tokens[-1] - 1)
             ax.plot(learned, more, style, ms=3.5, color=COLORS[text])
@@ -96,7 +96,7 @@ def plot_alphabets(run: Run) -> Figure:
     }
     for ax, text in zip(axes.flat, run.config.texts, strict=False):
         rows = sorted(
-            (row for row in run.metrics if row["text"] == text), key=lambda row: row["vocab_size"]
+            (row for row in run.records if row["text"] == text), key=lambda row: row["vocab_size"]
         )
         for key, (_, style, color) in kinds.items():
             tokens = [row[key] / row["characters"] for row in rows]

@@ -14,6 +14,6 @@ def per_token(found: Row) -> float:
 def excess(run: Run) -> np.ndarray:
     """Return by text learned and text encoded the share of tokens beyond the text's own."""
     texts = run.config.texts
-    tokens = {(row["learned"], row["encoded"]): row["tokens"] for row in run.metrics}
+    tokens = {(row["learned"], row["encoded"]): row["tokens"] for row in run.records}
     found = [[tokens[learned, encoded] for encoded in texts] for learned in texts]
     return np.array(found) / np.diag(found) - 1

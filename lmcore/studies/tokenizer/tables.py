@@ -40,7 +40,7 @@ def alphabet_table(run: Run) -> Table:
     """Return what the alphabets are and how often a character is in none, by vocabulary size."""
     out = []
     for text in run.config.texts:
-        for row in run.metrics:
+        for row in run.records:
             if row["text"] == text and row["vocab_size"] in run.config.vocab_sizes[::2]:
                 ratio = row["character_tokens"] / row["byte_tokens"] - 1
                 cells = (f"{row['distinct']:,}", f"{row['known']:,}", f"{row['vocab_size']:,}")
@@ -57,7 +57,7 @@ def longest_table(run: Run, n: int = 6) -> Table:
     """Return the longest tokens of each text, with their bytes and occurrences."""
     out = []
     for text in run.config.texts:
-        rows = [row for row in run.metrics if row["text"] == text][:n]
+        rows = [row for row in run.records if row["text"] == text][:n]
         for row in rows:
             token = plotting.shown(row["token"])
             out.append((text, token, str(row["bytes"]), f"{row['merge']:,}", f"{row['count']:,}"))
