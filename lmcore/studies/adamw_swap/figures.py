@@ -32,11 +32,11 @@ def plot_loss(runs: Sequence[Run]) -> Figure:
     """Return validation loss against steps for SGD as given and each optimizer as tuned."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown, name in NAMES.items():
-        own, color = whole(select(runs, name)), COLORS[shown]
-        if own:
+        group, color = whole(select(runs, name)), COLORS[shown]
+        if group:
             steps, mean = plotting.curves(
                 ax,
-                own,
+                group,
                 nats_per_character_of("validation"),
                 label=shown,
                 color=color,
@@ -66,11 +66,11 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
         known = np.where(np.isfinite(means), means, np.nan)
         ax.plot(contender.rates, known, color=color, lw=1.4)
         for lr in contender.rates:
-            own = select(runs, f"tune-{slug(shown)}-lr{lr:g}")
+            group = select(runs, f"tune-{slug(shown)}-lr{lr:g}")
             ax.plot(
-                [lr] * len(whole(own)), [loss(run) for run in whole(own)], "o", color=color, ms=4
+                [lr] * len(whole(group)), [loss(run) for run in whole(group)], "o", color=color, ms=4
             )
-            if len(whole(own)) < len(own):
+            if len(whole(group)) < len(group):
                 at = ax.get_xaxis_transform()
                 ax.plot([lr], [1], "o", mfc="white", mec=color, transform=at, clip_on=False)
         best = TUNED[shown]
@@ -97,19 +97,19 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
         "update / weights,\nmatrices": gone("hidden"),
         "update / weights,\nembedding": gone("embedding"),
     }
-    for ax, (said, quantity) in zip(axes, quantities.items(), strict=True):
+    for ax, (label, quantity) in zip(axes, quantities.items(), strict=True):
         for place, (shown, name) in enumerate(NAMES.items()):
-            own = [replace(run, records=run.records[:-1]) for run in whole(select(runs, name))]
+            group = [replace(run, records=run.records[:-1]) for run in whole(select(runs, name))]
             color = COLORS[shown]
-            if not own:
+            if not group:
                 continue
             dots = {} if ax is axes[0] else {"marker": "o", "ms": 3}
-            plotting.curves(ax, own, quantity, label=shown, color=color, lw=1.2, **dots)
+            plotting.curves(ax, group, quantity, label=shown, color=color, lw=1.2, **dots)
             if ax is axes[1]:
                 at = (0.02 + 0.33 * (place // 2), 0.5 - 0.1 * (place % 2))
                 ax.annotate(shown, at, xycoords="axes fraction", color=color, fontsize=8.5)
         ax.set_yscale("log")
-        ax.set_ylabel(f"{said} (log)")
+        ax.set_ylabel(f"{label} (log)")
     plotting.level(axes[0], GIVEN.train.optimizer.max_grad_norm, "clipped to this norm")
     steps = whole(runs)[0].records[-1]["step"]
     plotting.step_axis(axes[-1], steps, log=True)

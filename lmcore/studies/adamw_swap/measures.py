@@ -22,8 +22,8 @@ def best_rate(runs: Sequence[Run], name: str) -> float:
 
 def differences(runs: Sequence[Run], name: str) -> list[float]:
     """Return how much higher an ablation ends than AdamW as tuned, seed by seed."""
-    own, adamw = (select(runs, each) for each in (f"ablation-{slug(name)}", NAMES["AdamW"]))
-    return [changed - tuned for changed, tuned in beside(own, adamw)]
+    changed_runs, adamw_runs = (select(runs, experiment_name) for experiment_name in (f"ablation-{slug(name)}", NAMES["AdamW"]))
+    return [changed - tuned for changed, tuned in beside(changed_runs, adamw_runs)]
 
 
 def large_loss(runs: Sequence[Run], name: str, lr: float) -> float:

@@ -30,18 +30,18 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
     """Return what each optimizer was run with, what it reached and what it took."""
     rows = []
     for shown, name in NAMES.items():
-        own = select(runs, name)
-        plan = own[0].config.train
+        group = select(runs, name)
+        plan = group[0].config.train
         tried = OPTIMIZERS[shown].rates if shown in OPTIMIZERS else ()
         rows.append(
             (
                 shown,
                 f"{plan.optimizer.lr:g}",
                 f"{tried[0]:g} to {tried[-1]:g}" if tried else "not tuned",
-                mean_sd([loss(run) for run in own], 3),
-                mean_sd([nats_per_character_of("test")(run.outcome) for run in own], 3),
-                mean_sd([end_share(run.records[-1]) for run in own], 2),
-                mean_sd([run.environment["cpu_s"] for run in own], 0),
+                mean_sd([loss(run) for run in group], 3),
+                mean_sd([nats_per_character_of("test")(run.outcome) for run in group], 3),
+                mean_sd([end_share(run.records[-1]) for run in group], 2),
+                mean_sd([run.environment["cpu_s"] for run in group], 0),
                 str(plan.optimizer.moments),
             )
         )
@@ -57,9 +57,9 @@ def ablation_table(runs: Sequence[Run]) -> Table:
     tuned = mean_sd([loss(run) for run in select(runs, NAMES["AdamW"])], 4)
     rows = [("nothing", tuned, "")]
     for shown in ABLATIONS:
-        own = select(runs, f"ablation-{slug(shown)}")
+        group = select(runs, f"ablation-{slug(shown)}")
         rows.append(
-            (shown, mean_sd([loss(run) for run in own], 4), mean_sd(differences(runs, shown), 4))
+            (shown, mean_sd([loss(run) for run in group], 4), mean_sd(differences(runs, shown), 4))
         )
     header = ("changed", "validation, nats/character", "higher by, seed by seed")
     return Table(header, tuple(rows))

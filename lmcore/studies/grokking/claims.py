@@ -68,9 +68,9 @@ def check_division(runs: Sequence[Run]) -> None:
         assert of_outcome(run, "test") == 1
     for name, most in {"division-fast": 0.3, "classic": 0.04}.items():
         for run in select(runs, name):
-            found = run.outcome["probe"]["claim"]
-            assert found["only keys"] == 1
-            assert max(found["without keys"], found["only others"]) < most
+            claim = run.outcome["probe"]["claim"]
+            assert claim["only keys"] == 1
+            assert max(claim["without keys"], claim["only others"]) < most
     slow, fast = (
         statistics.fmean(len(run.outcome["probe"]["claim"]["keys"]) for run in select(runs, name))
         for name in ("classic", "division-fast")
@@ -114,23 +114,23 @@ def check_changes(runs: Sequence[Run]) -> None:
 
 def check_methods(runs: Sequence[Run]) -> None:
     """Assert what is said of methods and of how they were tuned."""
-    owned = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
-    steps = {name: [solved_at(run) for run in own] for name, own in owned.items()}
-    known = {name: [step for step in each if step] for name, each in steps.items()}
+    groups = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
+    steps = {name: [solved_at(run) for run in group] for name, group in groups.items()}
+    known = {name: [step for step in solved if step] for name, solved in steps.items()}
     seconds = {
-        name: statistics.fmean(seconds_to(run, solved_at(run)) for run in owned[name])
+        name: statistics.fmean(seconds_to(run, solved_at(run)) for run in groups[name])
         for name in steps
         if known[name] == steps[name]
     }
     for name, setting in TUNED.items():
         assert best_setting(runs, name) == setting
         assert min(RATES) < setting[0] < max(RATES)
-    mean = {name: statistics.fmean(each) for name, each in known.items() if each}
+    mean = {name: statistics.fmean(solved) for name, solved in known.items() if solved}
     assert min(mean, key=mean.get) == "Muon"
     assert min(seconds, key=seconds.get) == "cosine head"
     assert mean["AdamW"] < min(mean["Grokfast"], mean["StableMax"])
     assert mean["cosine head, Muon"] > max(mean["cosine head"], mean["Muon"])
-    orthogonal = owned["orthogonal gradients"]
+    orthogonal = groups["orthogonal gradients"]
     assert not known["orthogonal gradients"]
     assert min(accuracy(run.records[-1]) for run in orthogonal) > 0.95
     assert max(right_at_end(tuned(runs, "StableMax", lr, 0.0)) for lr in RATES) < 0.5

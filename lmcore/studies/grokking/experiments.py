@@ -310,9 +310,9 @@ def all_experiments(most: int = len(SEEDS)) -> list[Experiment]:
     fives = [FAST, CLASSIC, *compared()]
     threes = [SENTENCE, *clean(), REPORT, *smallest(), *phases(), *ablations()]
     return [
-        *(run for each in fives for run in seeded(each, SEEDS[:5][:most])),
-        *(run for each in threes for run in seeded(each, SEEDS[:3][:most])),
-        *(run for each in drawn() for run in seeded(each, DRAWN_SEEDS[:most])),
+        *(run for experiment in fives for run in seeded(experiment, SEEDS[:5][:most])),
+        *(run for experiment in threes for run in seeded(experiment, SEEDS[:3][:most])),
+        *(run for experiment in drawn() for run in seeded(experiment, DRAWN_SEEDS[:most])),
         *seeded(INSIDE, SEEDS[:1]),
-        *(run for each in tuning() for run in seeded(each, TUNING_SEEDS[:most])),
+        *(run for experiment in tuning() for run in seeded(experiment, TUNING_SEEDS[:most])),
     ]

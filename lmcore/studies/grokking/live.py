@@ -50,8 +50,8 @@ def live_variant(
 def parts(seed: int = 0) -> list[Experiment]:
     """Return the sentence, a sum as the report drew it, and the classic picture with a new seed."""
     names = (SENTENCE.name, "drawn-add-97", CLASSIC.name)
-    chosen = [each for each in (SENTENCE, *drawn(), CLASSIC) if each.name in names]
-    return [run for each in chosen for run in seeded(each, [seed])]
+    chosen = [experiment for experiment in (SENTENCE, *drawn(), CLASSIC) if experiment.name in names]
+    return [run for experiment in chosen for run in seeded(experiment, [seed])]
 
 
 def weights_of(operation: str, p: int) -> Path:

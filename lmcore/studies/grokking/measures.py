@@ -83,7 +83,7 @@ def best_setting(runs: Sequence[Run], name: str) -> tuple[float, float]:
     """
 
     def rank(setting: tuple[float, float]) -> tuple[float, float]:
-        own = tuned(runs, name, *setting)
-        return mean_steps(own), -right_at_end(own)
+        group = tuned(runs, name, *setting)
+        return mean_steps(group), -right_at_end(group)
 
     return min(((lr, value) for lr in RATES for value in METHODS[name].values), key=rank)

@@ -41,8 +41,8 @@ def whole(runs: Sequence[Run]) -> list[Run]:
 
 def mean_loss(runs: Sequence[Run]) -> float:
     """Return the mean loss in the end; infinite where a run diverged or none is there."""
-    found = [math.inf if loss(run) is None else loss(run) for run in runs]
-    return statistics.fmean(found or [math.inf])
+    losses = [math.inf if loss(run) is None else loss(run) for run in runs]
+    return statistics.fmean(losses or [math.inf])
 
 
 def beside(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[float, float]]:

@@ -13,8 +13,8 @@ from lmcore.studies.headlines.measures import beside, last, loss
 
 def commits(runs: Sequence[Run]) -> str:
     """Return, shortened, the commits whose code made runs."""
-    found = {each["commit"][:7] for run in runs for each in run.environment["sessions"]}
-    return ", ".join(sorted(found))
+    hashes = {session["commit"][:7] for run in runs for session in run.environment["sessions"]}
+    return ", ".join(sorted(hashes))
 
 
 SCORED = ("challenge", "coverage", "nats/character", "bits/byte", "ratio")
@@ -42,7 +42,7 @@ def gained(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
     groups = {shown: select(runs, name) for shown, name in names.items()}
     first = next(iter(groups.values()))
     rows = tuple(
-        (shown, *scored(own, first), names[shown], commits(own)) for shown, own in groups.items()
+        (shown, *scored(group, first), names[shown], commits(group)) for shown, group in groups.items()
     )
     return Table((study, *SCORED, "runs", "commit"), rows)
 
@@ -68,12 +68,12 @@ def ladder(runs: Sequence[Run]) -> Table:
     }
     first, rows = next(iter(groups.values())), []
     _, start = next(iter(LADDER.values()))
-    for shown, own in groups.items():
+    for shown, group in groups.items():
         where, known = LADDER[shown]
         published = ("", "") if known is None else (f"{known[0]:.3f}", f"{known[1] / start[1]:.3f}")
-        if own:
-            seeds, source = str(len(own)), ("/".join(where), commits(own))
-            rows.append((shown, *scored(own, first), seeds, *published, *source))
+        if group:
+            seeds, source = str(len(group)), ("/".join(where), commits(group))
+            rows.append((shown, *scored(group, first), seeds, *published, *source))
     header = (
         "baseline's size", *SCORED, "seeds", "published challenge", "published ratio", "runs",
         "commit",

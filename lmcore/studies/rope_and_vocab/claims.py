@@ -88,8 +88,8 @@ def check_titles(runs: Sequence[Run]) -> None:
     assert max(differences(runs, long_warmup(slug(ROPE)), slug(ROPE))) < -0.02
     for name in ("none", "learned", slug(ROPE)):
         for run in select(runs, name):
-            found = run.outcome["probe"]["across"]
-            assert 0.75 * found["equal"] < found["layers"][0] < found["equal"]
+            across = run.outcome["probe"]["across"]
+            assert 0.75 * across["equal"] < across["layers"][0] < across["equal"]
             assert own_token(run)[0] < 20
     for name in CONFINED:
         assert min(own_token(run)[0] for run in select(runs, within(name))) > 40
@@ -97,27 +97,27 @@ def check_titles(runs: Sequence[Run]) -> None:
 
 def check_beyond(runs: Sequence[Run]) -> None:
     """Assert what the text says of windows longer than those that were trained on."""
-    found = {
+    nats = {
         name: mean_by(select(runs, slug(name)), "by_position")[1]
         for name in POSITIONS
         if name != "learned"
     }
     trained = START.model.context_length // 32
-    assert abs(found["none"][trained:].mean() - found["none"][:trained].mean()) < 0.1
+    assert abs(nats["none"][trained:].mean() - nats["none"][:trained].mean()) < 0.1
     for name in ("RoPE 1e2", ROPE, "RoPE 1e6"):
-        assert max(found[name][:trained] - found["none"][:trained]) < 0
-    ends = [found[name][-4:].mean() for name in ("RoPE 1e2", "none", ROPE, "RoPE 1e6")]
+        assert max(nats[name][:trained] - nats["none"][:trained]) < 0
+    ends = [nats[name][-4:].mean() for name in ("RoPE 1e2", "none", ROPE, "RoPE 1e6")]
     assert ends == sorted(ends)
-    assert found["RoPE 1e6"][8:16].mean() > found["none"][8:16].mean()
-    assert found[ROPE][8:16].mean() < found["none"][8:16].mean()
-    jump = found["sinusoidal, scaled"][8:].mean() - found["sinusoidal, scaled"][:trained].mean()
+    assert nats["RoPE 1e6"][8:16].mean() > nats["none"][8:16].mean()
+    assert nats[ROPE][8:16].mean() < nats["none"][8:16].mean()
+    jump = nats["sinusoidal, scaled"][8:].mean() - nats["sinusoidal, scaled"][:trained].mean()
     assert jump > 0.4
 
 
 def check_guesses(runs: Sequence[Run]) -> None:
     """Assert what the text says of two places."""
-    for own in shown_groups(runs).values():
-        for run in own:
+    for group in shown_groups(runs).values():
+        for run in group:
             probe = run.outcome["probe"]
             assert probe["next_token"]["top"][0]["token"] == "<eos>"
             assert probe["next_token"]["target_probability"] < 0.01
@@ -141,9 +141,9 @@ def check_rates(runs: Sequence[Run]) -> None:
 def check_vocabulary(runs: Sequence[Run]) -> None:
     """Assert what the text says of the size of the vocabulary, and of what was gained in all."""
     groups = [select(runs, of_size(size).name) for size in SIZES]
-    assert all(len(whole(own)) == len(SEEDS) for own in groups)
-    by_token = [statistics.fmean(of_token(run) for run in own) for own in groups]
-    by_byte = [statistics.fmean(last(run, "validation", "bpb") for run in own) for own in groups]
+    assert all(len(whole(group)) == len(SEEDS) for group in groups)
+    by_token = [statistics.fmean(of_token(run) for run in group) for group in groups]
+    by_byte = [statistics.fmean(last(run, "validation", "bpb") for run in group) for group in groups]
     assert by_token == sorted(by_token)
     assert by_byte[1:] == sorted(by_byte[1:], reverse=True)
     least = differences(runs, of_size(2_000).name, of_size(1_000).name)
@@ -156,12 +156,12 @@ def check_vocabulary(runs: Sequence[Run]) -> None:
     plan = large[0].config.model
     assert round(plan.n_parameters / small[0].config.model.n_parameters) == 9
     assert round(100 * plan.vocab_size * plan.d_model / plan.n_parameters) == 95
-    unseen = [statistics.fmean(test_loss(run) for run in own) for own in groups]
+    unseen = [statistics.fmean(test_loss(run) for run in group) for group in groups]
     assert unseen[1:] == sorted(unseen[1:], reverse=True)
     assert 0.92 < unseen[-1] / unseen[2] < 0.94
     assert 0.94 < unseen[-2] / unseen[2] < 0.95
-    leaks = [statistics.fmean(test_loss(run) / loss(run) for run in own) for own in groups]
-    assert max(abs(each - 1) for each in leaks[:-2]) < 0.005
+    leaks = [statistics.fmean(test_loss(run) / loss(run) for run in group) for group in groups]
+    assert max(abs(leak - 1) for leak in leaks[:-2]) < 0.005
     assert 1.01 < leaks[-2] < 1.015
     assert 1.04 < leaks[-1] < 1.045
     gains = {"learned": slug(ROPE), slug(ROPE): long_warmup(slug(ROPE))}
@@ -179,7 +179,7 @@ def check_recipe(runs: Sequence[Run]) -> None:
     assert 0.02 < statistics.fmean(higher["learned positions"]) < 0.03  # as public sweeps have it
     assert min(higher["vocabulary of 16k"]) > 0.035
     assert min(by_test(runs, put_back("vocabulary of 16k"), "recipe")) > 0.025
-    assert all(-0.006 < each < -0.002 for each in higher["8 heads"])
+    assert all(-0.006 < difference < -0.002 for difference in higher["8 heads"])
     assert -0.002 < min(higher["6 layers"]) < 0 < max(higher["6 layers"]) < 0.012
     for part in ("LayerNorm", "no decay"):
         assert min(higher[part]) < 0 < max(higher[part])
@@ -193,10 +193,10 @@ def check_large(runs: Sequence[Run]) -> None:
     """Assert what the text says of the baseline's size."""
     recipe, adamw = (select(runs, name) for name in ("large-recipe", "large-adamw-lr0.001"))
     start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
-    assert [len(own) for own in (start, adamw, recipe)] == 3 * [len(LARGE_SEEDS)]
+    assert [len(group) for group in (start, adamw, recipe)] == 3 * [len(LARGE_SEEDS)]
     assert all(0.65 < after / before < 0.66 for after, before in beside(recipe, start))
     assert all(0.945 < after / before < 0.96 for after, before in beside(recipe, adamw))
-    tests = [{run.config.seed: test_loss(run) for run in own} for own in (start, adamw, recipe)]
+    tests = [{run.config.seed: test_loss(run) for run in group} for group in (start, adamw, recipe)]
     assert all(0.65 < tests[2][seed] / tests[0][seed] < 0.66 for seed in LARGE_SEEDS)
     assert all(0.95 < tests[2][seed] / tests[1][seed] < 0.965 for seed in LARGE_SEEDS)
     assert round(1.314 / 1.401, 2) == 0.94  # as published, corrected to every token
@@ -204,5 +204,5 @@ def check_large(runs: Sequence[Run]) -> None:
     assert len({(p.optimizer, p.schedule, p.batch_size, p.epochs) for p in plans}) == 1
     steps = recipe[0].records[-1]["step"] / adamw[0].records[-1]["step"]
     assert 0.91 < steps < 0.94
-    sizes = [own[0].config.model.n_parameters / 1e6 for own in (recipe, adamw)]
+    sizes = [group[0].config.model.n_parameters / 1e6 for group in (recipe, adamw)]
     assert [round(size) for size in sizes] == [29, 27]

@@ -148,13 +148,13 @@ def recipe() -> list[Experiment]:
 def tuning() -> list[Experiment]:
     """Return what differs most from START at the learning rates beside its own, and at that."""
     tried = [variant(slug(name), model=POSITIONS[name]) for name in TUNED]
-    tried += [each for each in positions() if each.name == within(ROPE)]
+    tried += [experiment for experiment in positions() if experiment.name == within(ROPE)]
     return [
         replace(
-            each, name=f"tune-{each.name}-lr{lr:g}", seed=TUNING_SEED,
-            train=with_fields(each.train, lr=lr),
+            experiment, name=f"tune-{experiment.name}-lr{lr:g}", seed=TUNING_SEED,
+            train=with_fields(experiment.train, lr=lr),
         )
-        for each in tried
+        for experiment in tried
         for lr in RATES
     ]  # fmt: skip
 
@@ -216,6 +216,6 @@ STEPS = {
 """The experiments that make up what was gained, by the name they are shown under."""
 
 
-POSITION_NAMES = [each.name for each in positions()]
+POSITION_NAMES = [experiment.name for experiment in positions()]
 SIZE_NAMES = [of_size(size).name for size in SIZES]
-RECIPE_NAMES = [each.name for each in recipe()]
+RECIPE_NAMES = [experiment.name for experiment in recipe()]

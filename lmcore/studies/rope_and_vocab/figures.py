@@ -48,9 +48,9 @@ def plot_positions(runs: Sequence[Run]) -> Figure:
             (slug(shown), -0.12, {"mfc": COLORS[shown]}),
             (within(shown), 0.12, {"mfc": "white"}),
         ):
-            found = [loss(run) for run in whole(select(runs, name))]
+            losses = [loss(run) for run in whole(select(runs, name))]
             dots = {"color": COLORS[shown], "ms": 5} | look
-            ax.plot(found, [place + offset] * len(found), "o", **dots)
+            ax.plot(losses, [place + offset] * len(losses), "o", **dots)
     ax.set_yticks(range(len(POSITIONS)), list(POSITIONS))
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
@@ -68,10 +68,10 @@ def plot_places(runs: Sequence[Run]) -> Figure:
     groups = {shown: whole(select(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
     groups["RoPE within titles"] = whole(select(runs, within(ROPE)))
     _, learned = mean_by(groups["learned"], "by_place", LEAST)
-    for shown, own in groups.items():
-        if not own:
+    for shown, group in groups.items():
+        if not group:
             continue
-        places, nats = mean_by(own, "by_place", LEAST)
+        places, nats = mean_by(group, "by_place", LEAST)
         look = {"color": COLORS.get(shown, COLORS[ROPE]), "lw": 1.4, "label": shown}
         look |= {} if shown in COLORS else {"ls": (0, (2, 2))}
         top.plot(places + 1, nats, **look)
@@ -88,11 +88,11 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
     """Return the loss by position in windows far longer than those that were trained on."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown in POSITIONS:
-        own = whole(select(runs, slug(shown)))
-        if not own or "by_position" not in own[0].outcome["probe"]:
+        group = whole(select(runs, slug(shown)))
+        if not group or "by_position" not in group[0].outcome["probe"]:
             continue
-        width = own[0].outcome["probe"]["by_position"]["width"]
-        bins, nats = mean_by(own, "by_position")
+        width = group[0].outcome["probe"]["by_position"]["width"]
+        bins, nats = mean_by(group, "by_position")
         ax.plot(width * (bins + 0.5), nats, color=COLORS[shown], lw=1.4, label=shown)
     trained = runs[0].config.model.context_length
     ax.axvline(trained, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -140,17 +140,17 @@ def draw_sizes(
     ax: Axes, groups: dict[int, list[Run]], value: Callable[[Run], float], look: dict[str, Any]
 ) -> None:
     """Draw a value of runs by size of vocabulary: a dot a seed, a line through the means."""
-    known = {size: [value(run) for run in own] for size, own in groups.items() if own}
-    means = [statistics.fmean(found) for found in known.values()]
+    known = {size: [value(run) for run in group] for size, group in groups.items() if group}
+    means = [statistics.fmean(values) for values in known.values()]
     ax.plot(list(known), means, lw=1.4, **look)
-    points = [(size, each) for size, found in known.items() for each in found]
+    points = [(size, one_value) for size, values in known.items() for one_value in values]
     ax.plot(*zip(*points, strict=True), "o", ms=4, **look | {"ls": "none"})
 
 
 def plot_recipe(runs: Sequence[Run]) -> Figure:
     """Return how much higher the recipe ends with each of its parts put back, a dot each seed."""
     fig, ax = plt.subplots()
-    draw_changes(ax, {each: differences(runs, put_back(each), "recipe") for each in CHANGES})
+    draw_changes(ax, {change: differences(runs, put_back(change), "recipe") for change in CHANGES})
     ax.set_xlabel("higher than the published recipe, nats per character")
     return fig
 
@@ -170,19 +170,19 @@ def plot_guesses(runs: Sequence[Run], which: str) -> Figure:
 def plot_title(runs: Sequence[Run]) -> Figure:
     """Return where each head of the first layer attends in one title, with RoPE and without."""
     kinds = {"none": "no positions", "learned": "learned", ROPE: "RoPE"}
-    found = {
-        said: whole(select(runs, slug(name)))[0].outcome["probe"]["title"]
-        for name, said in kinds.items()
+    titles = {
+        label: whole(select(runs, slug(name)))[0].outcome["probe"]["title"]
+        for name, label in kinds.items()
     }
-    n_heads = len(next(iter(found.values()))["percent"][0])
+    n_heads = len(next(iter(titles.values()))["percent"][0])
     fig, axes = plt.subplots(
-        len(found), n_heads, figsize=(plotting.WIDTH, 1.75 * len(found) + 0.4),
+        len(titles), n_heads, figsize=(plotting.WIDTH, 1.75 * len(titles) + 0.4),
         sharex=True, sharey=True, squeeze=False,
     )  # fmt: skip
-    for row, (said, title) in zip(axes, found.items(), strict=True):
+    for row, (label, title) in zip(axes, titles.items(), strict=True):
         for number, (ax, head) in enumerate(zip(row, title["percent"][0], strict=True)):
             draw_map(ax, head, title["tokens"] if number == 0 else None)
-        row[0].set_title(said, fontsize=9.5, pad=4)
+        row[0].set_title(label, fontsize=9.5, pad=4)
     fig.supxlabel("token attended to; a panel for each head", fontsize=10)
     return fig
 

@@ -41,9 +41,9 @@ def mean_by(runs: Sequence[Run], what: str, least: float = 0.0) -> tuple[np.ndar
 
     Bins with a smaller share than least of the first one's tokens are left out.
     """
-    found = [run.outcome["probe"][what] for run in runs]
-    counts = np.array(found[0]["n"])
-    nats = np.mean([each["nats"] for each in found], axis=0)
+    sums = [run.outcome["probe"][what] for run in runs]
+    counts = np.array(sums[0]["n"])
+    nats = np.mean([bins["nats"] for bins in sums], axis=0)
     known = counts > least * counts[0]
     return np.flatnonzero(known).astype(float), nats[known] / counts[known]
 

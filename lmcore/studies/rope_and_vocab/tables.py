@@ -35,18 +35,18 @@ def positions_table(runs: Sequence[Run]) -> Table:
     """Return what each kind of positions reaches, across titles and within them."""
     rows = []
     for shown in POSITIONS:
-        own = select(runs, slug(shown))
+        group = select(runs, slug(shown))
         is_confined = shown in CONFINED
         inner = select(runs, within(shown))
         confined = differences(runs, within(shown), slug(shown))
         rows.append(
             (
                 shown,
-                mean_sd([loss(run) for run in own], 4),
+                mean_sd([loss(run) for run in group], 4),
                 mean_sd(differences(runs, slug(shown), "learned"), 4) if shown != "learned" else "",
                 mean_sd([loss(run) for run in inner], 4) if is_confined else "not run",
                 mean_sd(confined, 4) if is_confined else "",
-                f"{own[0].config.model.n_parameters:,}" if own else "",
+                f"{group[0].config.model.n_parameters:,}" if group else "",
             )
         )
     header = (
@@ -62,17 +62,17 @@ def attention_table(runs: Sequence[Run]) -> Table:
     kinds |= {f"{shown}, within titles": within(shown) for shown in CONFINED}
     rows, n = [], START.model.n_layers
     for shown, name in kinds.items():
-        own = whole(select(runs, name))
+        group = whole(select(runs, name))
         older = [
             run.outcome["probe"]["across"]["layers"]
-            for run in own
+            for run in group
             if "across" in run.outcome["probe"]
         ]
-        told_ = [
-            mean_sd([100 * each[i] for each in older], 1, " %") if older else "" for i in range(n)
+        cells = [
+            mean_sd([100 * shares[i] for shares in older], 1, " %") if older else "" for i in range(n)
         ]
-        told_ += [mean_sd([own_token(run)[i] for run in own], 1, " %") for i in range(n)]
-        rows.append((shown, *told_))
+        cells += [mean_sd([own_token(run)[i] for run in group], 1, " %") for i in range(n)]
+        rows.append((shown, *cells))
     equal = whole(select(runs, slug(ROPE)))[0].outcome["probe"]["across"]["equal"]
     rows.append(("equal attention to all tokens so far", *[f"{100 * equal:.1f} %"] * n, *[""] * n))
     layers = range(1, n + 1)
@@ -89,11 +89,11 @@ def warmup_table(runs: Sequence[Run]) -> Table:
     for steps, renamed in ((START.train.schedule.warmup_steps, str), (LONG_WARMUP, long_warmup)):
         across, inner = renamed(slug(ROPE)), renamed(within(ROPE))
         ends = [mean_sd([loss(run) for run in select(runs, name)], 4) for name in (across, inner)]
-        own = [
+        group = [
             mean_sd([own_token(run)[0] for run in whole(select(runs, name))], 1, " %")
             for name in (across, inner)
         ]
-        rows.append((f"{steps} steps", *ends, mean_sd(differences(runs, inner, across), 4), *own))
+        rows.append((f"{steps} steps", *ends, mean_sd(differences(runs, inner, across), 4), *group))
     header = (
         "warmup", "across titles", "within titles", "higher by", "own token, across",
         "own token, within",
@@ -105,23 +105,23 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
     """Return what each size of vocabulary reaches in each unit, and what it costs."""
     rows = []
     for size in SIZES:
-        own = select(runs, of_size(size).name)
-        if not own:
+        group = select(runs, of_size(size).name)
+        if not group:
             continue
-        done = whole(own)
-        steps = own[0].records[-1]["step"]
-        plan = own[0].config
+        done = whole(group)
+        steps = group[0].records[-1]["step"]
+        plan = group[0].config
         tokens = steps * plan.train.batch_size * plan.model.context_length
         rows.append(
             (
                 f"{size:,}",
                 mean_sd([of_token(run) for run in done], 3),
-                mean_sd([loss(run) for run in own], 4),
-                mean_sd([last(run, "validation", "bpb") for run in own], 3),
+                mean_sd([loss(run) for run in group], 4),
+                mean_sd([last(run, "validation", "bpb") for run in group], 3),
                 mean_sd([test_loss(run) for run in done], 4),
                 f"{tokens / 1e6:.2f}",
                 f"{plan.model.n_parameters / 1e6:.2f}",
-                mean_sd([1000 * run.environment["training_s"] / steps for run in own], 0),
+                mean_sd([1000 * run.environment["training_s"] / steps for run in group], 0),
             )
         )
     header = (
@@ -133,12 +133,12 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
 
 def recipe_table(runs: Sequence[Run]) -> Table:
     """Return the published recipe, then each of its parts put back and how much higher it ends."""
-    rows, names = [], {"nothing": "recipe"} | {each: put_back(each) for each in CHANGES}
+    rows, names = [], {"nothing": "recipe"} | {change: put_back(change) for change in CHANGES}
     for shown, name in names.items():
-        own = select(runs, name)
+        group = select(runs, name)
         higher = mean_sd(differences(runs, name, "recipe"), 4) if name != "recipe" else ""
-        size = f"{own[0].config.model.n_parameters / 1e6:.2f}" if own else ""
-        rows.append((shown, mean_sd([loss(run) for run in own], 4), higher, size))
+        size = f"{group[0].config.model.n_parameters / 1e6:.2f}" if group else ""
+        rows.append((shown, mean_sd([loss(run) for run in group], 4), higher, size))
     header = (
         "put back", "nats/character", "higher than the recipe", "parameters, millions"
     )  # fmt: skip
@@ -147,7 +147,7 @@ def recipe_table(runs: Sequence[Run]) -> Table:
 
 def tuning_table(runs: Sequence[Run]) -> Table:
     """Return the loss in the end at each learning rate that was tried."""
-    names = dict.fromkeys(each.name.removeprefix("tune-").split("-lr")[0] for each in tuning())
+    names = dict.fromkeys(experiment.name.removeprefix("tune-").split("-lr")[0] for experiment in tuning())
     rows = [
         (
             name,

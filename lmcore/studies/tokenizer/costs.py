@@ -91,12 +91,12 @@ def least_squares(columns: list[np.ndarray], values: list[float | int]) -> tuple
 
     What noise would make negative is left out, the most negative first.
     """
-    kept, found = list(range(len(columns))), np.array([-1.0])
-    while min(found) < 0:
-        found, *_ = np.linalg.lstsq(np.stack([columns[i] for i in kept], 1), values, rcond=None)
-        if min(found) < 0:
-            del kept[int(np.argmin(found * np.array([columns[i].max() for i in kept])))]
-    weights = dict(zip(kept, found.tolist(), strict=True))
+    columns_left, weights_left = list(range(len(columns))), np.array([-1.0])
+    while min(weights_left) < 0:
+        weights_left, *_ = np.linalg.lstsq(np.stack([columns[i] for i in columns_left], 1), values, rcond=None)
+        if min(weights_left) < 0:
+            del columns_left[int(np.argmin(weights_left * np.array([columns[i].max() for i in columns_left])))]
+    weights = dict(zip(columns_left, weights_left.tolist(), strict=True))
     return tuple(weights.get(i, 0.0) for i in range(len(columns)))
 
 
