@@ -17,14 +17,20 @@ from lmcore.studies.adamw_swap.experiments import (
     TUNED,
     WARMUP,
 )
-from lmcore.studies.adamw_swap.measures import best_rate, differences, gone, large_loss, tuned_loss
+from lmcore.studies.adamw_swap.measures import (
+    best_rate,
+    differences,
+    large_loss,
+    tuned_loss,
+    update_ratio_of,
+)
 from lmcore.studies.baseline.experiments import SEEDS as LARGE_SEEDS
 from lmcore.studies.headlines.measures import (
-    beside,
     end_share,
-    last,
-    loss,
+    final_loss,
+    final_score,
     mean_loss,
+    paired_losses,
     unigram_level,
 )
 
@@ -40,13 +46,15 @@ def check_claims(runs: Sequence[Run]) -> None:
     assert {run.records[-1]["step"] for run in runs} == {718}
     assert round(100 * WARMUP / 718) == 5
     assert GIVEN.model.n_parameters == 925_184
-    assert all(last(run, "challenge", "coverage") > 0.997 for run in runs)
+    assert all(final_score(run, "challenge", "coverage") > 0.997 for run in runs)
     for run in groups["SGD as given"]:
-        assert loss(run) > unigram_level(run)
+        assert final_loss(run) > unigram_level(run)
         assert end_share(run.records[-1]) > 0.999
     for shown in OPTIMIZERS:
-        assert all(loss(run) < 0.9 * unigram_level(run) for run in groups[shown])
-    given, sgd, momentum, adamw, muon = ([loss(run) for run in groups[shown]] for shown in NAMES)
+        assert all(final_loss(run) < 0.9 * unigram_level(run) for run in groups[shown])
+    given, sgd, momentum, adamw, muon = (
+        [final_loss(run) for run in groups[shown]] for shown in NAMES
+    )
     by_rate = [(a - b) / (a - d) for a, b, d in zip(given, sgd, adamw, strict=True)]
     by_both = [(a - c) / (a - d) for a, c, d in zip(given, momentum, adamw, strict=True)]
     assert 0.6 < min(by_rate) < max(by_rate) < 0.7
@@ -66,13 +74,13 @@ def check_large(runs: Sequence[Run]) -> None:
         assert rates[0] < best == LARGE_TUNED[name] < rates[-1]
     assert LARGE_TUNED["AdamW"] == TUNED["AdamW"] / 4
     assert LARGE_TUNED["SGD"] == TUNED["SGD"]
-    assert all(loss(run) > unigram_level(run) for run in start)
-    assert all(loss(run) < unigram_level(run) for run in sgd)
-    assert all(loss(run) < 0.75 * unigram_level(run) for run in adamw)
-    assert all(0.68 < after / before < 0.7 for after, before in beside(adamw, start))
-    assert all(0.8 < after / before < 0.82 for after, before in beside(sgd, start))
-    assert all(0.84 < after / before < 0.86 for after, before in beside(adamw, sgd))
-    pairs = zip(beside(sgd, start), beside(adamw, start), strict=True)
+    assert all(final_loss(run) > unigram_level(run) for run in start)
+    assert all(final_loss(run) < unigram_level(run) for run in sgd)
+    assert all(final_loss(run) < 0.75 * unigram_level(run) for run in adamw)
+    assert all(0.68 < after / before < 0.7 for after, before in paired_losses(adamw, start))
+    assert all(0.8 < after / before < 0.82 for after, before in paired_losses(sgd, start))
+    assert all(0.84 < after / before < 0.86 for after, before in paired_losses(adamw, sgd))
+    pairs = zip(paired_losses(sgd, start), paired_losses(adamw, start), strict=True)
     shares = [(given - tuned) / (given - swapped) for (tuned, given), (swapped, _) in pairs]
     assert 0.58 < min(shares) < statistics.fmean(shares) < 0.62
     assert 0.74 < 1.401 / 1.856 < 0.76  # as published, corrected to every token
@@ -108,7 +116,7 @@ def check_inside(runs: Sequence[Run]) -> None:
     for shown, name in NAMES.items():
         for run in select(runs, name):
             early = [record for record in run.records if 0 < record["step"] <= 300]
-            went = [share for record in early if (share := gone("hidden")(record))]
+            went = [share for record in early if (share := update_ratio_of("hidden")(record))]
             steepest = max(record["grad_norm"] for record in early)
             tokens = [entry["token"] for entry in run.outcome["probe"]["next_token"]["top"]]
             is_adaptive = shown in ("AdamW", "Muon and AdamW")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import nats_per_character_of, validation
-from lmcore.studies.baseline.measures import floor
+from lmcore.studies.baseline.measures import entropy_floor
 from lmcore.studies.headlines.figures import draw_next_token
 from lmcore.studies.headlines.measures import end_share, unigram_level
 
@@ -133,7 +133,7 @@ def plot_next_token(runs: Sequence[Run]) -> Figure:
 def plot_floor(runs: Sequence[Run]) -> Figure:
     """Return validation loss on generated titles, down to the entropy of their grammar."""
     fig, ax = plt.subplots()
-    lowest = floor(runs[0].config)
+    lowest = entropy_floor(runs[0].config)
     steps, mean = plotting.curves(
         ax,
         runs,

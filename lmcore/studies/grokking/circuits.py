@@ -101,7 +101,9 @@ def neuron_shares(model: GPT, config: ModularConfig) -> list[int]:
     """
     tokens, answers = grid(config)
     activations: list[torch.Tensor] = []
-    hook = model.blocks[-1].mlp.down.register_forward_pre_hook(lambda _m, x: activations.append(x[0]))
+    hook = model.blocks[-1].mlp.down.register_forward_pre_hook(
+        lambda _m, x: activations.append(x[0])
+    )
     for part in tokens.split(2048):
         model(part, last=1)
     hook.remove()

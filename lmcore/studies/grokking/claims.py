@@ -18,12 +18,12 @@ from lmcore.studies.grokking.experiments import (
 from lmcore.studies.grokking.measures import (
     accuracy,
     best_setting,
-    first_at,
-    of_outcome,
-    right_at_end,
+    final_accuracy,
+    first_step_at,
+    outcome_accuracy,
     seconds_to,
     solved_at,
-    tuned,
+    tuning_runs,
 )
 
 
@@ -41,7 +41,7 @@ def check_sums(runs: Sequence[Run]) -> None:
     """Assert what is said of the report's sampling and of sets that share nothing."""
 
     def unseen(name: str) -> list[float]:
-        return [of_outcome(run, "unseen test") or 0 for run in select(runs, f"drawn-{name}")]
+        return [outcome_accuracy(run, "unseen test") or 0 for run in select(runs, f"drawn-{name}")]
 
     for p in MODULI:
         assert min(unseen(f"add-{p}") + unseen(f"subtract-{p}")) > 0.99
@@ -63,9 +63,9 @@ def check_division(runs: Sequence[Run]) -> None:
     for run in select(runs, "division-fast"):
         assert solved_at(run) <= 300
     for run in select(runs, "classic"):
-        memorised = first_at(run, 0.999, "train")
+        memorised = first_step_at(run, 0.999, "train")
         assert solved_at(run) > 2 * memorised
-        assert of_outcome(run, "test") == 1
+        assert outcome_accuracy(run, "test") == 1
     for name, most in {"division-fast": 0.3, "classic": 0.04}.items():
         for run in select(runs, name):
             claim = run.outcome["probe"]["claim"]
@@ -77,13 +77,13 @@ def check_division(runs: Sequence[Run]) -> None:
     )
     assert slow < fast
     for run in select(runs, "report-500"):
-        assert first_at(run, 0.999, "train") < 50
+        assert first_step_at(run, 0.999, "train") < 50
         assert accuracy(run.records[-1], "train") == 1
-        assert of_outcome(run, "test") < 0.02
+        assert outcome_accuracy(run, "test") < 0.02
     for run in select(runs, "smallest-train0.2"):
         assert solved_at(run) < 2_000
     for run in select(runs, "smallest-train0.15"):
-        assert of_outcome(run, "test") < 0.35
+        assert outcome_accuracy(run, "test") < 0.35
 
 
 def check_changes(runs: Sequence[Run]) -> None:
@@ -133,4 +133,4 @@ def check_methods(runs: Sequence[Run]) -> None:
     orthogonal = groups["orthogonal gradients"]
     assert not known["orthogonal gradients"]
     assert min(accuracy(run.records[-1]) for run in orthogonal) > 0.95
-    assert max(right_at_end(tuned(runs, "StableMax", lr, 0.0)) for lr in RATES) < 0.5
+    assert max(final_accuracy(tuning_runs(runs, "StableMax", lr, 0.0)) for lr in RATES) < 0.5

@@ -28,12 +28,12 @@ from lmcore.studies.grokking.experiments import (
 from lmcore.studies.grokking.measures import (
     accuracy,
     coverage,
+    final_accuracy,
     loss,
-    mean_steps,
-    of_outcome,
-    right_at_end,
+    mean_solving_step,
+    outcome_accuracy,
     solved_at,
-    tuned,
+    tuning_runs,
 )
 from lmcore.tasks.modular import LENGTH
 from lmcore.tasks.sentence import Sentence
@@ -96,11 +96,12 @@ def plot_coverage(runs: Sequence[Run]) -> Figure:
     for run in runs:
         groups.setdefault(run.config.name, []).append(run)
     columns = sorted(
-        ((coverage(group), group[0].config.task, group) for group in groups.values()), key=itemgetter(0)
+        ((coverage(group), group[0].config.task, group) for group in groups.values()),
+        key=itemgetter(0),
     )
     for x, (_, config, group) in enumerate(columns):
         apart = np.linspace(x - 0.12, x + 0.12, len(group))
-        right = [of_outcome(run, "unseen test") for run in group]
+        right = [outcome_accuracy(run, "unseen test") for run in group]
         color = plotting.PUBLISHED if config.p == max(MODULI) else plotting.OURS
         ax.plot(apart, right, "o", color=color, ms=7, alpha=0.8)
     labels = [f"p = {c.p}\n{c.n_samples:,} samples\n{share:.1%}" for share, c, _ in columns]
@@ -127,7 +128,7 @@ def plot_phases(runs: Sequence[Run]) -> Figure:
             median = statistics.median(steps)
             is_known = np.isfinite(median)
             shown[i, j] = median if is_known else np.nan
-            label = f"{median:,.0f}" if is_known else f"{right_at_end(group):.1%} right"
+            label = f"{median:,.0f}" if is_known else f"{final_accuracy(group):.1%} right"
             dark = is_known and median > 500
             ax.annotate(
                 f"{label}\n{known}/{len(group)}", (j, i), ha="center", va="center", fontsize=9,
@@ -152,15 +153,18 @@ def plot_tuning(runs: Sequence[Run]) -> Figure:
         for value, color, dy in zip(
             method.values, (plotting.OURS, plotting.PUBLISHED), (4, -11), strict=True
         ):
-            groups = [tuned(runs, name, lr, value) for lr in RATES]
-            right, steps = [right_at_end(group) for group in groups], [mean_steps(group) for group in groups]
+            groups = [tuning_runs(runs, name, lr, value) for lr in RATES]
+            right, steps = (
+                [final_accuracy(group) for group in groups],
+                [mean_solving_step(group) for group in groups],
+            )
             ax.plot(RATES, right, "o-", color=color, mfc="white", ms=4, lw=1.2)
             for lr, y, step in zip(RATES, right, steps, strict=True):
                 if math.isfinite(step):
                     ax.plot(lr, y, "o", color=color, ms=4)
                     ax.annotate(f"{step:,.0f}", (lr, y), xytext=(0, dy), color=color, fontsize=7,
                                 textcoords="offset points", ha="center")  # fmt: skip
-            label = f"{method.own.replace('_', ' ')} {value:g}"
+            label = f"{method.parameter.replace('_', ' ')} {value:g}"
             y = 0.98 if color == plotting.OURS else 0.89
             ax.annotate(label, (0.97, y), xycoords="axes fraction", color=color, fontsize=7,
                         ha="right", va="top")  # fmt: skip
@@ -181,7 +185,7 @@ def plot_smallest(runs: Sequence[Run]) -> Figure:
     fig, ax = plt.subplots()
     for fraction in sorted({run.config.task.train_fraction for run in runs}):
         group = [run for run in runs if run.config.task.train_fraction == fraction]
-        right = [of_outcome(run, "test") for run in group]
+        right = [outcome_accuracy(run, "test") for run in group]
         ax.plot([100 * fraction] * len(group), right, "o", color=VALIDATION, ms=6, alpha=0.7)
         known = [step for run in group if (step := solved_at(run))]
         label = f"{statistics.median(known):,.0f}" if len(known) == len(group) else "–"

@@ -189,6 +189,6 @@ def loss_and_accuracy(
 ) -> tuple[float, float]:
     """Return the mean cross-entropy in nats, taken in float64, and the share of right answers."""
     above = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    own = np.take_along_axis(above, answers[..., None], -1)[..., 0]
-    nats = np.log(np.exp(above).sum(-1)) - own
+    right = np.take_along_axis(above, answers[..., None], -1)[..., 0]
+    nats = np.log(np.exp(above).sum(-1)) - right
     return float(nats.mean()), float((logits.argmax(-1) == answers).mean())

@@ -7,10 +7,10 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import Table, mean_sd, select
 from lmcore.studies.grokking.experiments import ABLATIONS, METHODS, MODULI, TUNED
 from lmcore.studies.grokking.measures import (
-    first_at,
+    first_step_at,
     loss,
-    mean_steps,
-    of_outcome,
+    mean_solving_step,
+    outcome_accuracy,
     percent,
     seconds_to,
     solved_at,
@@ -28,10 +28,12 @@ def drawn_table(runs: Sequence[Run]) -> Table:
                 f"{' '.join(group[0].config.task.operations)} mod {group[0].config.task.p}",
                 f"{group[0].config.task.n_samples:,}",
                 percent([origin["coverage"] for origin in origins]),
-                percent([1 - origin["unseen test_rows"] / origin["test_rows"] for origin in origins]),
+                percent(
+                    [1 - origin["unseen test_rows"] / origin["test_rows"] for origin in origins]
+                ),
                 percent([origin["memoriser"] for origin in origins]),
-                percent([of_outcome(run, "test") for run in group]),
-                percent([of_outcome(run, "unseen test") for run in group]),
+                percent([outcome_accuracy(run, "test") for run in group]),
+                percent([outcome_accuracy(run, "unseen test") for run in group]),
             )
         )
     header = (
@@ -52,7 +54,7 @@ def clean_table(runs: Sequence[Run]) -> Table:
                 str(config.p),
                 f"{config.train_fraction:.0%}",
                 mean_sd([solved_at(run) for run in group]),
-                percent([of_outcome(run, "test") for run in group]),
+                percent([outcome_accuracy(run, "test") for run in group]),
             )
         )
     return Table(("operations", "p", "of the table", "solved at step", "test"), tuple(rows))
@@ -70,7 +72,7 @@ def speed_table(runs: Sequence[Run]) -> Table:
                 f"{seconds_to(run, at):.1f}" if at else "",
                 f"{run.environment['training_s']:.1f}",
                 f"{run.environment['cpu_s']:.1f}",
-                percent([of_outcome(run, "test")]),
+                percent([outcome_accuracy(run, "test")]),
             )
         )
     header = ("seed", "solved at step", "seconds", "seconds in all", "CPU seconds", "test")
@@ -82,7 +84,7 @@ def ablation_table(runs: Sequence[Run]) -> Table:
     rows = []
     for shown in ABLATIONS:
         group = select(runs, f"ablation-{slug(shown)}")
-        learned = mean_sd([first_at(run, 0.999, "train") for run in group])
+        learned = mean_sd([first_step_at(run, 0.999, "train") for run in group])
         rows.append((shown, learned, mean_sd([solved_at(run) for run in group]), str(len(group))))
     header = ("changed", "memorised at step", "solved at step", "seeds")
     return Table(header, tuple(rows))
@@ -92,17 +94,17 @@ def method_table(runs: Sequence[Run]) -> Table:
     """Return each tuned method's steps and seconds to a solved table, the fewest steps first."""
     rows = []
     groups = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
-    for name, group in sorted(groups.items(), key=lambda item: mean_steps(item[1])):
+    for name, group in sorted(groups.items(), key=lambda item: mean_solving_step(item[1])):
         lr, value = TUNED[name]
         steps = [solved_at(run) for run in group]
-        a_step = [run.environment["training_s"] / run.records[-1]["step"] for run in group]
+        step_s = [run.environment["training_s"] / run.records[-1]["step"] for run in group]
         rows.append(
             (
                 name,
-                f"lr {lr:g}, {METHODS[name].own.replace('_', ' ')} {value:g}",
+                f"lr {lr:g}, {METHODS[name].parameter.replace('_', ' ')} {value:g}",
                 mean_sd(steps),
                 mean_sd([seconds_to(run, step) for run, step in zip(group, steps, strict=True)], 1),
-                mean_sd([1_000 * item for item in a_step], 1),
+                mean_sd([1_000 * seconds for seconds in step_s], 1),
             )
         )
     header = ("method", "tuned to", "solved at step", "seconds until then", "ms a step")
@@ -135,7 +137,7 @@ def findings(runs: Sequence[Run]) -> Table:
         return mean_sd([solved_at(run) for run in select(runs, name)])
 
     def unseen(name: str) -> str:
-        return percent([of_outcome(run, "unseen test") for run in select(runs, name)])
+        return percent([outcome_accuracy(run, "unseen test") for run in select(runs, name)])
 
     def seconds(name: str) -> str:
         return mean_sd([seconds_to(run, solved_at(run)) for run in select(runs, name)], 1)

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import Table
-from lmcore.studies.tokenizer.costs import exponent, fitted, grown, lengths_and_sizes
+from lmcore.studies.tokenizer.costs import exponent, fit_costs, growth_of, lengths_and_sizes
 from lmcore.studies.tokenizer.surveys import Row
 
 
-def plan(run: Run, rows: Sequence[Row]) -> Table:
+def plan_table(run: Run, rows: Sequence[Row]) -> Table:
     """Return what training would take on far more text, if words go on to grow as they do.
 
     Each line is reckoned from one text's growth; costs are fitted to the rows of the novels.
     """
     out = []
-    cost = fitted(lengths_and_sizes(rows)[0], grown(run, "novels"))
+    cost = fit_costs(lengths_and_sizes(rows)[0], growth_of(run, "novels"))
     for text in run.config.texts:
-        ways = grown(run, text)
+        ways = growth_of(run, text)
         rate = exponent(*zip(*((r["bytes"], r["distinct"]) for r in ways), strict=True))
         byte_rate = exponent(*zip(*((r["bytes"], r["distinct_bytes"]) for r in ways), strict=True))
         last = ways[-1]
