@@ -1,4 +1,4 @@
-"""Notebooks from the outside: make each .ipynb from its .py, run it, keep it if it changed."""
+"""Build notebooks from their .py files and run them."""
 
 import copy
 from pathlib import Path
@@ -15,9 +15,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def pair(source: Path) -> nbformat.NotebookNode:
-    """Return the notebook that source, a .py, stands for, without outputs.
+    """Return the notebook of source, a .py, without outputs.
 
-    Cells are named by notebook and place, since no two in a site may have the same id.
+    Cell ids are made of the notebook's name and the cell's number: a site needs unique ids.
     """
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
@@ -31,7 +31,7 @@ def pair(source: Path) -> nbformat.NotebookNode:
 
 
 def at_scale(notebook: nbformat.NotebookNode, scale: str) -> nbformat.NotebookNode:
-    """Return a copy with SCALE in the cell tagged `parameters` set to scale."""
+    """Return a copy with SCALE set to scale in the cell tagged `parameters`."""
     copied = copy.deepcopy(notebook)
     for cell in copied.cells:
         if "parameters" in cell.metadata.get("tags", []):
@@ -40,10 +40,10 @@ def at_scale(notebook: nbformat.NotebookNode, scale: str) -> nbformat.NotebookNo
 
 
 def execute(source: Path, scale: str, progress: bool = True) -> Path:
-    """Run the notebook of source in its own folder; return the .ipynb that holds the outputs.
+    """Run the notebook of source in its folder; return the .ipynb with the outputs.
 
-    At full scale that is the one beside source, written only where something in it changed; at
-    smoke scale one under .smoke.
+    At full scale the .ipynb is next to source and is written only if it changed. At smoke scale
+    it is below .smoke.
 
     Raises:
         ValueError: a cell failed; the message names it and its error.
@@ -68,7 +68,7 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             is_shown = "remove-cell" not in cell.metadata.get("tags", [])
-            cell.outputs = [output for output in cell.outputs if is_shown and _kept(output)]
+            cell.outputs = [output for output in cell.outputs if is_shown and _is_saved(output)]
     target = source.with_suffix(".ipynb")
     if scale == "smoke":
         target = source.parents[1] / ".smoke/notebooks" / target.name
@@ -78,7 +78,7 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
     return target
 
 
-def _kept(output: nbformat.NotebookNode) -> bool:
-    """Return whether output belongs in a saved notebook; progress bars and warnings do not."""
+def _is_saved(output: nbformat.NotebookNode) -> bool:
+    """Return whether output is saved in a notebook; progress bars and warnings are not."""
     is_warning = output.output_type == "stream" and output.name == "stderr"
     return not is_warning and WIDGET not in output.get("data", {})
