@@ -39,11 +39,8 @@ def load_run(folder: Path, kind: type) -> Run:
             lmcore wrote it.
     """
     stored = read_json(folder / "config.json")
-    if isinstance(stored, dict) and stored.get("schema", 1) != SCHEMA:
-        raise ValueError(
-            f"{folder} was written by another version of lmcore (schema {stored.get('schema', 1)}, "
-            f"this one reads {SCHEMA}): upgrade it with python -m lmcore upgrade {folder}"
-        )
+    if isinstance(stored, dict) and "hash" in stored:
+        check_schema(folder, stored.get("schema", 1))
     try:
         config = from_dict(kind, stored["config"])
     except (KeyError, TypeError, ValueError) as error:
@@ -60,6 +57,16 @@ def load_run(folder: Path, kind: type) -> Run:
         read_json(folder / "environment.json"),
         with_scores(read_json(folder / "outcome.json")),
     )
+
+
+def check_schema(folder: Path, schema: int) -> None:
+    """Raise ValueError if another version of lmcore wrote folder; the message says what to do."""
+    if schema != SCHEMA:
+        remedy = f"upgrade it with python -m lmcore upgrade {folder}"
+        raise ValueError(
+            f"{folder} was written by another version of lmcore (schema {schema}, this one reads "
+            f"{SCHEMA}): {remedy if schema < SCHEMA else 'update lmcore'}"
+        )
 
 
 def with_scores(stored: dict[str, Any]) -> dict[str, Any]:
