@@ -13,11 +13,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from lmcore.__main__ import study_module
-from lmcore.experiments.experiment import Experiment, smoke
+from lmcore.experiments.experiment import smoke
 from lmcore.experiments.run_folder import load_run
 from lmcore.experiments.runner import run_or_load
-from lmcore.studies import baseline
+from lmcore.studies import all_studies
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.probes import probe
 from lmcore.tasks.titles import TitlesConfig, prepare
 from lmcore.training.runtime import Runtime
 
@@ -53,7 +54,7 @@ def smoke_run(tmp_path_factory):
         patch.chdir(workspace)
         run = run_or_load(
             smoke(baseline.BASELINE),
-            baseline.probe,
+            probe,
             runtime=Runtime(device="cpu", precision="float32", compile="no"),
             progress=False,
         )
@@ -64,11 +65,8 @@ def smoke_run(tmp_path_factory):
 def committed_runs():
     """All committed runs, in the order of their folders; tests must not change them."""
     configs = (ROOT / "results").glob("*/*/*/config.json")
-    return [load_run(path.parent, config_type(path.parts[-4])) for path in sorted(configs)]
-
-
-def config_type(study):
-    return getattr(study_module(study), "KIND", Experiment)
+    studies = all_studies()
+    return [load_run(path.parent, studies[path.parts[-4]].config_type) for path in sorted(configs)]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from lmcore.evaluation.score_types import Score
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.model.rope import RopeScaling
-from lmcore.studies import grokking
+from lmcore.studies.grokking import experiments as grokking
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.text import TextTask
 from lmcore.training.runtime import Runtime

@@ -18,19 +18,36 @@ SHORT_WARMUP = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """All that decides a run's numbers: the study and name it goes by, its seed, its configs.
-
-    What is learned is called its corpus, be it of text or a table.
-    """
+class RunConfig:
+    """What names a run and its folder. A study adds the fields that decide the run's numbers."""
 
     study: str
+    """The study that the run belongs to."""
     name: str
+    """The name that runs with other seeds share."""
     seed: int
+    """The seed of everything that is drawn."""
+    scale: Literal["full", "smoke"] = "full"
+    """Whether this is the experiment itself or its small version, which takes seconds."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder, relative to a folder of results."""
+        return Path(self.study) / self.name / f"seed{self.seed}"
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds all of this scale: the workspace, or .smoke, which git ignores."""
+        return workspace() / (".smoke" if self.scale == "smoke" else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(RunConfig):
+    """A model that is trained on a task: everything that decides the run's numbers."""
+
     task: TitlesConfig | ModularConfig | SentenceConfig
     model: ModelConfig
     train: TrainConfig
-    scale: Literal["full", "smoke"] = "full"
 
     def __post_init__(self):
         if self.task.vocab_size != self.model.vocab_size:
@@ -43,16 +60,6 @@ class Experiment:
                 f"within_documents has no effect with a {type(self.task).__name__}, which has no "
                 "documents: leave it out"
             )
-
-    @property
-    def path(self) -> Path:
-        """The run's folder, relative to a folder of results."""
-        return Path(self.study) / self.name / f"seed{self.seed}"
-
-    @property
-    def root(self) -> Path:
-        """The folder that holds all of this scale: the workspace, or .smoke, which git ignores."""
-        return workspace() / (".smoke" if self.scale == "smoke" else "")
 
 
 def smoke(experiment: Experiment) -> Experiment:

@@ -14,7 +14,14 @@ from tqdm.auto import tqdm
 from lmcore.config import config_hash
 from lmcore.experiments.cost import cost
 from lmcore.experiments.environment import environment, peak_bytes
-from lmcore.experiments.experiment import Experiment, flops_per_step, prepared, steps_of, task_of
+from lmcore.experiments.experiment import (
+    Experiment,
+    RunConfig,
+    flops_per_step,
+    prepared,
+    steps_of,
+    task_of,
+)
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Data, Task
@@ -32,7 +39,7 @@ History = Callable[[Iterator[tuple[int, GPT]], GPT, Data], dict[str, Any]]
 """A study's measurements of the weights saved during training, given as (step, model)."""
 
 
-def load(experiment: Experiment) -> Run | None:
+def load(experiment: RunConfig) -> Run | None:
     """Return experiment's finished run, or None where there is none yet.
 
     Raises:
@@ -41,7 +48,7 @@ def load(experiment: Experiment) -> Run | None:
     folder = experiment.root / "results" / experiment.path
     if not folder.exists():
         return None
-    run = load_run(folder, Experiment)
+    run = load_run(folder, type(experiment))
     if run.config != experiment:
         raise ValueError(
             f"{folder} holds a run of another config ({config_hash(run.config)}, "
@@ -50,7 +57,7 @@ def load(experiment: Experiment) -> Run | None:
     return run
 
 
-def load_finished(experiments: Sequence[Experiment]) -> list[Run]:
+def load_finished(experiments: Sequence[RunConfig]) -> list[Run]:
     """Return those runs of experiments that are finished."""
     return [run for experiment in experiments if (run := load(experiment))]
 

@@ -18,7 +18,7 @@ from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import RunWriter, load_run, read_metrics
 from lmcore.files import read_json, whole_file, write_json, write_text
 from lmcore.model.rope import RopeScaling
-from lmcore.studies import baseline
+from lmcore.studies.baseline import experiments as baseline
 from lmcore.training.config import OptimizerConfig
 
 

@@ -1,15 +1,12 @@
 """Named experiments, their small versions, and runs that are made at most once."""
 
 import dataclasses
-import importlib
-import pkgutil
 import shutil
 
 import pytest
 import torch
 from made import PLAIN
 
-from lmcore import studies
 from lmcore.config import flat_fields, with_fields
 from lmcore.experiments.cost import cost, expected_steps
 from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, task_of
@@ -18,16 +15,18 @@ from lmcore.experiments.runner import load, load_finished, record_to_dict, run_a
 from lmcore.files import read_json, write_json
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.studies import baseline, grokking
+from lmcore.studies import all_studies
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.probes import probe
+from lmcore.studies.grokking.live import live_variant
 from lmcore.training.loop import train
 from lmcore.training.records import Record
 
 NAMED = [
     experiment
-    for module in pkgutil.iter_modules(studies.__path__)
-    if module.name != "headlines"
-    for experiment in importlib.import_module(f"lmcore.studies.{module.name}").experiments()
-    if isinstance(experiment, Experiment)  # surveys of the tokenizer have tests of their own
+    for study in all_studies().values()
+    if study.trains_models
+    for experiment in study.experiments()
 ]
 SMALL = smoke(baseline.BASELINE)
 
@@ -103,7 +102,7 @@ def test_corpus_and_model_of_different_vocabularies_are_an_error_with_both():
 
 
 def test_attention_within_documents_of_a_text_without_documents_is_an_error(smoke_run):
-    experiment = grokking.fast()
+    experiment = live_variant()
     plan = dataclasses.replace(experiment.train, within_documents=True)
     with pytest.raises(ValueError, match=r"no effect with a ModularConfig.*leave it out"):
         dataclasses.replace(experiment, train=plan)
@@ -151,7 +150,7 @@ def test_an_unfinished_run_of_another_config_is_refused(workspace):
 def test_a_run_moved_away_is_finished_again_from_its_last_checkpoint(workspace, smoke_run):
     _, run = smoke_run
     shutil.rmtree(workspace / ".smoke/results")
-    again = run_or_load(SMALL, baseline.probe, runtime=PLAIN, progress=False)
+    again = run_or_load(SMALL, probe, runtime=PLAIN, progress=False)
     assert (again.records, again.outcome) == (run.records, run.outcome)
 
 
@@ -186,7 +185,7 @@ def test_a_run_s_environment_says_what_a_reader_must_know(smoke_run):
 
 def test_a_run_taken_up_again_names_both_of_its_sessions(workspace):
     shutil.rmtree(workspace / ".smoke/results")
-    again = run_or_load(SMALL, baseline.probe, runtime=PLAIN, progress=False)
+    again = run_or_load(SMALL, probe, runtime=PLAIN, progress=False)
     assert len(again.environment["sessions"]) == 2
 
 
@@ -245,7 +244,7 @@ def test_the_cost_says_runs_and_minutes_and_precision():
 
 def test_the_cost_knows_the_length_of_each_kind_of_experiment():
     assert [e.path for e in NAMED if expected_steps(e) < 1] == []
-    table = grokking.fast()
+    table = fast()
     in_epochs = with_fields(table.train, steps=None, epochs=3)
     table = dataclasses.replace(table, train=in_epochs)
     assert expected_steps(table) == 3 * task_of(table, table.task.prepare()).batches_per_epoch

@@ -13,7 +13,7 @@ from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import load_run
 from lmcore.experiments.schema import V1_RECORD_NAMES, from_v1, upgrade, upgrade_folder
 from lmcore.files import read_json, write_json
-from lmcore.studies import baseline
+from lmcore.studies.baseline import experiments as baseline
 
 ROOT = Path(__file__).parents[2]
 DIGESTS = json.loads(Path(__file__).with_name("numbers_of_schema_1.json").read_text())

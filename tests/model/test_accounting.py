@@ -13,7 +13,6 @@ from lmcore.model import accounting
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report.tables import model_costs
-from lmcore.studies import adamw_swap, rope_and_vocab
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ModelConfig(

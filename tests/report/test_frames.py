@@ -13,11 +13,12 @@ from lmcore.evaluation.score_types import Answers
 from lmcore.experiments.run_folder import Run
 from lmcore.report.frames import runs_frame
 from lmcore.report.tables import Table, mean_sd, number
-from lmcore.studies import baseline, grokking
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.grokking import experiments as grokking
 
 
 def text_run(seed, nats, lr=None):
-    experiment = baseline.experiments((seed,))[0]
+    experiment = baseline.all_experiments((seed,))[0]
     if lr is not None:
         experiment = with_fields(experiment, lr=lr)
     environment = {"training_s": 60.0, "sessions": [{"commit": "a"}, {"commit": "b"}]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made import made_score
 
-from lmcore.__main__ import STUDIES, study_module, with_findings
+from lmcore.cli.readme import with_findings
 from lmcore.config import config_hash
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run
@@ -20,7 +20,9 @@ from lmcore.report.tables import (
     settings,
     validation,
 )
-from lmcore.studies import baseline
+from lmcore.studies import all_studies
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.measures import floor
 from lmcore.tasks.titles import TitlesConfig
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +45,7 @@ def test_committed_runs_read_back_from_the_folders_of_their_names(committed_runs
 
 
 def test_committed_runs_are_named_experiments_of_their_studies(committed_runs):
-    named = {name: set(study_module(name).experiments()) for name in STUDIES}
+    named = {name: set(study.experiments()) for name, study in all_studies().items()}
     assert [
         run.config.path for run in committed_runs if run.config not in named[run.config.study]
     ] == []
@@ -134,7 +136,7 @@ def test_the_manifest_s_files_are_those_that_figures_were_drawn_from():
 
 def test_every_study_has_a_notebook_of_its_name():
     stems = {path.stem.split("_", 1)[1] for path in (ROOT / "notebooks").glob("*.py")}
-    assert stems == set(STUDIES)
+    assert stems == set(all_studies())
 
 
 def test_a_mean_has_its_sample_standard_deviation_unless_all_values_are_equal():
@@ -150,7 +152,7 @@ def test_a_table_reads_the_same_in_html_and_markdown_and_escapes_what_html_would
 
 
 def test_the_table_of_settings_holds_what_differs_and_nothing_else():
-    table = settings(baseline.experiments())
+    table = settings(baseline.all_experiments())
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["train.optimizer.lr"] == ("0.006", "2.0")
     assert rows["seeds"] == ("1337, 1338, 1339",) * 2
@@ -159,7 +161,7 @@ def test_the_table_of_settings_holds_what_differs_and_nothing_else():
 
 def made_run(tmp_path: Path, seed: int, nats: float) -> Run:
     score = made_score(nats, of_tokens=5)
-    experiment = baseline.experiments((seed,))[0]
+    experiment = baseline.all_experiments((seed,))[0]
     return Run(
         tmp_path / "results" / experiment.path,
         experiment,
@@ -215,12 +217,12 @@ def test_a_figure_refuses_runs_of_two_scales(tmp_path):
 
 def test_the_floor_of_real_titles_is_unknown():
     with pytest.raises(ValueError, match="entropy is unknown"):
-        baseline.floor(baseline.BASELINE)
+        floor(baseline.BASELINE)
 
 
 def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it(committed_runs):
     known = [run for run in committed_runs if run.config.name == "known-entropy"]
-    ratios = [validation(run).nats_per_character / baseline.floor(run.config) for run in known]
+    ratios = [validation(run).nats_per_character / floor(run.config) for run in known]
     assert len(known) == 3
     assert min(ratios) >= 1
     assert max(ratios) < 1.06

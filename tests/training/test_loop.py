@@ -21,7 +21,8 @@ from lmcore.experiments.experiment import smoke, task_of
 from lmcore.experiments.runner import run_or_load
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.studies import baseline
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.probes import probe
 from lmcore.tasks.protocols import Batch
 from lmcore.tasks.text import TextTask
 from lmcore.tasks.titles import TitlesConfig, prepare, split_titles, titles_of
@@ -327,7 +328,7 @@ def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_numbers(
     shutil.copytree(source / ".smoke/.cache/corpus", tmp_path / ".smoke/.cache/corpus")
     assert kill_after(random.randint(1, 60), number, tmp_path) == status
     monkeypatch.chdir(tmp_path)
-    resumed = run_or_load(smoke(baseline.BASELINE), baseline.probe, runtime=PLAIN, progress=False)
+    resumed = run_or_load(smoke(baseline.BASELINE), probe, runtime=PLAIN, progress=False)
     timeless = [[r | {"elapsed_s": 0} for r in run.records] for run in (resumed, whole)]
     assert timeless[0] == timeless[1]
     assert resumed.outcome == whole.outcome
