@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, mean_sd, select
+from lmcore.report.tables import Table, mean_sd, number, select
 from lmcore.studies.grokking.experiments import ABLATIONS, METHODS, MODULI, TUNED
 from lmcore.studies.grokking.measures import (
     first_at,
@@ -26,7 +26,7 @@ def drawn_table(runs: Sequence[Run]) -> Table:
         rows.append(
             (
                 f"{' '.join(own[0].config.task.operations)} mod {own[0].config.task.p}",
-                f"{own[0].config.task.n_samples:,}",
+                number(own[0].config.task.n_samples),
                 percent([each["coverage"] for each in corpus]),
                 percent([1 - each["unseen test_rows"] / each["test_rows"] for each in corpus]),
                 percent([each["memoriser"] for each in corpus]),
@@ -50,7 +50,7 @@ def clean_table(runs: Sequence[Run]) -> Table:
             (
                 " ".join(config.operations),
                 str(config.p),
-                f"{config.train_fraction:.0%}",
+                number(config.train_fraction, ".0%"),
                 mean_sd([solved_at(run) for run in own]),
                 percent([of_outcome(run, "test") for run in own]),
             )
@@ -68,8 +68,8 @@ def speed_table(runs: Sequence[Run]) -> Table:
                 str(run.config.seed),
                 str(at or "not solved"),
                 f"{seconds_to(run, at):.1f}" if at else "",
-                f"{run.environment['training_s']:.1f}",
-                f"{run.environment['cpu_s']:.1f}",
+                number(run.environment["training_s"], ".1f"),
+                number(run.environment["cpu_s"], ".1f"),
                 percent([of_outcome(run, "test")]),
             )
         )
@@ -83,7 +83,7 @@ def ablation_table(runs: Sequence[Run]) -> Table:
     for shown in ABLATIONS:
         own = select(runs, f"ablation-{slug(shown)}")
         learned = mean_sd([first_at(run, 0.999, "train") for run in own])
-        rows.append((shown, learned, mean_sd([solved_at(run) for run in own]), str(len(own))))
+        rows.append((shown, learned, mean_sd([solved_at(run) for run in own]), number(len(own))))
     header = ("changed", "memorised at step", "solved at step", "seeds")
     return Table(header, tuple(rows))
 
@@ -119,9 +119,9 @@ def claim_table(runs: Sequence[Run]) -> Table:
                 run.config.name,
                 str(run.config.seed),
                 ", ".join(map(str, sorted(found["keys"]))),
-                f"{found['waves']:.1%}",
-                *(f"{found[name]:.1%}" for name in ("whole", "only keys", "without keys")),
-                f"{found['only others']:.1%}",
+                number(found["waves"], ".1%"),
+                *(number(found[name], ".1%") for name in ("whole", "only keys", "without keys")),
+                number(found["only others"], ".1%"),
             )
         )
     header = ("run", "seed", "key frequencies", "waves", "all", "only keys", "no keys", "others")
@@ -161,7 +161,7 @@ def sentence_table(runs: Sequence[Run]) -> Table:
     rows = tuple(
         (
             str(run.config.seed),
-            f"{loss(run.records[-1]):.4f}",
+            number(loss(run.records[-1]), ".4f"),
             run.config.task.sentence[0],
             run.outcome["probe"]["written"],
         )

@@ -6,6 +6,7 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import (
     Table,
     mean_sd,
+    number,
     select,
 )
 from lmcore.studies.headlines.measures import beside, last, loss
@@ -70,9 +71,13 @@ def ladder(runs: Sequence[Run]) -> Table:
     _, start = next(iter(LADDER.values()))
     for shown, own in groups.items():
         where, known = LADDER[shown]
-        published = ("", "") if known is None else (f"{known[0]:.3f}", f"{known[1] / start[1]:.3f}")
+        published = (
+            ("", "")
+            if known is None
+            else (number(known[0], ".3f"), number(known[1] / start[1], ".3f"))
+        )
         if own:
-            seeds, source = str(len(own)), ("/".join(where), commits(own))
+            seeds, source = number(len(own)), ("/".join(where), commits(own))
             rows.append((shown, *scored(own, first), seeds, *published, *source))
     header = (
         "baseline's size", *SCORED, "seeds", "published challenge", "published ratio", "runs",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, mean_sd, select
+from lmcore.report.tables import Table, mean_sd, number, select
 from lmcore.studies.headlines.measures import last, loss, whole
 from lmcore.studies.headlines.tables import gained
 from lmcore.studies.rope_and_vocab.experiments import (
@@ -114,13 +114,13 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
         tokens = steps * plan.train.batch_size * plan.model.context_length
         rows.append(
             (
-                f"{size:,}",
+                number(size),
                 mean_sd([of_token(run) for run in done], 3),
                 mean_sd([loss(run) for run in own], 4),
                 mean_sd([last(run, "validation", "bpb") for run in own], 3),
                 mean_sd([test_loss(run) for run in done], 4),
-                f"{tokens / 1e6:.2f}",
-                f"{plan.model.n_parameters / 1e6:.2f}",
+                number(tokens / 1e6, ".2f"),
+                number(plan.model.n_parameters / 1e6, ".2f"),
                 mean_sd([1000 * run.environment["training_s"] / steps for run in own], 0),
             )
         )
