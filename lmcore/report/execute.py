@@ -19,9 +19,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def pair(source: Path) -> nbformat.NotebookNode:
-    """Return the notebook that source, a .py, stands for, without outputs.
+    """Return the notebook of source, a .py, without outputs.
 
-    Cells are named by notebook and place, since no two in a site may have the same id.
+    Cell ids are made of the notebook's name and the cell's number: a site needs unique ids.
     """
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
@@ -35,7 +35,7 @@ def pair(source: Path) -> nbformat.NotebookNode:
 
 
 def at_scale(notebook: nbformat.NotebookNode, scale: str) -> nbformat.NotebookNode:
-    """Return a copy with SCALE in the cell tagged `parameters` set to scale."""
+    """Return a copy with SCALE set to scale in the cell tagged `parameters`."""
     copied = copy.deepcopy(notebook)
     for cell in copied.cells:
         if "parameters" in tags(cell):
@@ -44,7 +44,7 @@ def at_scale(notebook: nbformat.NotebookNode, scale: str) -> nbformat.NotebookNo
 
 
 def execute(source: Path, scale: str, progress: bool = True) -> Path:
-    """Run the notebook of source in its own folder; return the .ipynb that holds the outputs.
+    """Run the notebook of source in its folder; return the .ipynb with the outputs.
 
     At full scale that is the one next to source, written only if something in it changed. At smoke
     scale it is one under .smoke.

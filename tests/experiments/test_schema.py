@@ -121,7 +121,9 @@ def test_an_upgraded_folder_is_left_alone(old_folder):
 def test_a_folder_of_another_schema_is_refused_with_the_command_that_upgrades_it(old_folder):
     with pytest.raises(ValueError, match=r"schema 1, this one reads .*lmcore upgrade"):
         load_run(old_folder, Experiment)
-    write_json(old_folder / "config.json", {"schema": SCHEMA + 1})
+    write_json(old_folder / "config.json", {"schema": SCHEMA + 1, "hash": "0", "config": OLD})
+    with pytest.raises(ValueError, match="update lmcore"):
+        load_run(old_folder, Experiment)
     with pytest.raises(ValueError, match="update lmcore"):
         upgrade_folder(old_folder, Experiment)
 

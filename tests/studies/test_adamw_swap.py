@@ -13,8 +13,8 @@ import torch
 from made import made_score
 
 from lmcore.config import flat_fields
-from lmcore.experiments.experiment import Experiment, slug
-from lmcore.experiments.run_folder import Run, load_run
+from lmcore.experiments.experiment import slug
+from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import load_finished
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -232,24 +232,24 @@ def test_a_curve_leaves_out_the_seeds_that_diverged():
 # What is committed
 
 
-def committed():
-    folders = (ROOT / "results/adamw_swap").glob("*/*")
-    return [load_run(folder, Experiment) for folder in sorted(folders)]
+@pytest.fixture
+def committed(committed_runs):
+    """The committed runs of this study."""
+    return [run for run in committed_runs if run.config.study == "adamw_swap"]
 
 
-def test_every_sweep_is_committed():
-    assert {run.config for run in committed()} >= set(experiments.sweeps())
+def test_every_sweep_is_committed(committed):
+    assert {run.config for run in committed} >= set(experiments.sweeps())
 
 
-def test_each_step_names_the_folder_of_its_runs_and_the_commit_that_made_them():
-    for row in tables.findings(committed()).rows:
+def test_each_step_names_the_folder_of_its_runs_and_the_commit_that_made_them(committed):
+    for row in tables.findings(committed).rows:
         *_, folder, commits = row
-        paths = sorted((ROOT / "results/adamw_swap" / folder).iterdir())
-        own = [load_run(path, Experiment) for path in paths]
-        assert [run.config.seed for run in own] == list(experiments.SEEDS)
-        made_by = {each["commit"] for run in own for each in run.environment["sessions"]}
+        runs = [run for run in committed if run.config.name == folder]
+        assert [run.config.seed for run in runs] == list(experiments.SEEDS)
+        made_by = {each["commit"] for run in runs for each in run.environment["sessions"]}
         assert {commit[:7] for commit in made_by} == set(commits.split(", "))
 
 
-def test_what_the_text_claims_holds():
-    claims.check_claims([*committed(), *load_finished(baseline.all_experiments())])
+def test_what_the_text_claims_holds(committed):
+    claims.check_claims([*committed, *load_finished(baseline.all_experiments())])

@@ -13,8 +13,7 @@ from made import made_score
 
 from lmcore.config import flat_fields
 from lmcore.evaluation.attention_maps import attention_maps
-from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import Run, load_run
+from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.studies.adamw_swap import experiments as adamw_swap
@@ -266,19 +265,21 @@ def test_guesses_have_a_panel_for_each_of_four_models(which):
 # What is committed
 
 
-def committed():
-    results = ROOT / "results"
-    folders = [
-        *results.glob("rope_and_vocab/*/*"),
-        *results.glob("*/large-adamw-*/*"),
-        *results.glob("baseline/sgd/*"),
+@pytest.fixture
+def committed(committed_runs):
+    """The committed runs of this study, and the large ones that it compares with."""
+    return [
+        run
+        for run in committed_runs
+        if run.config.study == "rope_and_vocab"
+        or run.config.name.startswith("large-adamw-")
+        or (run.config.study, run.config.name) == ("baseline", "sgd")
     ]
-    return [load_run(folder, Experiment) for folder in sorted(folders)]
 
 
-def test_every_sweep_is_committed():
-    assert {run.config for run in committed()} >= set(experiments.sweeps())
+def test_every_sweep_is_committed(committed):
+    assert {run.config for run in committed} >= set(experiments.sweeps())
 
 
-def test_what_the_text_claims_holds():
-    claims.check_claims(committed())
+def test_what_the_text_claims_holds(committed):
+    claims.check_claims(committed)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, mean_sd, nats_per_character_of, select
+from lmcore.report.tables import Table, mean_sd, nats_per_character_of, number, select
 from lmcore.studies.adamw_swap.experiments import ABLATIONS, LARGE_RATES, NAMES, OPTIMIZERS
 from lmcore.studies.adamw_swap.measures import differences, large_loss
 from lmcore.studies.headlines.measures import end_share, final_loss
@@ -36,7 +36,7 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
         rows.append(
             (
                 shown,
-                f"{plan.optimizer.lr:g}",
+                number(plan.optimizer.lr, "g"),
                 f"{tried[0]:g} to {tried[-1]:g}" if tried else "not tuned",
                 mean_sd([final_loss(run) for run in group], 3),
                 mean_sd([nats_per_character_of("test")(run.outcome) for run in group], 3),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, mean_sd, select
+from lmcore.report.tables import Table, mean_sd, number, select
 from lmcore.studies.grokking.experiments import ABLATIONS, METHODS, MODULI, TUNED
 from lmcore.studies.grokking.measures import (
     first_step_at,
@@ -26,7 +26,7 @@ def drawn_table(runs: Sequence[Run]) -> Table:
         rows.append(
             (
                 f"{' '.join(group[0].config.task.operations)} mod {group[0].config.task.p}",
-                f"{group[0].config.task.n_samples:,}",
+                number(group[0].config.task.n_samples),
                 percent([origin["coverage"] for origin in origins]),
                 percent(
                     [1 - origin["unseen test_rows"] / origin["test_rows"] for origin in origins]
@@ -52,7 +52,7 @@ def clean_table(runs: Sequence[Run]) -> Table:
             (
                 " ".join(config.operations),
                 str(config.p),
-                f"{config.train_fraction:.0%}",
+                number(config.train_fraction, ".0%"),
                 mean_sd([solved_at(run) for run in group]),
                 percent([outcome_accuracy(run, "test") for run in group]),
             )
@@ -70,8 +70,8 @@ def speed_table(runs: Sequence[Run]) -> Table:
                 str(run.config.seed),
                 str(at or "not solved"),
                 f"{seconds_to(run, at):.1f}" if at else "",
-                f"{run.environment['training_s']:.1f}",
-                f"{run.environment['cpu_s']:.1f}",
+                number(run.environment["training_s"], ".1f"),
+                number(run.environment["cpu_s"], ".1f"),
                 percent([outcome_accuracy(run, "test")]),
             )
         )
@@ -85,7 +85,9 @@ def ablation_table(runs: Sequence[Run]) -> Table:
     for shown in ABLATIONS:
         group = select(runs, f"ablation-{slug(shown)}")
         learned = mean_sd([first_step_at(run, 0.999, "train") for run in group])
-        rows.append((shown, learned, mean_sd([solved_at(run) for run in group]), str(len(group))))
+        rows.append(
+            (shown, learned, mean_sd([solved_at(run) for run in group]), number(len(group)))
+        )
     header = ("changed", "memorised at step", "solved at step", "seeds")
     return Table(header, tuple(rows))
 
@@ -121,9 +123,9 @@ def claim_table(runs: Sequence[Run]) -> Table:
                 run.config.name,
                 str(run.config.seed),
                 ", ".join(map(str, sorted(claim["keys"]))),
-                f"{claim['waves']:.1%}",
-                *(f"{claim[name]:.1%}" for name in ("whole", "only keys", "without keys")),
-                f"{claim['only others']:.1%}",
+                number(claim["waves"], ".1%"),
+                *(number(claim[name], ".1%") for name in ("whole", "only keys", "without keys")),
+                number(claim["only others"], ".1%"),
             )
         )
     header = ("run", "seed", "key frequencies", "waves", "all", "only keys", "no keys", "others")
@@ -163,7 +165,7 @@ def sentence_table(runs: Sequence[Run]) -> Table:
     rows = tuple(
         (
             str(run.config.seed),
-            f"{loss(run.records[-1]):.4f}",
+            number(loss(run.records[-1]), ".4f"),
             run.config.task.sentence[0],
             run.outcome["probe"]["written"],
         )

@@ -6,6 +6,7 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import (
     Table,
     mean_sd,
+    number,
     select,
 )
 from lmcore.studies.headlines.measures import final_loss, final_score, paired_losses
@@ -71,9 +72,13 @@ def ladder(runs: Sequence[Run]) -> Table:
     _, start = next(iter(LADDER.values()))
     for shown, group in groups.items():
         where, known = LADDER[shown]
-        published = ("", "") if known is None else (f"{known[0]:.3f}", f"{known[1] / start[1]:.3f}")
+        published = (
+            ("", "")
+            if known is None
+            else (number(known[0], ".3f"), number(known[1] / start[1], ".3f"))
+        )
         if group:
-            seeds, source = str(len(group)), ("/".join(where), commits(group))
+            seeds, source = number(len(group)), ("/".join(where), commits(group))
             rows.append((shown, *score_cells(group, first), seeds, *published, *source))
     header = (
         "baseline's size", *SCORE_COLUMNS, "seeds", "published challenge", "published ratio",

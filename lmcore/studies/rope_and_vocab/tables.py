@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, mean_sd, select
+from lmcore.report.tables import Table, mean_sd, number, select
 from lmcore.studies.headlines.measures import completed, final_loss, final_score
 from lmcore.studies.headlines.tables import steps_table
 from lmcore.studies.rope_and_vocab.experiments import (
@@ -126,13 +126,13 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
         tokens = steps * plan.train.batch_size * plan.model.context_length
         rows.append(
             (
-                f"{size:,}",
+                number(size),
                 mean_sd([loss_per_token(run) for run in done], 3),
                 mean_sd([final_loss(run) for run in group], 4),
                 mean_sd([final_score(run, "validation", "bpb") for run in group], 3),
                 mean_sd([test_loss(run) for run in done], 4),
-                f"{tokens / 1e6:.2f}",
-                f"{plan.model.n_parameters / 1e6:.2f}",
+                number(tokens / 1e6, ".2f"),
+                number(plan.model.n_parameters / 1e6, ".2f"),
                 mean_sd([1000 * run.environment["training_s"] / steps for run in group], 0),
             )
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
-from lmcore.report.tables import Table
+from lmcore.report.tables import Number, Table, number
 from lmcore.studies.tokenizer.costs import exponent, fit_costs, growth_of, lengths_and_sizes
 from lmcore.studies.tokenizer.surveys import Row
 
@@ -25,8 +25,12 @@ def plan_table(run: Run, rows: Sequence[Row]) -> Table:
             more = n_bytes / last["bytes"]
             distinct = last["distinct"] * more**rate
             seconds, memory = cost.of(n_bytes, last["distinct_bytes"] * more**byte_rate)
-            cells = (f"{distinct / 1e6:.1f} million", f"{memory / 1e9:.1f}", f"{seconds / 60:.1f}")
-            out.append((f"{n_bytes // 10**9} GB like {text}", f"{rate:.2f}", *cells))
+            cells = (
+                Number(f"{distinct / 1e6:.1f} million", distinct / 1e6),
+                number(memory / 1e9, ".1f"),
+                number(seconds / 60, ".1f"),
+            )
+            out.append((f"{n_bytes // 10**9} GB like {text}", number(rate, ".2f"), *cells))
     header = ("text", "exponent", "distinct pre-tokens", "memory, GB", "minutes")
     return Table(header, tuple(out))
 
@@ -43,9 +47,9 @@ def alphabet_table(run: Run) -> Table:
         for row in run.records:
             if row["text"] == text and row["vocab_size"] in run.config.vocab_sizes[::2]:
                 ratio = row["character_tokens"] / row["byte_tokens"] - 1
-                cells = (f"{row['distinct']:,}", f"{row['known']:,}", f"{row['vocab_size']:,}")
-                unknown = f"{row['unknown'] / row['characters']:.3%}"
-                out.append((LANGUAGES[text], *cells, unknown, f"{ratio:+.1%}"))
+                cells = (number(row["distinct"]), number(row["known"]), number(row["vocab_size"]))
+                unknown = number(row["unknown"] / row["characters"], ".3%")
+                out.append((LANGUAGES[text], *cells, unknown, number(ratio, "+.1%")))
     header = (
         "language", "characters in the text", "of them entries", "entries in all",
         "held-out characters unknown", "tokens beside bytes",
