@@ -113,7 +113,7 @@ def theirs(config: ModelConfig, batch_size: int, precision: str) -> tuple[Step, 
     model = GPT2LMHeadModel(
         GPT2Config(
             vocab_size=config.vocab_size, n_positions=config.context_length, n_embd=config.d_model,
-            n_layer=config.n_layers, n_head=config.n_heads, n_inner=config.d_ff,
+            n_layer=config.n_layers, n_head=config.n_heads, n_inner=config.d_hidden,
             resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         )
     ).train()  # fmt: skip

@@ -13,11 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lmcore.model.attention import Attention, View
-from lmcore.model.cache import Cache
-from lmcore.model.gpt import GPT, Block
-from lmcore.model.layers import MLP, LayerScale, RMSNorm, activate, rms_norm
-from lmcore.model.rope import rotate
+from lmcore.model.attention import Attention
+from lmcore.model.block import Block, LayerScale
+from lmcore.model.gpt import GPT
+from lmcore.model.kv_cache import KVCache, LayerCache
+from lmcore.model.mlp import MLP, activate
+from lmcore.model.norm import RMSNorm, rms_norm
+from lmcore.model.rope import RopeTable, rotate
 
 Map = Callable[[Tensor], Tensor]
 KNOWN = {
@@ -52,14 +54,15 @@ class OneToken:
             self.layers = [Layer.of(block, by_columns) for block in model.blocks]
             self.norm = norm(model.norm)
 
-    def hidden(self, ids: Int[Tensor, "rows"], cache: Cache) -> Float[Tensor, "rows d_model"]:
+    def hidden(self, ids: Int[Tensor, "rows"], cache: KVCache) -> Float[Tensor, "rows d_model"]:
         """Return the normalised features of ids, which follow what cache has kept."""
         if not self.is_plain:
             return self.model.hidden(ids[:, None], cache=cache)[:, -1]
-        view, positions = self.model.view(ids[:, None], None, cache, None, are_known=True)
-        x = self.model.embedded(ids, positions.flatten())
+        positions, mask = self.model.positions_and_mask(ids[:, None], cache=cache)
+        rope_table = self.model.rope_table(positions, cache)
+        x = self.model.embed(ids, positions.flatten())
         for number, layer in enumerate(self.layers):
-            x = layer(x, view, number)
+            x = layer(x, mask, rope_table, LayerCache(cache, number, positions))
         cache.advance(1)
         x = self.norm(x)
         return x if self.scale is None else F.normalize(x, dim=-1) * self.scale
@@ -72,7 +75,7 @@ class Layer:
     is_post: bool
     is_parallel: bool
     attention_norm: Map
-    attention: Callable[[Tensor, View, int], Tensor]
+    attention: Callable[[Tensor, Tensor | None, RopeTable | None, LayerCache], Tensor]
     attention_scale: Map
     mlp_norm: Map
     mlp: Map
@@ -82,8 +85,8 @@ class Layer:
     def of(cls, block: Block, by_columns: bool) -> "Layer":
         """Return the layer that computes as block does."""
         return cls(
-            is_post=block.is_post,
-            is_parallel=block.is_parallel,
+            is_post=block.norm_at == "post",
+            is_parallel=block.parallel_residual,
             attention_norm=norm(block.attention_norm),
             attention=OneQuery(block.attention, by_columns),
             attention_scale=scale(block.attention_scale),
@@ -93,13 +96,19 @@ class Layer:
         )
 
     def __call__(
-        self, x: Float[Tensor, "rows d_model"], view: View, number: int
+        self,
+        x: Float[Tensor, "rows d_model"],
+        mask: Tensor | None,
+        rope_table: RopeTable | None,
+        cache: LayerCache,
     ) -> Float[Tensor, "rows d_model"]:
         if self.is_post:
-            x = self.attention_norm(x + self.attention_scale(self.attention(x, view, number)))
+            x = self.attention_norm(
+                x + self.attention_scale(self.attention(x, mask, rope_table, cache))
+            )
             return self.mlp_norm(x + self.mlp_scale(self.mlp(x)))
         normed = self.attention_norm(x)
-        x = x + self.attention_scale(self.attention(normed, view, number))
+        x = x + self.attention_scale(self.attention(normed, mask, rope_table, cache))
         return x + self.mlp_scale(self.mlp(normed if self.is_parallel else self.mlp_norm(x)))
 
 
@@ -107,7 +116,7 @@ class OneQuery:
     """`Attention` for a single query of each row, after the keys of a cache."""
 
     def __init__(self, attention: Attention, by_columns: bool):
-        n_heads, n_kv, _ = attention.heads
+        n_heads, n_kv, _ = attention.qkv_heads
         self.shape, self.shared = (-1, n_heads + 2 * n_kv, 1, attention.d_head), n_heads // n_kv
         self.parts = (n_heads, 2 * n_kv)
         self.qkv = linear(attention.qkv, by_columns)
@@ -116,22 +125,26 @@ class OneQuery:
         self.turns = isinstance(attention.q_norm, RMSNorm)
 
     def __call__(
-        self, x: Float[Tensor, "rows d_model"], view: View, number: int
+        self,
+        x: Float[Tensor, "rows d_model"],
+        mask: Tensor | None,
+        rope_table: RopeTable | None,
+        cache: LayerCache,
     ) -> Float[Tensor, "rows d_model"]:
         heads = self.qkv(x).view(self.shape)
         q, new = heads.narrow(1, 0, self.parts[0]), heads.narrow(1, *self.parts)
-        if self.turns or view.rotation:
+        if self.turns or rope_table:
             k, v = new.chunk(2, dim=1)
             q, k = self.q_norm(q), self.k_norm(k)
-            if view.rotation:
-                q, k = rotate(q, *view.rotation), rotate(k, *view.rotation)
+            if rope_table:
+                q, k = rotate(q, *rope_table), rotate(k, *rope_table)
             new = torch.cat((k, v), dim=1)
-        k, v = view.cache.extend(number, new, view.places)
+        k, v = cache.extend(new)
         if self.shared > 1:  # heads that share keys are laid out as queries: no key is copied
             q = q.unflatten(1, (-1, self.shared)).flatten(2, 3)
         if q.dtype != k.dtype:  # that of a cache may differ
             q = q.to(k.dtype)
-        y = F.scaled_dot_product_attention(q, k, v, view.mask).flatten(1)
+        y = F.scaled_dot_product_attention(q, k, v, mask).flatten(1)
         return self.out(y if y.dtype == x.dtype else y.to(x.dtype))
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from lmcore.generation.decode_step import OneToken
 from lmcore.generation.sampling import PREDICTED, Sampling, uniform_numbers
 from lmcore.generation.stop import until
-from lmcore.model.cache import Cache
 from lmcore.model.gpt import GPT
+from lmcore.model.kv_cache import KVCache
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.training.runtime import keep_large_blocks
 
@@ -62,7 +62,7 @@ class Batch:
                 row[text] = True
             self.seen = self.seen.to(device)
         capacity = min(self.context, max(len(text) for text in texts) + max_new_tokens)
-        self.cache = Cache(model.config, len(texts), capacity)
+        self.cache = KVCache(model.config, len(texts), capacity)
         self.read(list(range(len(texts))), self.context)
 
     def read(self, rows: list[int], n_tokens: int) -> None:
@@ -72,12 +72,12 @@ class Batch:
         """
         windows = [self.texts[row][-n_tokens:-1] for row in rows]
         width = max(len(window) for window in windows)
-        cache = Cache(self.model.config, len(rows), width)
+        cache = KVCache(self.model.config, len(rows), width)
         if width:
             padded = [window + [0] * (width - len(window)) for window in windows]
             self.model.hidden(torch.tensor(padded, device=self.ids.device), cache=cache)
         cache.lengths = [len(window) for window in windows]
-        self.cache.put(rows, cache)
+        self.cache.replace_rows(rows, cache)
 
     @torch.inference_mode()
     def step(self) -> list[int]:
@@ -104,7 +104,7 @@ class Batch:
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
         """Drop all rows but these, which are numbered anew in this order."""
-        self.cache.keep(rows)
+        self.cache.select_rows(rows)
         self.texts = [self.texts[row] for row in rows]
         self.ids, self.uniforms = self.ids[rows], self.uniforms[rows]
         self.seen = None if self.seen is None else self.seen[rows]

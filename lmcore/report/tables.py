@@ -139,9 +139,9 @@ def account(
     The last rows are the bytes that a step holds with an optimizer that keeps moments numbers for
     each weight.
     """
-    parts = accounting.parts(config)
+    parts = accounting.model_parts(config)
     tokens = batch_size * config.context_length
-    total = accounting.Part(
+    total = accounting.ModelPart(
         name="all",
         parameters=sum(part.parameters for part in parts),
         forward_flops=sum(part.forward_flops for part in parts),
@@ -156,7 +156,7 @@ def account(
         )
         for part in (*parts, total)
     ]
-    held = accounting.memory(
+    held = accounting.training_memory(
         config, tokens, moments=moments, activation_bytes=activation_bytes, on_gpu=on_gpu
     )
     rows += [

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lmcore.model.accounting import Memory, memory
-from lmcore.model.flex import blocks_within
+from lmcore.model.accounting import TrainingMemory, training_memory
+from lmcore.model.flex import document_block_mask
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 from lmcore.training import parallel
@@ -27,10 +27,10 @@ class BatchLoss(nn.Module):
         self.model, self.runtime, self.kind = model, runtime, kind
         self.is_compiled = runtime.compile == "yes"
         self.in_blocks = runtime.document_attention(model.config.dropout) == "flex"
-        self.hidden, self.blocks_within = model.hidden, blocks_within
+        self.hidden, self.document_block_mask = model.hidden, document_block_mask
         if self.is_compiled:
             self.hidden = torch.compile(model.hidden, dynamic=False)
-            self.blocks_within = torch.compile(blocks_within, dynamic=False)
+            self.document_block_mask = torch.compile(document_block_mask, dynamic=False)
 
     def forward(
         self,
@@ -41,8 +41,8 @@ class BatchLoss(nn.Module):
         last = y.shape[1] if y.shape[1] < x.shape[1] else None
         with self.runtime.autocast():
             has_blocks = self.in_blocks and documents is not None
-            blocks = self.blocks_within(documents) if has_blocks else None
-            features = self.hidden(x, documents, last=last, blocks=blocks)
+            block_mask = self.document_block_mask(documents) if has_blocks else None
+            features = self.hidden(x, documents, last=last, block_mask=block_mask)
             features = features.flatten(0, 1).to(self.runtime.dtype)
             weight, compiled = self.model.head_weight, self.is_compiled
             return linear_cross_entropy(
@@ -102,7 +102,7 @@ class Stepper:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             return error
         rows, seq = part.x.shape
-        needed = memory(
+        needed = training_memory(
             self.model.config,
             rows * seq,
             moments=self.config.optimizer.moments,
@@ -116,7 +116,7 @@ class Stepper:
             f"parts with --runtime.grad_accum_steps {2 * self.parts}"
         )
 
-    def _fitting(self, needed: Memory, rows: int) -> str:
+    def _fitting(self, needed: TrainingMemory, rows: int) -> str:
         total = self.runtime.memory_bytes()
         if total is None:
             return "how much there is, the system does not tell"

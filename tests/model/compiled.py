@@ -8,7 +8,7 @@ import json
 import torch
 
 from lmcore.model.dropout import drop
-from lmcore.model.layers import activate
+from lmcore.model.mlp import activate
 from lmcore.training.loss import linear_cross_entropy
 
 

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import KINDS, LLAMA, TINY, randomised
 
-from lmcore.model.attention import Attention, Rows, attend, causal_mask, starts
-from lmcore.model.cache import Cache
-from lmcore.model.config import ModelConfig, swiglu_hidden_size
+from lmcore.model.attention import Attention
+from lmcore.model.config import ModelConfig
+from lmcore.model.dot_product import attend
 from lmcore.model.gpt import GPT
-from lmcore.model.layers import MLP, activate, gelu_by_sigmoid, rms_norm
+from lmcore.model.kv_cache import KVCache
+from lmcore.model.masks import causal_mask, document_starts
+from lmcore.model.mlp import MLP, activate, gelu_by_sigmoid, swiglu_hidden_size
+from lmcore.model.norm import rms_norm
 
 SIZES = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff")
 each_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
@@ -257,7 +260,7 @@ def test_one_document_is_plain_attention():
 
 
 def test_a_run_of_equal_numbers_starts_where_the_number_changes():
-    found = starts(torch.tensor([[7, 7, 3, 3, 3, 7], [1, 2, 3, 4, 5, 6]]))
+    found = document_starts(torch.tensor([[7, 7, 3, 3, 3, 7], [1, 2, 3, 4, 5, 6]]))
     assert found.tolist() == [[0, 0, 2, 2, 2, 5], [0, 1, 2, 3, 4, 5]]
 
 
@@ -266,7 +269,7 @@ def test_a_run_of_equal_numbers_starts_where_the_number_changes():
 
 def cached(model, ids, cuts):
     """Return the logits of ids read in pieces that end at cuts."""
-    cache = Cache(model.config, batch=len(ids), capacity=ids.shape[1])
+    cache = KVCache(model.config, batch=len(ids), capacity=ids.shape[1])
     with torch.no_grad():
         pieces = [
             model(ids[:, start:stop], cache=cache)
@@ -287,7 +290,7 @@ def test_a_cache_changes_nothing(config, cuts):
 @each_kind
 def test_rows_of_different_lengths_share_a_cache(config):
     model, ids = randomised(config), some_ids(2, 8)
-    cache = Cache(config, batch=2, capacity=8)
+    cache = KVCache(config, batch=2, capacity=8)
     with torch.no_grad():
         model(ids[:, :5], cache=cache)
         cache.lengths = [5, 2]  # what the second row read beyond its second token was padding
@@ -298,7 +301,7 @@ def test_rows_of_different_lengths_share_a_cache(config):
 
 
 def test_a_cache_too_small_is_an_error_with_both_sizes():
-    cache = Cache(TINY, batch=1, capacity=4)
+    cache = KVCache(TINY, batch=1, capacity=4)
     with pytest.raises(ValueError, match="5 tokens do not fit a cache made for 4"):
         GPT(TINY)(some_ids(1, 5), cache=cache)
 
@@ -327,7 +330,6 @@ def test_the_last_position_alone_has_the_gradient_that_it_has_among_the_others()
 @pytest.mark.parametrize("last", [1, 3])
 def test_a_batch_of_more_rows_than_tokens_is_read_by_token_and_is_the_same(config, last):
     model, ids = randomised(config), some_ids(config.vocab_size + 1, 8, config)
-    assert isinstance(model.distinct(ids), Rows)
     alone, among = model(ids, last=last), model(ids)[:, -last:]
     torch.testing.assert_close(alone, among, rtol=0, atol=1e-5)
     gradients = [
@@ -448,7 +450,7 @@ def test_an_activation_is_the_one_it_is_named_after(activation, theirs):
 
 
 def test_swiglu_with_given_weights_is_w2_of_silu_w1_times_w3():
-    mlp = MLP(LLAMA)
+    mlp = MLP(16, 32, "swiglu", bias=False)
     w1, w3 = mlp.up.weight.chunk(2)
     x = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0))
     expected = (F.silu(x @ w1.T) * (x @ w3.T)) @ mlp.down.weight.T
@@ -457,7 +459,7 @@ def test_swiglu_with_given_weights_is_w2_of_silu_w1_times_w3():
 
 def test_attention_alone_with_given_weights_equals_torchs_module():
     torch.manual_seed(0)
-    ours, theirs = Attention(TINY).eval(), torch.nn.MultiheadAttention(16, 2, batch_first=True)
+    ours, theirs = Attention(16, 2).eval(), torch.nn.MultiheadAttention(16, 2, batch_first=True)
     theirs.in_proj_weight, theirs.in_proj_bias = ours.qkv.weight, ours.qkv.bias
     theirs.out_proj.weight, theirs.out_proj.bias = ours.out.weight, ours.out.bias
     x = torch.randn(2, 5, 16)
@@ -564,13 +566,13 @@ def test_truncated_weights_lie_within_three_standard_deviations():
     ("wrong", "says"),
     [
         ({"d_model": 130, "n_heads": 4}, "d_model 130 does not split into 4 heads"),
-        ({"n_kv_heads": 3}, "8 heads of 64 features cannot share 3 heads of keys"),
-        ({"n_kv_heads": 0}, "cannot share 0 heads"),
+        ({"n_kv_heads": 3}, "8 heads of 64 features cannot share 3 key/value heads"),
+        ({"n_kv_heads": 0}, "cannot share 0 key/value heads"),
         ({"head_size": 0}, "8 heads of 0 features"),
         ({"positions": "rope", "head_size": 5}, "d_head 5 is odd"),
         ({"positions": "sinusoidal", "d_model": 9, "n_heads": 3}, "even d_model, not 9"),
-        ({"rope_base": 0.0}, r"rope_base 0\.0"),
-        ({"parallel": True, "norm_at": "post"}, "norm_at pre"),
+        ({"rope_base": 0.0}, r"rope_base must be above 0, not 0\.0"),
+        ({"parallel_residual": True, "norm_at": "post"}, "norm_at 'pre'"),
         ({"initialisation": "truncated"}, "set tie_embeddings=False"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1\.0"),
         ({"dropout": -0.1}, r"not -0\.1"),
@@ -594,5 +596,5 @@ def test_an_id_out_of_range_is_an_error_with_the_id_and_the_vocabulary(wrong):
 
 
 def test_ids_that_are_no_whole_numbers_are_an_error_with_their_type():
-    with pytest.raises(ValueError, match=r"whole numbers, not torch\.float32"):
+    with pytest.raises(ValueError, match=r"must be integers, not torch\.float32"):
         GPT(TINY).require_known(torch.tensor([1.5]))
