@@ -1,7 +1,9 @@
 from .data.batches import Batches
 from .data.token_files import tokens_of_file
 from .generation.generate import generate, stream_text
+from .generation.language_model import LanguageModel
 from .generation.sampling import Sampling
+from .generation.saved_model import load, save
 from .model.config import ModelConfig
 from .model.gpt import GPT
 from .tasks.text import TextTask
@@ -17,6 +19,7 @@ __all__ = [
     "AdamW",
     "Batches",
     "EvaluationConfig",
+    "LanguageModel",
     "ModelConfig",
     "OptimizerConfig",
     "Runtime",
@@ -26,6 +29,8 @@ __all__ = [
     "Tokenizer",
     "TrainConfig",
     "generate",
+    "load",
+    "save",
     "stream_text",
     "tokens_of_file",
     "train",

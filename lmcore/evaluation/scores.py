@@ -38,6 +38,11 @@ class Score:
         return self.nats / self.n_tokens
 
     @property
+    def perplexity(self) -> float:
+        """The number of equally probable tokens among which a choice is as uncertain."""
+        return math.exp(self.loss)
+
+    @property
     def nats_per_character(self) -> float:
         """Nats over the characters of the whole text, <eos> counted as its five."""
         return self.nats / self.characters
@@ -109,7 +114,10 @@ def answer_score(
 
 
 Window = Sequence[Tensor]
-"""(x, y), and where attention is to stay within documents, the number of each token's."""
+"""(x, y), and where attention is to stay within documents, the number of each token's.
+
+A y shorter than x holds the targets of x's last positions only.
+"""
 
 
 def token_nats(
@@ -129,9 +137,10 @@ def token_nats(
     best = torch.empty_like(targets)
     done = 0
     with torch.no_grad():
-        for x, _, *documents in windows:
+        for x, y, *documents in windows:
             asked = [each.to(weight.device) for each in (x, *documents)]
-            for part in model.hidden(*asked).flatten(0, 1).split(rows):
+            last = y.shape[1] if y.shape[1] < x.shape[1] else None
+            for part in model.hidden(*asked, last=last).flatten(0, 1).split(rows):
                 here = slice(done, done + len(part))
                 logits = F.linear(part, weight).float()
                 nats[here] = F.cross_entropy(logits, targets[here], reduction="none")

@@ -1,7 +1,8 @@
 """Ids and text that a model generates after one prompt or many."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 
@@ -37,7 +38,7 @@ def generate(
             number of seeds is not the number of prompts.
     """
     is_single = not (len(prompts) and isinstance(prompts[0], Sequence))
-    rows = [prompts] if is_single else prompts
+    rows = cast(Sequence[Sequence[int]], [prompts] if is_single else prompts)
     generated: list[list[int]] = [[] for _ in rows]
     for ids in stream_ids(
         model, rows, max_new_tokens, sampling, seed=seed, stop_ids=stop_ids, tokenizer=tokenizer
@@ -57,10 +58,13 @@ def stream_ids(
     seed: int | Sequence[int] = 0,
     stop_ids: Collection[int] = (),
     tokenizer: BaseTokenizer | None = None,
+    has_ended: Callable[[int, int], bool] | None = None,
 ) -> Iterator[list[int | None]]:
     """Yield the ids of `generate` as they come: one for each prompt, None for those that ended.
 
-    The model is in evaluation mode until the stream ends or is closed.
+    has_ended is called with a prompt's number and each new id that is not in stop_ids; if it
+    returns True, that row ends and the id is left out. The model is in evaluation mode until the
+    stream ends or is closed.
     """
     seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
     if max_new_tokens < 0:
@@ -71,7 +75,11 @@ def stream_ids(
         require_prompt(model, prompt)
     rows = [list(prompt) for prompt in prompts]
     missing = ids_without_token(model, tokenizer)
-    return _decode(model, rows, max_new_tokens, sampling, seeds, stop_ids, missing)
+
+    def ends(row: int, id: int) -> bool:
+        return id in stop_ids or (has_ended is not None and has_ended(row, id))
+
+    return _decode(model, rows, max_new_tokens, sampling, seeds, missing, ends)
 
 
 def _decode(
@@ -80,8 +88,8 @@ def _decode(
     max_new_tokens: int,
     sampling: Sampling,
     seeds: Sequence[int],
-    stop_ids: Collection[int],
     never_drawn: Collection[int],
+    has_ended: Callable[[int, int], bool],
 ) -> Iterator[list[int | None]]:
     """Yield the next id of each row up to max_new_tokens times; ended rows cost nothing."""
     with evaluating(model):
@@ -89,12 +97,12 @@ def _decode(
         active = list(range(len(rows)))
         for _ in range(max_new_tokens):
             new = batch.step()
-            going = [place for place, id in enumerate(new) if id not in stop_ids]
+            going = [i for i, row in enumerate(active) if not has_ended(row, new[i])]
             if not going:
                 return
             if len(going) < len(active):
                 batch.select_rows(going)
-                active, new = [active[place] for place in going], [new[place] for place in going]
+                active, new = [active[i] for i in going], [new[i] for i in going]
             by_row = dict(zip(active, new, strict=True))
             yield [by_row.get(row) for row in range(len(rows))]
 
