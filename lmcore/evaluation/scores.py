@@ -114,10 +114,7 @@ def answer_score(
 
 
 Window = Sequence[Tensor]
-"""(x, y), and where attention is to stay within documents, the number of each token's.
-
-A y shorter than x holds the targets of x's last positions only.
-"""
+"""(x, y), and where attention is to stay within documents, the number of each token's."""
 
 
 def token_nats(
@@ -137,10 +134,9 @@ def token_nats(
     best = torch.empty_like(targets)
     done = 0
     with torch.no_grad():
-        for x, y, *documents in windows:
+        for x, _, *documents in windows:
             asked = [each.to(weight.device) for each in (x, *documents)]
-            last = y.shape[1] if y.shape[1] < x.shape[1] else None
-            for part in model.hidden(*asked, last=last).flatten(0, 1).split(rows):
+            for part in model.hidden(*asked).flatten(0, 1).split(rows):
                 here = slice(done, done + len(part))
                 logits = F.linear(part, weight).float()
                 nats[here] = F.cross_entropy(logits, targets[here], reduction="none")

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from lmcore.evaluation.scores import Score, token_nats
+from lmcore.evaluation.scores import Score
 from lmcore.model.gpt import GPT
 from lmcore.tokenizer.base import BaseTokenizer
 
-TOKENS_AT_ONCE = 2**13
-"""Tokens that the model reads in one call."""
+TOKENS_PER_CALL = 2**11
+"""Tokens that the model reads in one call: it bounds the memory for logits."""
 
 
 def sliding_windows(
@@ -29,10 +30,11 @@ def sliding_windows(
     scores the stride targets that are new. So each target is scored once, and how many tokens
     precede it in its window depends only on its position, not on the length of the text.
     """
-    first = slice(0, min(context_length, len(x)))
-    yield x[None, first], y[None, first]
+    if not len(x):
+        return
+    yield x[None, :context_length], y[None, :context_length]
     n_full = max(0, len(x) - context_length) // stride
-    rows = max(1, TOKENS_AT_ONCE // context_length)
+    rows = max(1, TOKENS_PER_CALL // context_length)
     if n_full:
         inputs = x.unfold(0, context_length, stride)[1:]
         targets = y.unfold(0, context_length, stride)[1:, context_length - stride :]
@@ -43,7 +45,10 @@ def sliding_windows(
 
 
 def sliding_token_nats(
-    model: GPT, ids: Int[np.ndarray, "n"], stride: int | None = None, start_id: int | None = None
+    model: GPT,
+    ids: Integer[np.ndarray, "n"],
+    stride: int | None = None,
+    start_id: int | None = None,
 ) -> tuple[Float[Tensor, "n"], Int[Tensor, "n"]]:
     """Return each token's cross-entropy in nats and the id that was most probable in its place.
 
@@ -61,14 +66,22 @@ def sliding_token_nats(
     if not 1 <= stride <= context:
         raise ValueError(f"stride {stride} is not from 1 to the model's context of {context}")
     y = torch.from_numpy(ids.astype(np.int64))
-    if start_id is not None:
-        x = torch.cat([torch.tensor([start_id]), y[:-1]])
-        return token_nats(model, sliding_windows(x, y, context, stride))
-    nats, best = [torch.tensor([math.log(model.config.vocab_size)]).double()], [torch.tensor([-1])]
-    if len(ids) > 1:
-        rest = token_nats(model, sliding_windows(y[:-1], y[1:], context, stride))
-        nats, best = [*nats, rest[0]], [*best, rest[1]]
-    return torch.cat(nats), torch.cat(best)
+    if start_id is None:
+        x, y, unknown = y[:-1], y[1:], [math.log(model.config.vocab_size)]
+    else:
+        x, unknown = torch.cat([torch.tensor([start_id]), y[:-1]]), []
+    nats, best = [torch.tensor(unknown, dtype=torch.float64)], [torch.tensor([-1] * len(unknown))]
+    was_training = model.training
+    model.eval()
+    device = model.head_weight.device
+    with torch.no_grad():
+        for inputs, targets in sliding_windows(x, y, context, stride):
+            logits = model(inputs.to(device), last=targets.shape[1]).flatten(0, 1).float()
+            flat = targets.flatten().to(device)
+            nats.append(F.cross_entropy(logits, flat, reduction="none").double().cpu())
+            best.append(logits.argmax(-1).cpu())
+    model.train(was_training)
+    return torch.cat(nats), torch.cat(best).long()
 
 
 def score_text(
@@ -77,7 +90,7 @@ def score_text(
     text: str,
     stride: int | None = None,
     start_id: int | None = None,
-) -> tuple[Score, Float[Tensor, "n"], Int[np.ndarray, "n"]]:
+) -> tuple[Score, Float[Tensor, "n"], Integer[np.ndarray, "n"]]:
     """Return the score of text, each token's nats, and the tokens' ids.
 
     Special tokens in text count as such, and start_id as the end of a document. See

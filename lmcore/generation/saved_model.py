@@ -20,7 +20,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lmcore.config import from_dict
-from lmcore.files import naming, read_json, write_json
+from lmcore.files import naming, read_json, whole_file, write_json
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -171,7 +171,8 @@ def _save_in_our_layout(model: GPT, folder: Path, tokenizer: BaseTokenizer) -> d
     """Write weights and tokenizer to folder; return the fields of its config.json."""
     save_tokenizer(tokenizer, folder, model.config)
     weights = {name: weight.cpu().contiguous() for name, weight in model.state_dict().items()}
-    (folder / "model.safetensors").write_bytes(to_safetensors(weights, {"format": "pt"}))
+    with whole_file(folder / "model.safetensors") as path:
+        path.write_bytes(to_safetensors(weights, {"format": "pt"}))
     return {
         "model_type": "lmcore",
         "architectures": ["GPT"],
