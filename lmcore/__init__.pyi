@@ -2,7 +2,9 @@ from .data.batches import Batches, get_batch
 from .data.datasets import DatasetBatches, IterableBatches
 from .data.token_files import tokens_of_file
 from .generation.generate import generate, stream_text
+from .generation.language_model import LanguageModel
 from .generation.sampling import Sampling
+from .generation.saved_model import load, save
 from .model.attention import Attention
 from .model.block import Block
 from .model.config import ModelConfig
@@ -30,6 +32,7 @@ __all__ = [
     "DatasetBatches",
     "EvaluationConfig",
     "IterableBatches",
+    "LanguageModel",
     "ModelConfig",
     "OptimizerConfig",
     "RMSNorm",
@@ -43,9 +46,11 @@ __all__ = [
     "TrainConfig",
     "generate",
     "get_batch",
+    "load",
     "load_checkpoint",
     "rope_table",
     "rotate",
+    "save",
     "save_checkpoint",
     "stream_text",
     "tokens_of_file",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from made import KINDS, LLAMA, TINY, randomised
 
-from lmcore.generation.decode_step import OneToken, linear
+from lmcore.generation.decode_step import DecodeStep, linear_function
 from lmcore.model.kv_cache import KVCache
 
 each_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
@@ -15,22 +15,22 @@ def some_ids(rows, length):
     return torch.randint(TINY.vocab_size, (rows, length), generator=generator)
 
 
-def one_by_one(model, ids, cache, by_columns=False):
+def one_by_one(model, ids, cache, transpose_tall=False):
     """Return the features of ids, read after what cache has kept."""
-    step = OneToken(model, by_columns)
+    step = DecodeStep(model, transpose_tall)
     return torch.stack([step.hidden(column, cache) for column in ids.unbind(1)], dim=1)
 
 
 @each_kind
-@pytest.mark.parametrize("by_columns", [False, True], ids=["as they lie", "by columns"])
+@pytest.mark.parametrize("transpose_tall", [False, True], ids=["as they lie", "transposed"])
 @pytest.mark.parametrize("n_read", [0, 3])
 @torch.no_grad()
-def test_its_features_are_the_model_s(config, by_columns, n_read):
+def test_its_features_are_the_model_s(config, transpose_tall, n_read):
     model, ids = randomised(config), some_ids(3, 8)
     cache = KVCache(config, batch=3, capacity=8)
     if n_read:
         model.hidden(ids[:, :n_read], cache=cache)
-    found = one_by_one(model, ids[:, n_read:], cache, by_columns)
+    found = one_by_one(model, ids[:, n_read:], cache, transpose_tall)
     expected = model.hidden(ids)[:, n_read:]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
@@ -73,9 +73,11 @@ def test_a_forward_function_put_in_the_place_of_the_module_s_is_called():
 
 
 @pytest.mark.parametrize(("rows", "is_copied"), [(9, True), (6, False), (4, False)])
-def test_only_tall_weights_are_copied_by_columns(rows, is_copied):
+def test_only_tall_weights_are_copied_in_transposed_layout(rows, is_copied):
     module = torch.nn.Linear(6, rows, bias=False)
-    (columns,) = (cell.cell_contents for cell in linear(module, by_columns=True).__closure__)
-    assert torch.equal(columns, module.weight.t())
-    assert columns.is_contiguous() == is_copied
-    assert (columns.data_ptr() == module.weight.data_ptr()) != is_copied
+    (weight,) = (
+        cell.cell_contents for cell in linear_function(module, transpose_tall=True).__closure__
+    )
+    assert torch.equal(weight, module.weight.t())
+    assert weight.is_contiguous() == is_copied
+    assert (weight.data_ptr() == module.weight.data_ptr()) != is_copied
