@@ -53,9 +53,9 @@ compare.settings(surveys)
 
 # %%
 runs = {run.config.name: run for run in STUDY.run(surveys)}
-training = costs.costs(SCALE, "bpe_training")
-encoding = costs.costs(SCALE, "encoding")
-scaling = costs.costs(SCALE, "tokenizer_scaling")
+training = costs.benchmark_rows(SCALE, "bpe_training")
+encoding = costs.benchmark_rows(SCALE, "encoding")
+scaling = costs.benchmark_rows(SCALE, "tokenizer_scaling")
 
 # %% [markdown]
 # ## Checks
@@ -107,14 +107,14 @@ tables.alphabet_table(runs["alphabets"])
 # %%
 #| label: fig-tokenizer-training
 #| caption: Time and memory of BPE training beside other libraries.
-fig = figures.plot_contest(training, costs.median, "seconds")
+fig = figures.plot_contest(training, costs.median_s, "seconds")
 files = costs.benchmark_files(SCALE, "bpe_training")
 plotting.save(fig, "fig-tokenizer-training", [runs["growth"]], files)
 
 # %%
 #| label: fig-tokenizer-encoding
 #| caption: Speed and memory of encoding a file beside other libraries.
-fig = figures.plot_contest(encoding, costs.speed, "MB of text per second")
+fig = figures.plot_contest(encoding, costs.megabytes_per_s, "MB of text per second")
 files = costs.benchmark_files(SCALE, "encoding")
 plotting.save(fig, "fig-tokenizer-encoding", [runs["growth"]], files)
 
@@ -128,7 +128,7 @@ plotting.save(fig, "fig-tokenizer-scaling", [runs["growth"]], files)
 # %%
 #| label: tbl-tokenizer-plan
 #| caption: What training would take on 1, 10 and 100 GB, reckoned from what was measured.
-tables.plan(runs["growth"], scaling)
+tables.plan_table(runs["growth"], scaling)
 
 # %% [markdown]
 # ## What would change our mind

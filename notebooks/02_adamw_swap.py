@@ -90,7 +90,7 @@ ladder(large)
 # %%
 #| label: tbl-adamw-swap-large-rates
 #| caption: How the rates were found at the baseline's size.
-tables.large_rates(large)
+tables.large_rates_table(large)
 
 # %%
 #| label: fig-adamw-swap-loss

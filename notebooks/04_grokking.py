@@ -66,7 +66,7 @@ compare.Table(("5 / 7 mod 97 = ?", "probability"), rows)
 # picture is trained here and now, in minutes.
 
 # %% tags=["live"]
-for experiment in live.parts() if LIVE else ():
+for experiment in live.live_experiments() if LIVE else ():
     notebook.follow(live.watch(experiment), live.plot_live)
 
 # %% [markdown]

@@ -22,7 +22,7 @@ from lmcore.report.tables import (
 )
 from lmcore.studies import all_studies
 from lmcore.studies.baseline import experiments as baseline
-from lmcore.studies.baseline.measures import floor
+from lmcore.studies.baseline.measures import entropy_floor
 from lmcore.tasks.titles import TitlesConfig
 
 ROOT = Path(__file__).parents[2]
@@ -217,12 +217,12 @@ def test_a_figure_refuses_runs_of_two_scales(tmp_path):
 
 def test_the_floor_of_real_titles_is_unknown():
     with pytest.raises(ValueError, match="entropy is unknown"):
-        floor(baseline.BASELINE)
+        entropy_floor(baseline.BASELINE)
 
 
 def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it(committed_runs):
     known = [run for run in committed_runs if run.config.name == "known-entropy"]
-    ratios = [validation(run).nats_per_character / floor(run.config) for run in known]
+    ratios = [validation(run).nats_per_character / entropy_floor(run.config) for run in known]
     assert len(known) == 3
     assert min(ratios) >= 1
     assert max(ratios) < 1.06

@@ -20,7 +20,7 @@ from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.studies.adamw_swap import claims, experiments, figures, measures, probes, tables
 from lmcore.studies.baseline import experiments as baseline
-from lmcore.studies.headlines.measures import loss
+from lmcore.studies.headlines.measures import final_loss
 from lmcore.studies.headlines.probes import unigram_nats
 from lmcore.training.config import EvaluationConfig
 from lmcore.training.optimizer import parameter_groups
@@ -179,7 +179,7 @@ def test_the_best_rate_ended_lowest_on_average_and_diverged_on_no_seed(name):
 
 
 def test_a_run_that_diverged_has_no_loss():
-    assert loss(made_run("tuned-sgd", None)) is None
+    assert final_loss(made_run("tuned-sgd", None)) is None
 
 
 def test_an_ablation_is_held_against_the_run_of_its_own_seed():

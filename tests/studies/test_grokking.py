@@ -83,7 +83,7 @@ def solving(step, name):
 
 def test_a_run_that_diverged_has_no_share_of_right_answers_and_tables_say_so():
     run = replace(made_run([1], diverged=True), outcome={"diverged": "the loss is nan at step 9"})
-    assert measures.of_outcome(run, "test") is None
+    assert measures.outcome_accuracy(run, "test") is None
     assert measures.percent([None, 0.5, 1.0]) == "75.0 ± 35.4 % (2 of 3)"
     assert tables.speed_table([run]).rows[0][-1] == "none of 1"
     assert len(figures.plot_smallest([run]).axes) == 1
@@ -115,7 +115,7 @@ def test_a_table_is_solved_where_its_first_five_good_evaluations_in_a_row_begin(
 
 def test_a_level_is_reached_at_its_first_crossing_or_never():
     run = made_run([1, 60, 20, 80])
-    reached = [measures.first_at(run, level, "validation") for level in (0.0, 0.6, 0.7, 0.9)]
+    reached = [measures.first_step_at(run, level, "validation") for level in (0.0, 0.6, 0.7, 0.9)]
     assert reached == [0, 10, 30, None]
 
 
@@ -148,9 +148,9 @@ def test_the_best_setting_solved_the_table_soonest_over_all_its_seeds(name):
     settings = list(itertools.product(experiments.RATES, experiments.METHODS[name].values))
     diverged_once, late, soonest = settings[0], settings[3], settings[-1]
     runs = tuned_runs(name, {diverged_once: (10, None), late: (50, 60), soonest: (30, 60)})
-    owned = [measures.tuned(runs, name, *each) for each in (diverged_once, late, soonest)]
-    assert [measures.mean_steps(own) for own in owned] == [np.inf, 55, 45]
-    assert [measures.right_at_end(own) for own in owned] == [0.5, 1, 1]
+    owned = [measures.tuning_runs(runs, name, *each) for each in (diverged_once, late, soonest)]
+    assert [measures.mean_solving_step(own) for own in owned] == [np.inf, 55, 45]
+    assert [measures.final_accuracy(own) for own in owned] == [0.5, 1, 1]
     assert measures.best_setting(runs, name) == soonest
 
 
@@ -288,7 +288,7 @@ def test_a_run_that_diverges_is_drawn_up_to_there():
 
 def test_a_sentence_can_be_watched_too_and_leaves_no_weights_to_ask(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sentence = live.parts(seed=3)[0]
+    sentence = live.live_experiments(seed=3)[0]
     plan = with_fields(sentence.train, steps=2, eval_at=(1,))
     records = list(live.watch(replace(sentence, train=plan)))
     (ax,) = live.plot_live(records).axes
@@ -298,4 +298,4 @@ def test_a_sentence_can_be_watched_too_and_leaves_no_weights_to_ask(tmp_path, mo
 
 def test_what_is_trained_live_is_no_run_that_is_kept():
     kept = {experiment.path for experiment in experiments.all_experiments()}
-    assert {experiment.path for experiment in live.parts()}.isdisjoint(kept)
+    assert {experiment.path for experiment in live.live_experiments()}.isdisjoint(kept)

@@ -129,7 +129,7 @@ def test_steps_are_told_as_ratios_to_the_first_seed_by_seed_with_runs_and_commit
     runs = [ended("s", name, seed, nats) for name, seed, nats in (
         ("a", 1, 20.0), ("a", 2, 10.0), ("b", 1, 10.0), ("b", 2, 6.0), ("c", 1, None),
     )]  # fmt: skip
-    table = tables.gained("steps", {"first": "a", "second": "b", "third": "c"}, runs)
+    table = tables.steps_table("steps", {"first": "a", "second": "b", "third": "c"}, runs)
     rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     assert rows["first"]["ratio"] == "1.000"
     assert rows["second"]["ratio"] == "0.550 ± 0.071"  # of 0.5 and 0.6

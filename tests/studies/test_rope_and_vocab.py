@@ -44,11 +44,11 @@ def test_positions_differ_from_learned_ones_in_themselves_and_nothing_else(name)
 
 @pytest.mark.parametrize("name", experiments.CONFINED)
 def test_within_titles_is_one_change_to_the_same_positions(name):
-    confined = BY_NAME[experiments.within(name)]
+    confined = BY_NAME[experiments.within_titles(name)]
     assert differing(confined, BY_NAME[slug(name)]) == {"within_documents"}
 
 
-@pytest.mark.parametrize("name", [slug(ROPE), experiments.within(ROPE)])
+@pytest.mark.parametrize("name", [slug(ROPE), experiments.within_titles(ROPE)])
 def test_a_longer_warmup_is_one_change(name):
     longer = BY_NAME[experiments.long_warmup(name)]
     assert differing(longer, BY_NAME[name]) == {"schedule.warmup_steps"}
@@ -56,14 +56,14 @@ def test_a_longer_warmup_is_one_change(name):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_vocabularies_differ_in_their_size_and_read_the_same_titles(size):
-    each, other = experiments.of_size(size), experiments.of_size(4_000)
+    each, other = experiments.with_vocabulary(size), experiments.with_vocabulary(4_000)
     assert differing(each, other) <= {"vocab_size"}
     assert replace(each.task, vocab_size=4_000) == other.task
 
 
 @pytest.mark.parametrize("name", experiments.CHANGES)
 def test_each_part_of_the_recipe_is_put_back_alone(name):
-    changed = BY_NAME[experiments.put_back(name)]
+    changed = BY_NAME[experiments.recipe_name(name)]
     assert len(differing(changed, BY_NAME["recipe"])) == 1
 
 
@@ -202,7 +202,7 @@ def test_differences_are_taken_seed_by_seed_and_leave_out_what_diverged():
 
 
 def test_means_by_bin_leave_out_bins_with_few_tokens():
-    bins, nats = measures.mean_by([made_run(BY_NAME["none"])] * 2, "by_place", 0.05)
+    bins, nats = measures.mean_by_bin([made_run(BY_NAME["none"])] * 2, "by_place", 0.05)
     assert (bins.tolist(), nats.tolist()) == ([0, 1], [3.0, 2.0])
 
 
@@ -221,9 +221,9 @@ def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
     assert seen["learned"] == ("30.0 %", "20.0 %", "60.0 %", "60.0 %")
     assert seen["learned, within titles"] == ("", "", "60.0 %", "60.0 %")
     assert seen["equal attention to all tokens so far"] == ("50.0 %", "50.0 %", "", "")
-    warmed = {row[0]: row[1:] for row in tables.warmup_table(runs).rows}
-    assert warmed["144 steps"] == ("1.0000", "1.0000", "0.0000", "60.0 %", "60.0 %")
-    assert list(warmed) == ["36 steps", "144 steps"]
+    longer_warmups = {row[0]: row[1:] for row in tables.warmup_table(runs).rows}
+    assert longer_warmups["144 steps"] == ("1.0000", "1.0000", "0.0000", "60.0 %", "60.0 %")
+    assert list(longer_warmups) == ["36 steps", "144 steps"]
     apart = {row[0]: row[1:] for row in tables.recipe_table(runs).rows}
     assert list(apart) == ["nothing", *experiments.CHANGES]
     assert apart["nothing"] == ("1.0000", "", "4.89")

@@ -113,7 +113,7 @@ def made_costs(seconds, memory, grown):
 def test_costs_that_follow_text_and_distinct_words_are_found_again():
     grown = [{"bytes": 10**6 * 2**i, "distinct_bytes": int(10**5 * 1.5**i)} for i in range(7)]
     seconds, memory = (0.4, 2e-8, 3e-6), (1e8, 50.0)
-    found = costs.fitted(made_costs(seconds, memory, grown), grown)
+    found = costs.fit_costs(made_costs(seconds, memory, grown), grown)
     assert found.seconds == pytest.approx(seconds, rel=1e-4)
     assert found.memory == pytest.approx(memory, rel=1e-4)
 
@@ -132,7 +132,7 @@ def test_a_plan_goes_on_with_the_growth_that_was_measured(tmp_path):
         for i in range(4)
     ]  # fmt: skip
     run = Run(tmp_path, experiments.Survey(name="growth", texts=("novels",)), grown, {}, {})
-    table = tables.plan(run, made_costs((0, 6e-8, 0), (0, 1e4), grown))
+    table = tables.plan_table(run, made_costs((0, 6e-8, 0), (0, 1e4), grown))
     by_text = {row[0]: row[1:] for row in table.rows}
     # 64 MB have 80,000 distinct words; 10 GB are 156.25 times as long, so have 12.5 times as many
     assert by_text["10 GB like novels"] == ("0.50", "1.0 million", "100.0", "10.0")

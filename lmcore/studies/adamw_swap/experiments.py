@@ -91,7 +91,7 @@ def variant(name: str, **changes: Any) -> Experiment:
     return replace(GIVEN, name=name, train=with_fields(GIVEN.train, changes))
 
 
-def of_sweep(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
+def sweep_variant(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
     """Return a run of an optimizer of which the end alone is looked at."""
     plan = {"eval_at": (), "log_every": 100_000, "warmup_steps": WARMUP, "lr": lr}
     return variant(name, **plan | OPTIMIZERS[optimizer].changes | changes)
@@ -100,7 +100,7 @@ def of_sweep(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment
 def tuning() -> list[Experiment]:
     """Return each optimizer at each of its learning rates."""
     return [
-        of_sweep(f"tune-{slug(name)}-lr{lr:g}", name, lr)
+        sweep_variant(f"tune-{slug(name)}-lr{lr:g}", name, lr)
         for name, contender in OPTIMIZERS.items()
         for lr in contender.rates
     ]
@@ -118,7 +118,7 @@ def compared() -> list[Experiment]:
 def ablations() -> list[Experiment]:
     """Return the single changes of AdamW as tuned."""
     return [
-        of_sweep(f"ablation-{slug(name)}", "AdamW", TUNED["AdamW"], **changes)
+        sweep_variant(f"ablation-{slug(name)}", "AdamW", TUNED["AdamW"], **changes)
         for name, changes in ABLATIONS.items()
     ]
 
@@ -132,7 +132,7 @@ def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
     ]
 
 
-def of_large(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
+def large_variant(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
     """Return the baseline with an optimizer in the place of its SGD, and a warmup."""
     plan = {"warmup_steps": 49, "lr": lr} | OPTIMIZERS[optimizer].changes | changes
     model, train = ModelConfig(vocab_size=16_000), with_fields(CHALLENGE, plan)
@@ -143,7 +143,7 @@ def large_tuning() -> list[Experiment]:
     """Return the optimizers that are tuned at the baseline's size, at each of their rates."""
     rare = {"eval_at": (), "log_every": 100_000}
     tried = [
-        of_large(f"large-tune-{slug(name)}-lr{lr:g}", name, lr, **rare)
+        large_variant(f"large-tune-{slug(name)}-lr{lr:g}", name, lr, **rare)
         for name, rates in LARGE_RATES.items()
         for lr in rates
     ]
@@ -155,7 +155,9 @@ def large() -> list[Experiment]:
 
     These runs are of another size than the sweeps', and stand in no table or figure with them.
     """
-    tuned = [of_large(f"large-{slug(name)}-lr{lr:g}", name, lr) for name, lr in LARGE_TUNED.items()]
+    tuned = [
+        large_variant(f"large-{slug(name)}-lr{lr:g}", name, lr) for name, lr in LARGE_TUNED.items()
+    ]
     return [*seeded(tuned, LARGE_SEEDS), *large_tuning()]
 
 

@@ -12,9 +12,9 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import nats_per_character_of, select
 from lmcore.studies.adamw_swap.experiments import ABLATIONS, GIVEN, NAMES, OPTIMIZERS, TUNED
-from lmcore.studies.adamw_swap.measures import differences, gone, tuned_loss
+from lmcore.studies.adamw_swap.measures import differences, tuned_loss, update_ratio_of
 from lmcore.studies.headlines.figures import draw_changes, draw_guesses
-from lmcore.studies.headlines.measures import loss, unigram_level, whole
+from lmcore.studies.headlines.measures import completed, final_loss, unigram_level
 
 COLORS = {
     "SGD as given": plotting.REFERENCE,
@@ -32,11 +32,11 @@ def plot_loss(runs: Sequence[Run]) -> Figure:
     """Return validation loss against steps for SGD as given and each optimizer as tuned."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown, name in NAMES.items():
-        own, color = whole(select(runs, name)), COLORS[shown]
-        if own:
+        group, color = completed(select(runs, name)), COLORS[shown]
+        if group:
             steps, mean = plotting.curves(
                 ax,
-                own,
+                group,
                 nats_per_character_of("validation"),
                 label=shown,
                 color=color,
@@ -45,8 +45,8 @@ def plot_loss(runs: Sequence[Run]) -> Figure:
             )
             place = float(steps[-1]), float(mean[-1])
             plotting.name_line(ax, place, shown, color, (6.0, -3.0))
-    plotting.level(ax, unigram_level(whole(runs)[0]), "counting tokens, ignoring context")
-    steps = whole(runs)[0].records[-1]["step"]
+    plotting.level(ax, unigram_level(completed(runs)[0]), "counting tokens, ignoring context")
+    steps = completed(runs)[0].records[-1]["step"]
     plotting.step_axis(ax, steps, log=True)
     ax.set_xlim(FIRST_SHOWN, 6.5 * steps)  # room for the names
     ax.set_ylabel("validation loss, nats per character")
@@ -66,18 +66,22 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
         known = np.where(np.isfinite(means), means, np.nan)
         ax.plot(contender.rates, known, color=color, lw=1.4)
         for lr in contender.rates:
-            own = select(runs, f"tune-{slug(shown)}-lr{lr:g}")
+            group = select(runs, f"tune-{slug(shown)}-lr{lr:g}")
             ax.plot(
-                [lr] * len(whole(own)), [loss(run) for run in whole(own)], "o", color=color, ms=4
+                [lr] * len(completed(group)),
+                [final_loss(run) for run in completed(group)],
+                "o",
+                color=color,
+                ms=4,
             )
-            if len(whole(own)) < len(own):
+            if len(completed(group)) < len(group):
                 at = ax.get_xaxis_transform()
                 ax.plot([lr], [1], "o", mfc="white", mec=color, transform=at, clip_on=False)
         best = TUNED[shown]
         place = (best, tuned_loss(runs, shown, best))
         ax.plot(*place, "o", ms=11, mfc="none", mec=color)
         plotting.name_line(ax, place, shown, color, (0.0, -18.0), ha="center")
-    plotting.level(ax, unigram_level(whole(runs)[0]), "counting tokens, ignoring context")
+    plotting.level(ax, unigram_level(completed(runs)[0]), "counting tokens, ignoring context")
     low, high = ax.get_ylim()
     ax.set_ylim(low - 0.06 * (high - low), high)  # room for the lowest name
     ax.set_xscale("log")
@@ -94,24 +98,26 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
     fig, axes = plt.subplots(3, 1, figsize=(plotting.WIDTH, 7.6), sharex=True)
     quantities = {
         "gradient norm": lambda record: record.get("grad_norm"),
-        "update / weights,\nmatrices": gone("hidden"),
-        "update / weights,\nembedding": gone("embedding"),
+        "update / weights,\nmatrices": update_ratio_of("hidden"),
+        "update / weights,\nembedding": update_ratio_of("embedding"),
     }
-    for ax, (said, quantity) in zip(axes, quantities.items(), strict=True):
+    for ax, (label, quantity) in zip(axes, quantities.items(), strict=True):
         for place, (shown, name) in enumerate(NAMES.items()):
-            own = [replace(run, records=run.records[:-1]) for run in whole(select(runs, name))]
+            group = [
+                replace(run, records=run.records[:-1]) for run in completed(select(runs, name))
+            ]
             color = COLORS[shown]
-            if not own:
+            if not group:
                 continue
             dots = {} if ax is axes[0] else {"marker": "o", "ms": 3}
-            plotting.curves(ax, own, quantity, label=shown, color=color, lw=1.2, **dots)
+            plotting.curves(ax, group, quantity, label=shown, color=color, lw=1.2, **dots)
             if ax is axes[1]:
                 at = (0.02 + 0.33 * (place // 2), 0.5 - 0.1 * (place % 2))
                 ax.annotate(shown, at, xycoords="axes fraction", color=color, fontsize=8.5)
         ax.set_yscale("log")
-        ax.set_ylabel(f"{said} (log)")
+        ax.set_ylabel(f"{label} (log)")
     plotting.level(axes[0], GIVEN.train.optimizer.max_grad_norm, "clipped to this norm")
-    steps = whole(runs)[0].records[-1]["step"]
+    steps = completed(runs)[0].records[-1]["step"]
     plotting.step_axis(axes[-1], steps, log=True)
     axes[-1].set_xlim(FIRST_SHOWN, steps)
     return fig
@@ -119,7 +125,7 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
 
 def plot_next_token(runs: Sequence[Run]) -> Figure:
     """Return the six likeliest tokens at batch 0, time 10 for each optimizer, a panel each."""
-    groups = {shown: whole(select(runs, name)) for shown, name in NAMES.items()}
+    groups = {shown: completed(select(runs, name)) for shown, name in NAMES.items()}
     return draw_guesses(groups, "next_token", COLORS)
 
 

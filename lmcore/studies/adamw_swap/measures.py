@@ -7,7 +7,7 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import select
 from lmcore.studies.adamw_swap.experiments import NAMES, OPTIMIZERS
-from lmcore.studies.headlines.measures import beside, mean_loss
+from lmcore.studies.headlines.measures import mean_loss, paired_losses
 
 
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
@@ -22,8 +22,8 @@ def best_rate(runs: Sequence[Run], name: str) -> float:
 
 def differences(runs: Sequence[Run], name: str) -> list[float]:
     """Return how much higher an ablation ends than AdamW as tuned, seed by seed."""
-    own, adamw = (select(runs, each) for each in (f"ablation-{slug(name)}", NAMES["AdamW"]))
-    return [changed - tuned for changed, tuned in beside(own, adamw)]
+    pairs = paired_losses(select(runs, f"ablation-{slug(name)}"), select(runs, NAMES["AdamW"]))
+    return [changed - tuned for changed, tuned in pairs]
 
 
 def large_loss(runs: Sequence[Run], name: str, lr: float) -> float:
@@ -31,6 +31,6 @@ def large_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     return mean_loss(select(runs, f"large-tune-{slug(name)}-lr{lr:g}"))
 
 
-def gone(role: str) -> plotting.Quantity:
+def update_ratio_of(role: str) -> plotting.Quantity:
     """Return what reads off a record how far the parameters of a role went, if they moved."""
     return lambda record: record.get("update_ratios", {}).get(role) or None

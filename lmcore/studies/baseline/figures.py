@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import nats_per_character_of, validation
-from lmcore.studies.baseline.measures import floor
+from lmcore.studies.baseline.measures import entropy_floor
 from lmcore.studies.headlines.figures import draw_next_token
 from lmcore.studies.headlines.measures import end_share, unigram_level
 
@@ -28,7 +28,7 @@ def plot_validation(runs: Sequence[Run]) -> Figure:
     steps, full = plotting.curves(
         ax, runs, nats_per_character_of("validation"), label="every token", **points
     )
-    _, kept = plotting.curves(
+    _, by_challenge = plotting.curves(
         ax,
         runs,
         nats_per_character_of("challenge"),
@@ -40,12 +40,12 @@ def plot_validation(runs: Sequence[Run]) -> Figure:
     plotting.name_line(ax, ours, "every token scored", plotting.OURS, ha="right")
     # The lower lines end close together; their names stand where the curves leave room.
     name = "● challenge's number"
-    plotting.name_line(ax, (steps[4], kept[1]), name, plotting.OTHER)
+    plotting.name_line(ax, (steps[4], by_challenge[1]), name, plotting.OTHER)
     if runs[0].config.scale == "full":
         published = list(PUBLISHED.items())
         ax.plot(*zip(*published, strict=True), "D", ms=4, color=plotting.PUBLISHED, zorder=3)
         name = "◆ published: challenge's number, on other titles"
-        plotting.name_line(ax, (steps[4], kept[1]), name, plotting.PUBLISHED, (0, -10))
+        plotting.name_line(ax, (steps[4], by_challenge[1]), name, plotting.PUBLISHED, (0, -10))
     plotting.level(ax, unigram_level(runs[0]), "counting tokens, ignoring context", above=False)
     low, high = ax.get_ylim()
     ax.set_ylim(low - 0.06 * (high - low), high)
@@ -106,16 +106,16 @@ def plot_end(runs: Sequence[Run]) -> Figure:
 def plot_frequency(runs: Sequence[Run]) -> Figure:
     """Return token counts by rank on log axes, the most frequent tokens named."""
     fig, ax = plt.subplots()
-    found = runs[0].outcome["probe"]["frequency"]
-    ranks, counts = np.array(found["by_rank"]).T
+    frequency = runs[0].outcome["probe"]["frequency"]
+    ranks, counts = np.array(frequency["by_rank"]).T
     ax.loglog(ranks, counts, color=plotting.OURS)
     for rank in (1, 2, 3, 6, 20):  # others would stand in each other's way
-        entry = found["top"][rank - 1]
+        entry = frequency["top"][rank - 1]
         ax.plot(rank, entry["count"], "o", ms=4, color=plotting.OURS)
         token = plotting.shown(entry["token"])
         plotting.name_line(ax, (rank, entry["count"]), token, plotting.REFERENCE, (4, 5))
     ax.set_xlabel("rank of the token (log scale)")
-    ax.set_ylabel(f"occurrences in {found['n_tokens']:,} tokens (log scale)")
+    ax.set_ylabel(f"occurrences in {frequency['n_tokens']:,} tokens (log scale)")
     return fig
 
 
@@ -124,16 +124,16 @@ def plot_next_token(runs: Sequence[Run]) -> Figure:
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     draw_next_token(ax, runs)
     ax.set_xlabel("probability of the next token")
-    found = runs[0].outcome["probe"]["next_token"]
-    target = f"{plotting.shown(found['target'])} ({found['target_probability']:.2g})"
-    ax.set_title(f"input: {found['input'].strip()}\ntrue next token: {target}")
+    guess = runs[0].outcome["probe"]["next_token"]
+    target = f"{plotting.shown(guess['target'])} ({guess['target_probability']:.2g})"
+    ax.set_title(f"input: {guess['input'].strip()}\ntrue next token: {target}")
     return fig
 
 
 def plot_floor(runs: Sequence[Run]) -> Figure:
     """Return validation loss on generated titles, down to the entropy of their grammar."""
     fig, ax = plt.subplots()
-    lowest = floor(runs[0].config)
+    lowest = entropy_floor(runs[0].config)
     steps, mean = plotting.curves(
         ax,
         runs,

@@ -5,7 +5,7 @@ from lmcore.experiments.experiment import Experiment
 from lmcore.tasks.titles import joined, split_titles, titles_of
 
 
-def floor(experiment: Experiment) -> float:
+def entropy_floor(experiment: Experiment) -> float:
     """Return what the grammar itself scores on experiment's validation titles, in nats/character.
 
     A model that does not know the grammar cannot be expected to score lower.

@@ -18,12 +18,12 @@ from lmcore.studies.grokking.experiments import (
 from lmcore.studies.grokking.measures import (
     accuracy,
     best_setting,
-    first_at,
-    of_outcome,
-    right_at_end,
+    final_accuracy,
+    first_step_at,
+    outcome_accuracy,
     seconds_to,
     solved_at,
-    tuned,
+    tuning_runs,
 )
 
 
@@ -41,7 +41,7 @@ def check_sums(runs: Sequence[Run]) -> None:
     """Assert what is said of the report's sampling and of sets that share nothing."""
 
     def unseen(name: str) -> list[float]:
-        return [of_outcome(run, "unseen test") or 0 for run in select(runs, f"drawn-{name}")]
+        return [outcome_accuracy(run, "unseen test") or 0 for run in select(runs, f"drawn-{name}")]
 
     for p in MODULI:
         assert min(unseen(f"add-{p}") + unseen(f"subtract-{p}")) > 0.99
@@ -63,27 +63,27 @@ def check_division(runs: Sequence[Run]) -> None:
     for run in select(runs, "division-fast"):
         assert solved_at(run) <= 300
     for run in select(runs, "classic"):
-        memorised = first_at(run, 0.999, "train")
+        memorised = first_step_at(run, 0.999, "train")
         assert solved_at(run) > 2 * memorised
-        assert of_outcome(run, "test") == 1
+        assert outcome_accuracy(run, "test") == 1
     for name, most in {"division-fast": 0.3, "classic": 0.04}.items():
         for run in select(runs, name):
-            found = run.outcome["probe"]["claim"]
-            assert found["only keys"] == 1
-            assert max(found["without keys"], found["only others"]) < most
+            claim = run.outcome["probe"]["claim"]
+            assert claim["only keys"] == 1
+            assert max(claim["without keys"], claim["only others"]) < most
     slow, fast = (
         statistics.fmean(len(run.outcome["probe"]["claim"]["keys"]) for run in select(runs, name))
         for name in ("classic", "division-fast")
     )
     assert slow < fast
     for run in select(runs, "report-500"):
-        assert first_at(run, 0.999, "train") < 50
+        assert first_step_at(run, 0.999, "train") < 50
         assert accuracy(run.records[-1], "train") == 1
-        assert of_outcome(run, "test") < 0.02
+        assert outcome_accuracy(run, "test") < 0.02
     for run in select(runs, "smallest-train0.2"):
         assert solved_at(run) < 2_000
     for run in select(runs, "smallest-train0.15"):
-        assert of_outcome(run, "test") < 0.35
+        assert outcome_accuracy(run, "test") < 0.35
 
 
 def check_changes(runs: Sequence[Run]) -> None:
@@ -114,23 +114,23 @@ def check_changes(runs: Sequence[Run]) -> None:
 
 def check_methods(runs: Sequence[Run]) -> None:
     """Assert what is said of methods and of how they were tuned."""
-    owned = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
-    steps = {name: [solved_at(run) for run in own] for name, own in owned.items()}
-    known = {name: [step for step in each if step] for name, each in steps.items()}
+    groups = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
+    steps = {name: [solved_at(run) for run in group] for name, group in groups.items()}
+    known = {name: [step for step in solved if step] for name, solved in steps.items()}
     seconds = {
-        name: statistics.fmean(seconds_to(run, solved_at(run)) for run in owned[name])
+        name: statistics.fmean(seconds_to(run, solved_at(run)) for run in groups[name])
         for name in steps
         if known[name] == steps[name]
     }
     for name, setting in TUNED.items():
         assert best_setting(runs, name) == setting
         assert min(RATES) < setting[0] < max(RATES)
-    mean = {name: statistics.fmean(each) for name, each in known.items() if each}
+    mean = {name: statistics.fmean(solved) for name, solved in known.items() if solved}
     assert min(mean, key=mean.get) == "Muon"
     assert min(seconds, key=seconds.get) == "cosine head"
     assert mean["AdamW"] < min(mean["Grokfast"], mean["StableMax"])
     assert mean["cosine head, Muon"] > max(mean["cosine head"], mean["Muon"])
-    orthogonal = owned["orthogonal gradients"]
+    orthogonal = groups["orthogonal gradients"]
     assert not known["orthogonal gradients"]
     assert min(accuracy(run.records[-1]) for run in orthogonal) > 0.95
-    assert max(right_at_end(tuned(runs, "StableMax", lr, 0.0)) for lr in RATES) < 0.5
+    assert max(final_accuracy(tuning_runs(runs, "StableMax", lr, 0.0)) for lr in RATES) < 0.5

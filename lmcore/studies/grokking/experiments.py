@@ -215,29 +215,29 @@ class Method:
     AdamW, and beside the learning rate the one number of its own that is tuned.
     """
 
-    own: str
+    parameter: str
     values: tuple[float, float]
     changes: dict[str, Any] = field(default_factory=dict)
 
     def setting(self, lr: float, value: float) -> dict[str, dict[str, Any]]:
         """Return what a learning rate and a value of its own number change."""
         plan = {"lr": lr} | self.changes
-        if self.own == "head_scale":
+        if self.parameter == "head_scale":
             return {"train": plan, "model": {"head_scale": value}}
-        return {"train": plan | {self.own: value}}
+        return {"train": plan | {self.parameter: value}}
 
 
 MUON = {"optimizer.kind": "muon", "momentum": 0.95}
 METHODS = {
-    "AdamW": Method(own="weight_decay", values=(0.5, 1.0)),
-    "Muon": Method(own="weight_decay", values=(0.5, 1.0), changes=MUON),
-    "Grokfast": Method(own="grokfast_lambda", values=(0.5, 2.0)),
-    "StableMax": Method(own="weight_decay", values=(0.0, 0.5), changes={"loss": "stablemax"}),
+    "AdamW": Method(parameter="weight_decay", values=(0.5, 1.0)),
+    "Muon": Method(parameter="weight_decay", values=(0.5, 1.0), changes=MUON),
+    "Grokfast": Method(parameter="grokfast_lambda", values=(0.5, 2.0)),
+    "StableMax": Method(parameter="weight_decay", values=(0.0, 0.5), changes={"loss": "stablemax"}),
     "orthogonal gradients": Method(
-        own="weight_decay", values=(0.0, 0.5), changes={"orthogonal_gradients": True}
+        parameter="weight_decay", values=(0.0, 0.5), changes={"orthogonal_gradients": True}
     ),
-    "cosine head": Method(own="head_scale", values=(8.0, 12.0)),
-    "cosine head, Muon": Method(own="head_scale", values=(8.0, 12.0), changes=MUON),
+    "cosine head": Method(parameter="head_scale", values=(8.0, 12.0)),
+    "cosine head, Muon": Method(parameter="head_scale", values=(8.0, 12.0), changes=MUON),
 }
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 PLAIN = variant("plain", STEADY, model={"head_scale": None})
@@ -310,9 +310,9 @@ def all_experiments(most: int = len(SEEDS)) -> list[Experiment]:
     fives = [FAST, CLASSIC, *compared()]
     threes = [SENTENCE, *clean(), REPORT, *smallest(), *phases(), *ablations()]
     return [
-        *(run for each in fives for run in seeded(each, SEEDS[:5][:most])),
-        *(run for each in threes for run in seeded(each, SEEDS[:3][:most])),
-        *(run for each in drawn() for run in seeded(each, DRAWN_SEEDS[:most])),
+        *(run for experiment in fives for run in seeded(experiment, SEEDS[:5][:most])),
+        *(run for experiment in threes for run in seeded(experiment, SEEDS[:3][:most])),
+        *(run for experiment in drawn() for run in seeded(experiment, DRAWN_SEEDS[:most])),
         *seeded(INSIDE, SEEDS[:1]),
-        *(run for each in tuning() for run in seeded(each, TUNING_SEEDS[:most])),
+        *(run for experiment in tuning() for run in seeded(experiment, TUNING_SEEDS[:most])),
     ]

@@ -28,12 +28,12 @@ from lmcore.studies.grokking.experiments import (
 from lmcore.studies.grokking.measures import (
     accuracy,
     coverage,
+    final_accuracy,
     loss,
-    mean_steps,
-    of_outcome,
-    right_at_end,
+    mean_solving_step,
+    outcome_accuracy,
     solved_at,
-    tuned,
+    tuning_runs,
 )
 from lmcore.tasks.modular import LENGTH
 from lmcore.tasks.sentence import Sentence
@@ -96,16 +96,17 @@ def plot_coverage(runs: Sequence[Run]) -> Figure:
     for run in runs:
         groups.setdefault(run.config.name, []).append(run)
     columns = sorted(
-        ((coverage(own), own[0].config.task, own) for own in groups.values()), key=itemgetter(0)
+        ((coverage(group), group[0].config.task, group) for group in groups.values()),
+        key=itemgetter(0),
     )
-    for x, (_, config, own) in enumerate(columns):
-        apart = np.linspace(x - 0.12, x + 0.12, len(own))
-        right = [of_outcome(run, "unseen test") for run in own]
+    for x, (_, config, group) in enumerate(columns):
+        apart = np.linspace(x - 0.12, x + 0.12, len(group))
+        right = [outcome_accuracy(run, "unseen test") for run in group]
         color = plotting.PUBLISHED if config.p == max(MODULI) else plotting.OURS
         ax.plot(apart, right, "o", color=color, ms=7, alpha=0.8)
-    said = [f"p = {c.p}\n{c.n_samples:,} samples\n{share:.1%}" for share, c, _ in columns]
-    ax.set_xticks(range(len(said)), said)
-    ax.set_xlim(-0.5, len(said) - 0.5)
+    labels = [f"p = {c.p}\n{c.n_samples:,} samples\n{share:.1%}" for share, c, _ in columns]
+    ax.set_xticks(range(len(labels)), labels)
+    ax.set_xlim(-0.5, len(labels) - 0.5)
     ax.set_ylim(-0.03, 1.04)
     ax.grid(visible=False, axis="x")
     ax.set_xlabel("share of the table in the training set")
@@ -120,17 +121,17 @@ def plot_phases(runs: Sequence[Run]) -> Figure:
     shown = np.full((len(DECAYS), len(FRACTIONS)), np.nan)
     for i, decay in enumerate(DECAYS):
         for j, fraction in enumerate(FRACTIONS):
-            own = select(runs, f"phase-decay{decay:g}-train{fraction:g}")
-            found = [solved_at(run) for run in own]
-            steps = sorted(step or np.inf for step in found)
-            known = sum(step is not None for step in found)
+            group = select(runs, f"phase-decay{decay:g}-train{fraction:g}")
+            solved = [solved_at(run) for run in group]
+            steps = sorted(step or np.inf for step in solved)
+            known = sum(step is not None for step in solved)
             median = statistics.median(steps)
             is_known = np.isfinite(median)
             shown[i, j] = median if is_known else np.nan
-            said = f"{median:,.0f}" if is_known else f"{right_at_end(own):.1%} right"
+            label = f"{median:,.0f}" if is_known else f"{final_accuracy(group):.1%} right"
             dark = is_known and median > 500
             ax.annotate(
-                f"{said}\n{known}/{len(own)}", (j, i), ha="center", va="center", fontsize=9,
+                f"{label}\n{known}/{len(group)}", (j, i), ha="center", va="center", fontsize=9,
                 color="white" if dark else "black",
             )  # fmt: skip
     ax.imshow(shown, cmap="viridis_r", aspect="auto", vmin=100, vmax=longest)
@@ -152,17 +153,20 @@ def plot_tuning(runs: Sequence[Run]) -> Figure:
         for value, color, dy in zip(
             method.values, (plotting.OURS, plotting.PUBLISHED), (4, -11), strict=True
         ):
-            own = [tuned(runs, name, lr, value) for lr in RATES]
-            right, steps = [right_at_end(each) for each in own], [mean_steps(each) for each in own]
+            groups = [tuning_runs(runs, name, lr, value) for lr in RATES]
+            right, steps = (
+                [final_accuracy(group) for group in groups],
+                [mean_solving_step(group) for group in groups],
+            )
             ax.plot(RATES, right, "o-", color=color, mfc="white", ms=4, lw=1.2)
             for lr, y, step in zip(RATES, right, steps, strict=True):
                 if math.isfinite(step):
                     ax.plot(lr, y, "o", color=color, ms=4)
                     ax.annotate(f"{step:,.0f}", (lr, y), xytext=(0, dy), color=color, fontsize=7,
                                 textcoords="offset points", ha="center")  # fmt: skip
-            said = f"{method.own.replace('_', ' ')} {value:g}"
+            label = f"{method.parameter.replace('_', ' ')} {value:g}"
             y = 0.98 if color == plotting.OURS else 0.89
-            ax.annotate(said, (0.97, y), xycoords="axes fraction", color=color, fontsize=7,
+            ax.annotate(label, (0.97, y), xycoords="axes fraction", color=color, fontsize=7,
                         ha="right", va="top")  # fmt: skip
         ax.set_title(name, fontsize=8.5, pad=4)
         ax.set_xscale("log")
@@ -180,12 +184,12 @@ def plot_smallest(runs: Sequence[Run]) -> Figure:
     """Return accuracy on the test set against the share of the table, with the step it took."""
     fig, ax = plt.subplots()
     for fraction in sorted({run.config.task.train_fraction for run in runs}):
-        own = [run for run in runs if run.config.task.train_fraction == fraction]
-        right = [of_outcome(run, "test") for run in own]
-        ax.plot([100 * fraction] * len(own), right, "o", color=VALIDATION, ms=6, alpha=0.7)
-        known = [step for run in own if (step := solved_at(run))]
-        said = f"{statistics.median(known):,.0f}" if len(known) == len(own) else "–"
-        ax.annotate(said, (100 * fraction, 1.03), ha="center", color=REFERENCE, fontsize=8.5)
+        group = [run for run in runs if run.config.task.train_fraction == fraction]
+        right = [outcome_accuracy(run, "test") for run in group]
+        ax.plot([100 * fraction] * len(group), right, "o", color=VALIDATION, ms=6, alpha=0.7)
+        known = [step for run in group if (step := solved_at(run))]
+        label = f"{statistics.median(known):,.0f}" if len(known) == len(group) else "–"
+        ax.annotate(label, (100 * fraction, 1.03), ha="center", color=REFERENCE, fontsize=8.5)
     plotting.level(ax, 1 / FAST.task.p, "a guess", x=0.99)
     ax.annotate("median step of solving:", (0.01, 1.03), xycoords=("axes fraction", "data"),
                 color=REFERENCE, fontsize=8.5)  # fmt: skip
@@ -213,13 +217,13 @@ def plot_sentence(runs: Sequence[Run]) -> Figure:
 def plot_inside(run: Run) -> Figure:
     """Return one run's accuracy, losses, weight norm, logit size and sparsity on one clock."""
     fig, axes = plt.subplots(4, 1, figsize=(plotting.WIDTH, 8.4), sharex=True)
-    found, ours, other = run.outcome["history"], plotting.OURS, plotting.OTHER
-    steps = np.maximum(found["step"], 0.9)
+    history, ours, other = run.outcome["history"], plotting.OURS, plotting.OTHER
+    steps = np.maximum(history["step"], 0.9)
     last = draw_accuracy(axes[0], [run])
-    axes[1].plot(steps, found["train"], color=TRAIN)
-    axes[1].plot(steps, found["unseen"], color=VALIDATION)
-    axes[1].plot(steps, found["restricted"], color=other)
-    axes[1].plot(steps, found["excluded"], color=plotting.PUBLISHED)
+    axes[1].plot(steps, history["train"], color=TRAIN)
+    axes[1].plot(steps, history["unseen"], color=VALIDATION)
+    axes[1].plot(steps, history["restricted"], color=other)
+    axes[1].plot(steps, history["excluded"], color=plotting.PUBLISHED)
     for name, color, y in (
         ("training pairs", TRAIN, 0.30), ("unseen pairs", VALIDATION, 0.21),
         ("restricted: key waves alone, all pairs", other, 0.12),
@@ -239,7 +243,7 @@ def plot_inside(run: Run) -> Figure:
     size.set_ylabel("size of logits", color=other)
     size.set_ylim(0, None)
     size.grid(visible=False)
-    axes[3].plot(steps, found["gini"], color=ours)
+    axes[3].plot(steps, history["gini"], color=ours)
     axes[3].set_ylabel("Gini, embedding")
     axes[3].set_ylim(0, 1)
     plotting.step_axis(axes[3], last, log=True)
@@ -249,13 +253,13 @@ def plot_inside(run: Run) -> Figure:
 def plot_spectrum(runs: Sequence[Run]) -> Figure:
     """Return the power of embedding and logits by frequency, and how pure neurons are."""
     fig, axes = plt.subplots(3, 1, figsize=(plotting.WIDTH, 6.6))
-    found = runs[0].outcome["probe"]["claim"]
-    waves = np.arange(1, len(found["share"]) + 1)
-    for ax, name, said in ((axes[0], "embedding", "embedding"), (axes[1], "share", "logits")):
-        is_key = np.isin(waves, found["keys"])
+    claim = runs[0].outcome["probe"]["claim"]
+    waves = np.arange(1, len(claim["share"]) + 1)
+    for ax, name, label in ((axes[0], "embedding", "embedding"), (axes[1], "share", "logits")):
+        is_key = np.isin(waves, claim["keys"])
         colors = np.where(is_key, plotting.OURS, plotting.REFERENCE)
-        ax.bar(waves, found[name], color=colors, width=0.8)
-        ax.set_ylabel(f"share, {said}")
+        ax.bar(waves, claim[name], color=colors, width=0.8)
+        ax.set_ylabel(f"share, {label}")
         ax.set_xlabel("frequency over logarithms" if ax is axes[1] else "")
     pure = np.mean([run.outcome["probe"]["claim"]["neurons"] for run in runs], axis=0)
     axes[2].bar(np.arange(10) / 10 + 0.05, pure, width=0.09, color=plotting.OURS)
@@ -266,11 +270,11 @@ def plot_spectrum(runs: Sequence[Run]) -> Figure:
 
 def plot_filling(run: Run, n: int = 5) -> Figure:
     """Return the table of right and wrong answers at n moments, in the order of logarithms."""
-    found = run.outcome["history"]
+    history = run.outcome["history"]
     side = len(circuits.order_of(run.config.task))
     tables = [
         np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))[: side * side]
-        for bits in found["right"]
+        for bits in history["right"]
     ]
     shares = np.array([table.mean() for table in tables])
     aims = np.linspace(shares[0], shares[-1], n)
@@ -278,7 +282,7 @@ def plot_filling(run: Run, n: int = 5) -> Figure:
     fig, axes = plt.subplots(1, len(places), figsize=(plotting.WIDTH, 1.9), sharey=True)
     for ax, place in zip(np.atleast_1d(axes), places, strict=True):
         ax.imshow(tables[place].reshape(side, side), cmap="Blues", vmin=0, vmax=1.3)
-        ax.set_title(f"step {found['step'][place]:,}\n{shares[place]:.0%} right", fontsize=8.5)
+        ax.set_title(f"step {history['step'][place]:,}\n{shares[place]:.0%} right", fontsize=8.5)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.grid(visible=False)
@@ -291,12 +295,12 @@ def plot_attention(runs: Sequence[Run]) -> Figure:
     """Return how much each head attends to a, b and the operation, averaged over all pairs."""
     fig, axes = plt.subplots(1, len(runs), figsize=(plotting.WIDTH, 2.4), sharey=True)
     for ax, run in zip(np.atleast_1d(axes), runs, strict=True):
-        found = run.outcome["probe"]["attention"]
-        ax.imshow(np.array(found["mean"]), cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
-        for head, (mean, std) in enumerate(zip(found["mean"], found["std"], strict=True)):
+        attention = run.outcome["probe"]["attention"]
+        ax.imshow(np.array(attention["mean"]), cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
+        for head, (mean, std) in enumerate(zip(attention["mean"], attention["std"], strict=True)):
             for place in range(LENGTH):
-                said = f"{mean[place]:.2f}\n±{std[place]:.2f}"
-                ax.annotate(said, (place, head), ha="center", va="center", fontsize=6.5)
+                label = f"{mean[place]:.2f}\n±{std[place]:.2f}"
+                ax.annotate(label, (place, head), ha="center", va="center", fontsize=6.5)
         ax.set_xticks(range(LENGTH), ["a", "b", "op"])
         ax.set_title(f"seed {run.config.seed}", fontsize=9)
         ax.grid(visible=False)

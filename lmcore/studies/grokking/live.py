@@ -47,14 +47,16 @@ def live_variant(
     return replace(variant(LIVE, task=table, train=plan), seed=seed)
 
 
-def parts(seed: int = 0) -> list[Experiment]:
+def live_experiments(seed: int = 0) -> list[Experiment]:
     """Return the sentence, a sum as the report drew it, and the classic picture with a new seed."""
     names = (SENTENCE.name, "drawn-add-97", CLASSIC.name)
-    chosen = [each for each in (SENTENCE, *drawn(), CLASSIC) if each.name in names]
-    return [run for each in chosen for run in seeded(each, [seed])]
+    chosen = [
+        experiment for experiment in (SENTENCE, *drawn(), CLASSIC) if experiment.name in names
+    ]
+    return [run for experiment in chosen for run in seeded(experiment, [seed])]
 
 
-def weights_of(operation: str, p: int) -> Path:
+def weights_path(operation: str, p: int) -> Path:
     """Return where the weights of the last run watched stand.
 
     Raises:
@@ -68,7 +70,7 @@ def weights_of(operation: str, p: int) -> Path:
 def watch(experiment: Experiment) -> Iterator[Record]:
     """Train experiment now, with a bar, and yield each record; weights of `fast` stay for `ask`."""
     is_fast = experiment.name == LIVE
-    path = weights_of(*experiment.task.operations, experiment.task.p) if is_fast else None
+    path = weights_path(*experiment.task.operations, experiment.task.p) if is_fast else None
     torch.manual_seed(experiment.seed)
     model, source = GPT(experiment.model), task_of(experiment, experiment.task.prepare())
     runtime = Runtime().resolve(0, experiment.train.precision)
@@ -86,7 +88,7 @@ def ask(question: str) -> list[tuple[int, float]]:
     """
     a, operation, b, p = parsed(question)
     experiment = live_variant(operation, FAST.task.p if p is None else p)
-    p, path = experiment.task.p, weights_of(operation, experiment.task.p)
+    p, path = experiment.task.p, weights_path(operation, experiment.task.p)
     for number in (a, b):
         if not 0 <= number < p:
             raise ValueError(f"{number} is none of the numbers modulo {p}: take 0 to {p - 1}")

@@ -34,7 +34,7 @@ def solved_at(run: Run, level: float = SOLVED, name: str = "validation") -> int 
     return None if first is None else scored[first]["step"]
 
 
-def first_at(run: Run, level: float, name: str) -> int | None:
+def first_step_at(run: Run, level: float, name: str) -> int | None:
     """Return the first scored step at which accuracy reached level."""
     steps, values = plotting.series(run, lambda record: accuracy(record, name))
     return next((int(s) for s, v in zip(steps, values, strict=True) if v >= level), None)
@@ -45,7 +45,7 @@ def percent(values: Sequence[float | None]) -> str:
     return mean_sd([None if value is None else 100 * value for value in values], 1, " %")
 
 
-def of_outcome(run: Run, name: str) -> float | None:
+def outcome_accuracy(run: Run, name: str) -> float | None:
     """Return the accuracy on a set scored once, after training; a run that diverged has none."""
     score = run.outcome.get(name)
     return score and score.accuracy
@@ -61,17 +61,17 @@ def seconds_to(run: Run, step: int | None) -> float | None:
     return next((r["elapsed_s"] for r in run.records if r["step"] == step), None)
 
 
-def mean_steps(runs: Sequence[Run]) -> float:
+def mean_solving_step(runs: Sequence[Run]) -> float:
     """Return the mean step at which runs solved their tables; infinite if one did not."""
     return statistics.fmean(solved_at(run) or math.inf for run in runs)
 
 
-def right_at_end(runs: Sequence[Run]) -> float:
+def final_accuracy(runs: Sequence[Run]) -> float:
     """Return the mean share of validation pairs right after the last step; none if one diverged."""
     return statistics.fmean(accuracy(run.records[-1]) or 0 for run in runs)
 
 
-def tuned(runs: Sequence[Run], name: str, lr: float, value: float) -> list[Run]:
+def tuning_runs(runs: Sequence[Run], name: str, lr: float, value: float) -> list[Run]:
     """Return the runs of a method with a learning rate and a value of its own number."""
     return select(runs, f"tune-{slug(name)}-lr{lr:g}-{value:g}")
 
@@ -83,7 +83,7 @@ def best_setting(runs: Sequence[Run], name: str) -> tuple[float, float]:
     """
 
     def rank(setting: tuple[float, float]) -> tuple[float, float]:
-        own = tuned(runs, name, *setting)
-        return mean_steps(own), -right_at_end(own)
+        group = tuning_runs(runs, name, *setting)
+        return mean_solving_step(group), -final_accuracy(group)
 
     return min(((lr, value) for lr in RATES for value in METHODS[name].values), key=rank)

@@ -12,7 +12,7 @@ from lmcore.tasks.sentence import Sentence
 def probe(model: GPT, data: Data | Sentence) -> dict[str, Any]:
     """Return what the tables show of a trained model, small enough to keep."""
     if isinstance(data, Sentence):
-        return {"written": written(model, data)}
+        return {"written": continuation(model, data)}
     config = data.config
     is_one = len(config.operations) == 1 and config.operations[0] in circuits.SIGNS
     if not is_one or config.n_samples is not None or model.config.n_layers > 1:
@@ -21,7 +21,7 @@ def probe(model: GPT, data: Data | Sentence) -> dict[str, Any]:
     return {"claim": circuits.claim(model, data), "attention": circuits.attention(model, data)}
 
 
-def written(model: GPT, data: Sentence) -> str:
+def continuation(model: GPT, data: Sentence) -> str:
     """Return what the model writes after the sentence's first character, the likeliest each time.
 
     A window of the context slides along, as in the windows it learned from.

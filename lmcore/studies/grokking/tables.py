@@ -7,10 +7,10 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import Table, mean_sd, number, select
 from lmcore.studies.grokking.experiments import ABLATIONS, METHODS, MODULI, TUNED
 from lmcore.studies.grokking.measures import (
-    first_at,
+    first_step_at,
     loss,
-    mean_steps,
-    of_outcome,
+    mean_solving_step,
+    outcome_accuracy,
     percent,
     seconds_to,
     solved_at,
@@ -21,17 +21,19 @@ def drawn_table(runs: Sequence[Run]) -> Table:
     """Return what came of the report's sampling, a row for each operation and modulus."""
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "drawn" in run.config.name):
-        own = select(runs, name)
-        corpus = [run.environment["data"] for run in own]
+        group = select(runs, name)
+        origins = [run.environment["data"] for run in group]
         rows.append(
             (
-                f"{' '.join(own[0].config.task.operations)} mod {own[0].config.task.p}",
-                number(own[0].config.task.n_samples),
-                percent([each["coverage"] for each in corpus]),
-                percent([1 - each["unseen test_rows"] / each["test_rows"] for each in corpus]),
-                percent([each["memoriser"] for each in corpus]),
-                percent([of_outcome(run, "test") for run in own]),
-                percent([of_outcome(run, "unseen test") for run in own]),
+                f"{' '.join(group[0].config.task.operations)} mod {group[0].config.task.p}",
+                number(group[0].config.task.n_samples),
+                percent([origin["coverage"] for origin in origins]),
+                percent(
+                    [1 - origin["unseen test_rows"] / origin["test_rows"] for origin in origins]
+                ),
+                percent([origin["memoriser"] for origin in origins]),
+                percent([outcome_accuracy(run, "test") for run in group]),
+                percent([outcome_accuracy(run, "unseen test") for run in group]),
             )
         )
     header = (
@@ -44,15 +46,15 @@ def clean_table(runs: Sequence[Run]) -> Table:
     """Return what came of sets that share nothing."""
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "clean" in run.config.name):
-        own = select(runs, name)
-        config = own[0].config.task
+        group = select(runs, name)
+        config = group[0].config.task
         rows.append(
             (
                 " ".join(config.operations),
                 str(config.p),
                 number(config.train_fraction, ".0%"),
-                mean_sd([solved_at(run) for run in own]),
-                percent([of_outcome(run, "test") for run in own]),
+                mean_sd([solved_at(run) for run in group]),
+                percent([outcome_accuracy(run, "test") for run in group]),
             )
         )
     return Table(("operations", "p", "of the table", "solved at step", "test"), tuple(rows))
@@ -70,7 +72,7 @@ def speed_table(runs: Sequence[Run]) -> Table:
                 f"{seconds_to(run, at):.1f}" if at else "",
                 number(run.environment["training_s"], ".1f"),
                 number(run.environment["cpu_s"], ".1f"),
-                percent([of_outcome(run, "test")]),
+                percent([outcome_accuracy(run, "test")]),
             )
         )
     header = ("seed", "solved at step", "seconds", "seconds in all", "CPU seconds", "test")
@@ -81,9 +83,11 @@ def ablation_table(runs: Sequence[Run]) -> Table:
     """Return the steps to a solved table under each single change."""
     rows = []
     for shown in ABLATIONS:
-        own = select(runs, f"ablation-{slug(shown)}")
-        learned = mean_sd([first_at(run, 0.999, "train") for run in own])
-        rows.append((shown, learned, mean_sd([solved_at(run) for run in own]), number(len(own))))
+        group = select(runs, f"ablation-{slug(shown)}")
+        learned = mean_sd([first_step_at(run, 0.999, "train") for run in group])
+        rows.append(
+            (shown, learned, mean_sd([solved_at(run) for run in group]), number(len(group)))
+        )
     header = ("changed", "memorised at step", "solved at step", "seeds")
     return Table(header, tuple(rows))
 
@@ -91,18 +95,18 @@ def ablation_table(runs: Sequence[Run]) -> Table:
 def method_table(runs: Sequence[Run]) -> Table:
     """Return each tuned method's steps and seconds to a solved table, the fewest steps first."""
     rows = []
-    owned = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
-    for name, own in sorted(owned.items(), key=lambda each: mean_steps(each[1])):
+    groups = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
+    for name, group in sorted(groups.items(), key=lambda item: mean_solving_step(item[1])):
         lr, value = TUNED[name]
-        steps = [solved_at(run) for run in own]
-        a_step = [run.environment["training_s"] / run.records[-1]["step"] for run in own]
+        steps = [solved_at(run) for run in group]
+        step_s = [run.environment["training_s"] / run.records[-1]["step"] for run in group]
         rows.append(
             (
                 name,
-                f"lr {lr:g}, {METHODS[name].own.replace('_', ' ')} {value:g}",
+                f"lr {lr:g}, {METHODS[name].parameter.replace('_', ' ')} {value:g}",
                 mean_sd(steps),
-                mean_sd([seconds_to(run, step) for run, step in zip(own, steps, strict=True)], 1),
-                mean_sd([1_000 * each for each in a_step], 1),
+                mean_sd([seconds_to(run, step) for run, step in zip(group, steps, strict=True)], 1),
+                mean_sd([1_000 * seconds for seconds in step_s], 1),
             )
         )
     header = ("method", "tuned to", "solved at step", "seconds until then", "ms a step")
@@ -113,15 +117,15 @@ def claim_table(runs: Sequence[Run]) -> Table:
     """Return what the key frequencies do, a row for each run."""
     rows = []
     for run in runs:
-        found = run.outcome["probe"]["claim"]
+        claim = run.outcome["probe"]["claim"]
         rows.append(
             (
                 run.config.name,
                 str(run.config.seed),
-                ", ".join(map(str, sorted(found["keys"]))),
-                number(found["waves"], ".1%"),
-                *(number(found[name], ".1%") for name in ("whole", "only keys", "without keys")),
-                number(found["only others"], ".1%"),
+                ", ".join(map(str, sorted(claim["keys"]))),
+                number(claim["waves"], ".1%"),
+                *(number(claim[name], ".1%") for name in ("whole", "only keys", "without keys")),
+                number(claim["only others"], ".1%"),
             )
         )
     header = ("run", "seed", "key frequencies", "waves", "all", "only keys", "no keys", "others")
@@ -135,7 +139,7 @@ def findings(runs: Sequence[Run]) -> Table:
         return mean_sd([solved_at(run) for run in select(runs, name)])
 
     def unseen(name: str) -> str:
-        return percent([of_outcome(run, "unseen test") for run in select(runs, name)])
+        return percent([outcome_accuracy(run, "unseen test") for run in select(runs, name)])
 
     def seconds(name: str) -> str:
         return mean_sd([seconds_to(run, solved_at(run)) for run in select(runs, name)], 1)

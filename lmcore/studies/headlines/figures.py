@@ -14,10 +14,10 @@ from lmcore.report import plotting
 
 def draw_changes(ax: Axes, higher: dict[str, Sequence[float]]) -> None:
     """Draw how much higher each change ends: a dot a seed, a bar their mean, a dashed line at 0."""
-    for place, found in enumerate(higher.values()):
-        ax.plot(found, [place] * len(found), "o", color=plotting.OURS, ms=5, alpha=0.7)
-        if found:
-            ax.plot(statistics.fmean(found), place, "|", color="black", ms=16)
+    for place, differences in enumerate(higher.values()):
+        ax.plot(differences, [place] * len(differences), "o", color=plotting.OURS, ms=5, alpha=0.7)
+        if differences:
+            ax.plot(statistics.fmean(differences), place, "|", color="black", ms=16)
     ax.axvline(0, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
     ax.set_yticks(range(len(higher)), list(higher))
     ax.invert_yaxis()
@@ -37,12 +37,12 @@ def draw_guesses(
         ax.tick_params(labelsize=8.5)
     for ax in axes.flat[len(groups) :]:
         ax.axis("off")
-    found = next(runs for runs in groups.values() if runs)[0].outcome["probe"][which]
-    said = (
-        f"input:\n{found['input'].strip()}\n\ntrue next token:\n{plotting.shown(found['target'])}"
+    guess = next(runs for runs in groups.values() if runs)[0].outcome["probe"][which]
+    text = (
+        f"input:\n{guess['input'].strip()}\n\ntrue next token:\n{plotting.shown(guess['target'])}"
     )
     axes.flat[len(groups)].annotate(
-        said, (0, 0.9), xycoords="axes fraction", va="top", fontsize=9, wrap=True
+        text, (0, 0.9), xycoords="axes fraction", va="top", fontsize=9, wrap=True
     )
     fig.supxlabel("probability of the next token", fontsize=10)
     return fig

@@ -23,29 +23,33 @@ def end_share(record: dict[str, Any]) -> float | None:
     return score and score.end_predicted_share
 
 
-def last(run: Run, kind: str, name: str) -> float | None:
+def final_score(run: Run, kind: str, name: str) -> float | None:
     """Return a number of the score called kind after the last step, or None if the run diverged."""
     score = run.records[-1].get(kind)
     return score and getattr(score, name)
 
 
-def loss(run: Run) -> float | None:
+def final_loss(run: Run) -> float | None:
     """Return nats per character of all validation tokens in the end, if the run got there."""
-    return last(run, "validation", "nats_per_character")
+    return final_score(run, "validation", "nats_per_character")
 
 
-def whole(runs: Sequence[Run]) -> list[Run]:
+def completed(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that did not diverge."""
-    return [run for run in runs if loss(run) is not None]
+    return [run for run in runs if final_loss(run) is not None]
 
 
 def mean_loss(runs: Sequence[Run]) -> float:
     """Return the mean loss in the end; infinite where a run diverged or none is there."""
-    found = [math.inf if loss(run) is None else loss(run) for run in runs]
-    return statistics.fmean(found or [math.inf])
+    losses = [math.inf if final_loss(run) is None else final_loss(run) for run in runs]
+    return statistics.fmean(losses or [math.inf])
 
 
-def beside(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[float, float]]:
+def paired_losses(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[float, float]]:
     """Return the losses of runs and others of the same seed, where both got there."""
-    known = {run.config.seed: loss(run) for run in whole(others)}
-    return [(loss(run), known[run.config.seed]) for run in whole(runs) if run.config.seed in known]
+    known = {run.config.seed: final_loss(run) for run in completed(others)}
+    return [
+        (final_loss(run), known[run.config.seed])
+        for run in completed(runs)
+        if run.config.seed in known
+    ]

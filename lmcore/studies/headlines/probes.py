@@ -50,7 +50,7 @@ def summed_by(
 ) -> dict[str, list[float] | list[int]]:
     """Return for each bin the sum of the nats in it, and their number."""
     sums = np.bincount(bins, nats.numpy())
-    return {"nats": [round(each, 2) for each in sums.tolist()], "n": np.bincount(bins).tolist()}
+    return {"nats": [round(total, 2) for total in sums.tolist()], "n": np.bincount(bins).tolist()}
 
 
 def by_place(model: GPT, corpus: Corpus) -> dict[str, Any]:

@@ -3,39 +3,34 @@
 from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import (
-    Table,
-    mean_sd,
-    number,
-    select,
-)
-from lmcore.studies.headlines.measures import beside, last, loss
+from lmcore.report.tables import Table, mean_sd, number, select
+from lmcore.studies.headlines.measures import final_loss, final_score, paired_losses
 
 
 def commits(runs: Sequence[Run]) -> str:
     """Return, shortened, the commits whose code made runs."""
-    found = {each["commit"][:7] for run in runs for each in run.environment["sessions"]}
-    return ", ".join(sorted(found))
+    hashes = {session["commit"][:7] for run in runs for session in run.environment["sessions"]}
+    return ", ".join(sorted(hashes))
 
 
-SCORED = ("challenge", "coverage", "nats/character", "bits/byte", "ratio")
+SCORE_COLUMNS = ("challenge", "coverage", "nats/character", "bits/byte", "ratio")
 
 
-def scored(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
+def score_cells(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
     """Return the challenge's number, its coverage, the loss in two units, and its ratio to first's.
 
     The ratio is taken seed by seed.
     """
     return (
-        mean_sd([last(run, "challenge", "nats_per_character") for run in runs], 3),
-        mean_sd([last(run, "challenge", "coverage") for run in runs], 4),
-        mean_sd([loss(run) for run in runs], 3),
-        mean_sd([last(run, "validation", "bpb") for run in runs], 3),
-        mean_sd([ours / theirs for ours, theirs in beside(runs, first)], 3),
+        mean_sd([final_score(run, "challenge", "nats_per_character") for run in runs], 3),
+        mean_sd([final_score(run, "challenge", "coverage") for run in runs], 4),
+        mean_sd([final_loss(run) for run in runs], 3),
+        mean_sd([final_score(run, "validation", "bpb") for run in runs], 3),
+        mean_sd([ours / theirs for ours, theirs in paired_losses(runs, first)], 3),
     )
 
 
-def gained(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
+def steps_table(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
     """Return the scores of a study's experiments, shown under names, and which runs say so.
 
     Ratios are to the first of them.
@@ -43,9 +38,10 @@ def gained(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
     groups = {shown: select(runs, name) for shown, name in names.items()}
     first = next(iter(groups.values()))
     rows = tuple(
-        (shown, *scored(own, first), names[shown], commits(own)) for shown, own in groups.items()
+        (shown, *score_cells(group, first), names[shown], commits(group))
+        for shown, group in groups.items()
     )
-    return Table((study, *SCORED, "runs", "commit"), rows)
+    return Table((study, *SCORE_COLUMNS, "runs", "commit"), rows)
 
 
 LADDER: dict[str, tuple[tuple[str, str], tuple[float, float] | None]] = {
@@ -69,18 +65,18 @@ def ladder(runs: Sequence[Run]) -> Table:
     }
     first, rows = next(iter(groups.values())), []
     _, start = next(iter(LADDER.values()))
-    for shown, own in groups.items():
+    for shown, group in groups.items():
         where, known = LADDER[shown]
         published = (
             ("", "")
             if known is None
             else (number(known[0], ".3f"), number(known[1] / start[1], ".3f"))
         )
-        if own:
-            seeds, source = number(len(own)), ("/".join(where), commits(own))
-            rows.append((shown, *scored(own, first), seeds, *published, *source))
+        if group:
+            seeds, source = number(len(group)), ("/".join(where), commits(group))
+            rows.append((shown, *score_cells(group, first), seeds, *published, *source))
     header = (
-        "baseline's size", *SCORED, "seeds", "published challenge", "published ratio", "runs",
-        "commit",
+        "baseline's size", *SCORE_COLUMNS, "seeds", "published challenge", "published ratio",
+        "runs", "commit",
     )  # fmt: skip
     return Table(header, tuple(rows))

@@ -115,23 +115,23 @@ def positions() -> list[Experiment]:
     return [*crossing, *within]
 
 
-def warmed() -> list[Experiment]:
+def longer_warmups() -> list[Experiment]:
     """Return RoPE across titles and within them, with a longer warmup."""
     plan = {"model": POSITIONS[ROPE], "warmup_steps": LONG_WARMUP}
     return [
         variant(long_warmup(slug(ROPE)), **plan),
-        variant(long_warmup(within(ROPE)), within_documents=True, **plan),
+        variant(long_warmup(within_titles(ROPE)), within_documents=True, **plan),
     ]
 
 
-def of_size(vocab_size: int) -> Experiment:
+def with_vocabulary(vocab_size: int) -> Experiment:
     """Return the run of a vocabulary, with RoPE."""
     if vocab_size == START.model.vocab_size:
         return variant(slug(ROPE), model=POSITIONS[ROPE])
     return variant(f"vocabulary-{vocab_size}", vocab_size, POSITIONS[ROPE])
 
 
-def put_back(change: str) -> str:
+def recipe_name(change: str) -> str:
     """Return the name of the recipe's experiment in which one of CHANGES is made."""
     return f"recipe-{slug(change)}"
 
@@ -139,7 +139,7 @@ def put_back(change: str) -> str:
 def recipe() -> list[Experiment]:
     """Return the published recipe at the budget of a sweep, and each of its parts put back."""
     changed = [
-        variant(put_back(name), change.vocab_size, RECIPE | change.model, **change.train)
+        variant(recipe_name(name), change.vocab_size, RECIPE | change.model, **change.train)
         for name, change in CHANGES.items()
     ]
     return [variant("recipe", RECIPE_SIZE, RECIPE), *changed]
@@ -148,21 +148,21 @@ def recipe() -> list[Experiment]:
 def tuning() -> list[Experiment]:
     """Return what differs most from START at the learning rates beside its own, and at that."""
     tried = [variant(slug(name), model=POSITIONS[name]) for name in TUNED]
-    tried += [each for each in positions() if each.name == within(ROPE)]
+    tried += [experiment for experiment in positions() if experiment.name == within_titles(ROPE)]
     return [
         replace(
-            each, name=f"tune-{each.name}-lr{lr:g}", seed=TUNING_SEED,
-            train=with_fields(each.train, lr=lr),
+            experiment, name=f"tune-{experiment.name}-lr{lr:g}", seed=TUNING_SEED,
+            train=with_fields(experiment.train, lr=lr),
         )
-        for each in tried
+        for experiment in tried
         for lr in RATES
     ]  # fmt: skip
 
 
 def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
     """Return every run that is shown, no more than most seeds of each."""
-    sizes = [of_size(size) for size in SIZES if size != START.model.vocab_size]
-    compared = [*positions(), *warmed(), *sizes, *recipe()]
+    sizes = [with_vocabulary(size) for size in SIZES if size != START.model.vocab_size]
+    compared = [*positions(), *longer_warmups(), *sizes, *recipe()]
     return [*seeded(compared, SEEDS[:most]), *tuning()]
 
 
@@ -195,7 +195,7 @@ def compared_with() -> list[Experiment]:
     return [*baseline.all_experiments(), *adamw_swap.large()]
 
 
-def within(name: str) -> str:
+def within_titles(name: str) -> str:
     """Return the name of the experiment like name's with attention within titles."""
     return f"{slug(name)}-within-titles"
 
@@ -208,14 +208,14 @@ def long_warmup(name: str) -> str:
 STEPS = {
     "AdamW, learned positions": "learned",
     "RoPE": slug(ROPE),
-    "RoPE, within titles": within(ROPE),
+    "RoPE, within titles": within_titles(ROPE),
     "RoPE, longer warmup": long_warmup(slug(ROPE)),
-    "RoPE, vocabulary of 32k": of_size(RECIPE_SIZE).name,
+    "RoPE, vocabulary of 32k": with_vocabulary(RECIPE_SIZE).name,
     "the published recipe": "recipe",
 }
 """The experiments that make up what was gained, by the name they are shown under."""
 
 
-POSITION_NAMES = [each.name for each in positions()]
-SIZE_NAMES = [of_size(size).name for size in SIZES]
-RECIPE_NAMES = [each.name for each in recipe()]
+POSITION_NAMES = [experiment.name for experiment in positions()]
+SIZE_NAMES = [with_vocabulary(size).name for size in SIZES]
+RECIPE_NAMES = [experiment.name for experiment in recipe()]

@@ -14,18 +14,23 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import select
 from lmcore.studies.headlines.figures import draw_changes, draw_guesses
-from lmcore.studies.headlines.measures import last, loss, whole
+from lmcore.studies.headlines.measures import completed, final_loss, final_score
 from lmcore.studies.rope_and_vocab.experiments import (
     CHANGES,
     CONFINED,
     POSITIONS,
     ROPE,
     SIZES,
-    of_size,
-    put_back,
-    within,
+    recipe_name,
+    with_vocabulary,
+    within_titles,
 )
-from lmcore.studies.rope_and_vocab.measures import LEAST, differences, mean_by, of_token
+from lmcore.studies.rope_and_vocab.measures import (
+    MIN_SHARE,
+    differences,
+    loss_per_token,
+    mean_by_bin,
+)
 from lmcore.studies.rope_and_vocab.probes import CONTEXT_TRIED
 
 COLORS = {
@@ -46,11 +51,11 @@ def plot_positions(runs: Sequence[Run]) -> Figure:
     for place, shown in enumerate(POSITIONS):
         for name, offset, look in (
             (slug(shown), -0.12, {"mfc": COLORS[shown]}),
-            (within(shown), 0.12, {"mfc": "white"}),
+            (within_titles(shown), 0.12, {"mfc": "white"}),
         ):
-            found = [loss(run) for run in whole(select(runs, name))]
+            losses = [final_loss(run) for run in completed(select(runs, name))]
             dots = {"color": COLORS[shown], "ms": 5} | look
-            ax.plot(found, [place + offset] * len(found), "o", **dots)
+            ax.plot(losses, [place + offset] * len(losses), "o", **dots)
     ax.set_yticks(range(len(POSITIONS)), list(POSITIONS))
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
@@ -65,13 +70,13 @@ def plot_positions(runs: Sequence[Run]) -> Figure:
 def plot_places(runs: Sequence[Run]) -> Figure:
     """Return the loss by place in a title, and how it differs from learned positions'."""
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 6), sharex=True)
-    groups = {shown: whole(select(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
-    groups["RoPE within titles"] = whole(select(runs, within(ROPE)))
-    _, learned = mean_by(groups["learned"], "by_place", LEAST)
-    for shown, own in groups.items():
-        if not own:
+    groups = {shown: completed(select(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
+    groups["RoPE within titles"] = completed(select(runs, within_titles(ROPE)))
+    _, learned = mean_by_bin(groups["learned"], "by_place", MIN_SHARE)
+    for shown, group in groups.items():
+        if not group:
             continue
-        places, nats = mean_by(own, "by_place", LEAST)
+        places, nats = mean_by_bin(group, "by_place", MIN_SHARE)
         look = {"color": COLORS.get(shown, COLORS[ROPE]), "lw": 1.4, "label": shown}
         look |= {} if shown in COLORS else {"ls": (0, (2, 2))}
         top.plot(places + 1, nats, **look)
@@ -88,11 +93,11 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
     """Return the loss by position in windows far longer than those that were trained on."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown in POSITIONS:
-        own = whole(select(runs, slug(shown)))
-        if not own or "by_position" not in own[0].outcome["probe"]:
+        group = completed(select(runs, slug(shown)))
+        if not group or "by_position" not in group[0].outcome["probe"]:
             continue
-        width = own[0].outcome["probe"]["by_position"]["width"]
-        bins, nats = mean_by(own, "by_position")
+        width = group[0].outcome["probe"]["by_position"]["width"]
+        bins, nats = mean_by_bin(group, "by_position")
         ax.plot(width * (bins + 0.5), nats, color=COLORS[shown], lw=1.4, label=shown)
     trained = runs[0].config.model.context_length
     ax.axvline(trained, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -115,10 +120,10 @@ def plot_vocabulary(runs: Sequence[Run]) -> Figure:
     """
     fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.7))
     units = {
-        "nats per token": of_token,
-        "bits per byte": lambda run: last(run, "validation", "bpb"),
+        "nats per token": loss_per_token,
+        "bits per byte": lambda run: final_score(run, "validation", "bpb"),
     }
-    groups = {size: whole(select(runs, of_size(size).name)) for size in SIZES}
+    groups = {size: completed(select(runs, with_vocabulary(size).name)) for size in SIZES}
     for ax, (unit, value), color in zip(
         axes, units.items(), (plotting.OTHER, plotting.OURS), strict=True
     ):
@@ -140,25 +145,27 @@ def draw_sizes(
     ax: Axes, groups: dict[int, list[Run]], value: Callable[[Run], float], look: dict[str, Any]
 ) -> None:
     """Draw a value of runs by size of vocabulary: a dot a seed, a line through the means."""
-    known = {size: [value(run) for run in own] for size, own in groups.items() if own}
-    means = [statistics.fmean(found) for found in known.values()]
+    known = {size: [value(run) for run in group] for size, group in groups.items() if group}
+    means = [statistics.fmean(values) for values in known.values()]
     ax.plot(list(known), means, lw=1.4, **look)
-    points = [(size, each) for size, found in known.items() for each in found]
+    points = [(size, one_value) for size, values in known.items() for one_value in values]
     ax.plot(*zip(*points, strict=True), "o", ms=4, **look | {"ls": "none"})
 
 
 def plot_recipe(runs: Sequence[Run]) -> Figure:
     """Return how much higher the recipe ends with each of its parts put back, a dot each seed."""
     fig, ax = plt.subplots()
-    draw_changes(ax, {each: differences(runs, put_back(each), "recipe") for each in CHANGES})
+    draw_changes(
+        ax, {change: differences(runs, recipe_name(change), "recipe") for change in CHANGES}
+    )
     ax.set_xlabel("higher than the published recipe, nats per character")
     return fig
 
 
 def shown_groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Return the runs of some kinds of positions, by the names they are shown under."""
-    groups = {name: whole(select(runs, slug(name))) for name in CONFINED}
-    return groups | {"RoPE, within titles": whole(select(runs, within(ROPE)))}
+    groups = {name: completed(select(runs, slug(name))) for name in CONFINED}
+    return groups | {"RoPE, within titles": completed(select(runs, within_titles(ROPE)))}
 
 
 def plot_guesses(runs: Sequence[Run], which: str) -> Figure:
@@ -170,19 +177,19 @@ def plot_guesses(runs: Sequence[Run], which: str) -> Figure:
 def plot_title(runs: Sequence[Run]) -> Figure:
     """Return where each head of the first layer attends in one title, with RoPE and without."""
     kinds = {"none": "no positions", "learned": "learned", ROPE: "RoPE"}
-    found = {
-        said: whole(select(runs, slug(name)))[0].outcome["probe"]["title"]
-        for name, said in kinds.items()
+    titles = {
+        label: completed(select(runs, slug(name)))[0].outcome["probe"]["title"]
+        for name, label in kinds.items()
     }
-    n_heads = len(next(iter(found.values()))["percent"][0])
+    n_heads = len(next(iter(titles.values()))["percent"][0])
     fig, axes = plt.subplots(
-        len(found), n_heads, figsize=(plotting.WIDTH, 1.75 * len(found) + 0.4),
+        len(titles), n_heads, figsize=(plotting.WIDTH, 1.75 * len(titles) + 0.4),
         sharex=True, sharey=True, squeeze=False,
     )  # fmt: skip
-    for row, (said, title) in zip(axes, found.items(), strict=True):
+    for row, (label, title) in zip(axes, titles.items(), strict=True):
         for number, (ax, head) in enumerate(zip(row, title["percent"][0], strict=True)):
             draw_map(ax, head, title["tokens"] if number == 0 else None)
-        row[0].set_title(said, fontsize=9.5, pad=4)
+        row[0].set_title(label, fontsize=9.5, pad=4)
     fig.supxlabel("token attended to; a panel for each head", fontsize=10)
     return fig
 

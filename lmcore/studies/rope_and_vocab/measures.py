@@ -7,21 +7,21 @@ import numpy as np
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select, validation
-from lmcore.studies.headlines.measures import beside, mean_loss, whole
+from lmcore.studies.headlines.measures import completed, mean_loss, paired_losses
 
 
 def differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
     """Return how much higher an experiment ends than another, seed by seed."""
-    return [a - b for a, b in beside(select(runs, name), select(runs, other))]
+    return [a - b for a, b in paired_losses(select(runs, name), select(runs, other))]
 
 
-def by_test(runs: Sequence[Run], name: str, other: str) -> list[float]:
+def test_differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
     """Return how much higher on test titles an experiment ends than another, seed by seed."""
-    known = {run.config.seed: test_loss(run) for run in whole(select(runs, other))}
-    return [test_loss(run) - known[run.config.seed] for run in whole(select(runs, name))]
+    known = {run.config.seed: test_loss(run) for run in completed(select(runs, other))}
+    return [test_loss(run) - known[run.config.seed] for run in completed(select(runs, name))]
 
 
-def of_token(run: Run) -> float:
+def loss_per_token(run: Run) -> float:
     """Return nats per token of all validation tokens in the end."""
     return validation(run).loss
 
@@ -36,19 +36,21 @@ def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
     return mean_loss(select(runs, f"tune-{name}-lr{lr:g}"))
 
 
-def mean_by(runs: Sequence[Run], what: str, least: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def mean_by_bin(
+    runs: Sequence[Run], what: str, least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (bins, nats per token) of what the probe sums by bin, the mean over runs.
 
     Bins with a smaller share than least of the first one's tokens are left out.
     """
-    found = [run.outcome["probe"][what] for run in runs]
-    counts = np.array(found[0]["n"])
-    nats = np.mean([each["nats"] for each in found], axis=0)
+    sums = [run.outcome["probe"][what] for run in runs]
+    counts = np.array(sums[0]["n"])
+    nats = np.mean([bins["nats"] for bins in sums], axis=0)
     known = counts > least * counts[0]
     return np.flatnonzero(known).astype(float), nats[known] / counts[known]
 
 
-def own_token(run: Run) -> list[float]:
+def attention_to_self(run: Run) -> list[float]:
     """Return for each layer how much tokens of one title, but its first, attend to themselves.
 
     In percent, the mean over heads.
@@ -57,5 +59,5 @@ def own_token(run: Run) -> list[float]:
     return [statistics.fmean(row[-1] for head in heads for row in head[1:]) for heads in layers]
 
 
-LEAST = 0.05
+MIN_SHARE = 0.05
 """A place in a title is shown where more than this share of titles have it."""

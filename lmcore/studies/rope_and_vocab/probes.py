@@ -22,7 +22,7 @@ def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
     counts = np.bincount(corpus.train.ids, minlength=corpus.tokenizer.vocab_size)
     before, unknown, rest = (corpus.tokenizer.encode(part) for part in EXAMPLE)
     start = [corpus.eos_id, *before]
-    found = {
+    probes = {
         "next_token": next_token(model, corpus),
         "unknowable": guess(model, corpus, [*start, unknown[0]]),
         "frequency": {"unigram_nats": unigram_nats(counts, corpus.validation.ids)},
@@ -30,10 +30,10 @@ def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
         "title": title_map(model, corpus, [*start, *unknown, *rest]),
     }
     if not corpus.within_documents:
-        found["across"] = across(model, corpus)
+        probes["across"] = across(model, corpus)
         if model.config.positions != "learned":
-            found["by_position"] = by_position(model, corpus, CONTEXT_TRIED, CONTEXT_TRIED // 32)
-    return found
+            probes["by_position"] = by_position(model, corpus, CONTEXT_TRIED, CONTEXT_TRIED // 32)
+    return probes
 
 
 def title_map(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:

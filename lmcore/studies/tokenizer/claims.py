@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmcore.experiments.run_folder import Run
-from lmcore.studies.tokenizer.costs import exponent, lengths_and_sizes, median, setting_of
+from lmcore.studies.tokenizer.costs import exponent, lengths_and_sizes, median_s, setting_of
 from lmcore.studies.tokenizer.experiments import ENGLISH
 from lmcore.studies.tokenizer.measures import excess, per_token
 from lmcore.studies.tokenizer.surveys import Row
@@ -82,7 +82,7 @@ def check_costs(training: Sequence[Row], encoding: Sequence[Row], scaling: Seque
     assert all(r["peak_bytes"] < 300e6 for r in encoding if r["contender"] == "lmcore")
     by_text, by_size = lengths_and_sizes(scaling)
     longer = [row for row in by_text if row["bytes"] > 4e6]
-    assert exponent([r["bytes"] for r in longer], [median(r) for r in longer]) < 1.05
-    assert exponent([r["size"] for r in by_size], [median(r) for r in by_size]) < 0.5
+    assert exponent([r["bytes"] for r in longer], [median_s(r) for r in longer]) < 1.05
+    assert exponent([r["size"] for r in by_size], [median_s(r) for r in by_size]) < 0.5
     copies = [r["peak_bytes"] for r in by_text if r["bytes"] >= by_size[0]["bytes"]]
     assert max(copies) / min(copies) < 1.15

@@ -23,7 +23,7 @@ def benchmark_files(scale: str, *names: str) -> list[Path]:
     return [] if scale == "smoke" else [folder / f"{name}.json" for name in names]
 
 
-def costs(scale: str, name: str) -> list[Row]:
+def benchmark_rows(scale: str, name: str) -> list[Row]:
     """Return the rows that the benchmark called name measured."""
     if scale == "smoke":
         return small_costs()
@@ -47,7 +47,7 @@ def small_costs(size: int = 400) -> list[Row]:
     return rows
 
 
-def median(row: Row) -> float:
+def median_s(row: Row) -> float:
     """Return the median of a row's seconds."""
     return statistics.median(row["seconds"])
 
@@ -71,7 +71,7 @@ class Projection:
         return seconds, self.memory[0] + self.memory[1] * distinct_bytes
 
 
-def fitted(rows: Sequence[Row], grown: Sequence[Row]) -> Projection:
+def fit_costs(rows: Sequence[Row], grown: Sequence[Row]) -> Projection:
     """Return the costs that come nearest to rows, all of one text that grew as grown.
 
     Copies of a text have its distinct pre-tokens and no more.
@@ -81,7 +81,7 @@ def fitted(rows: Sequence[Row], grown: Sequence[Row]) -> Projection:
     lengths = read / np.array([row["copies"] for row in rows])
     distinct = np.exp(np.interp(np.log(lengths), x, y))
     ones = np.ones(len(rows))
-    seconds = least_squares([ones, read, distinct], [median(row) for row in rows])
+    seconds = least_squares([ones, read, distinct], [median_s(row) for row in rows])
     memory = least_squares([ones, distinct], [row["peak_bytes"] for row in rows])
     return Projection(seconds, memory)
 
@@ -91,12 +91,16 @@ def least_squares(columns: list[np.ndarray], values: list[float | int]) -> tuple
 
     What noise would make negative is left out, the most negative first.
     """
-    kept, found = list(range(len(columns))), np.array([-1.0])
-    while min(found) < 0:
-        found, *_ = np.linalg.lstsq(np.stack([columns[i] for i in kept], 1), values, rcond=None)
-        if min(found) < 0:
-            del kept[int(np.argmin(found * np.array([columns[i].max() for i in kept])))]
-    weights = dict(zip(kept, found.tolist(), strict=True))
+    columns_left, weights_left = list(range(len(columns))), np.array([-1.0])
+    while min(weights_left) < 0:
+        weights_left, *_ = np.linalg.lstsq(
+            np.stack([columns[i] for i in columns_left], 1), values, rcond=None
+        )
+        if min(weights_left) < 0:
+            del columns_left[
+                int(np.argmin(weights_left * np.array([columns[i].max() for i in columns_left])))
+            ]
+    weights = dict(zip(columns_left, weights_left.tolist(), strict=True))
     return tuple(weights.get(i, 0.0) for i in range(len(columns)))
 
 
@@ -110,7 +114,7 @@ def lengths_and_sizes(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return [by_text[n] for n in sorted(by_text)], [by_size[n] for n in sorted(by_size)]
 
 
-def grown(run: Run, text: str, least: int = 10**6) -> list[Row]:
+def growth_of(run: Run, text: str, least: int = 10**6) -> list[Row]:
     """Return the growth of a text from least bytes on, or all of it where it is shorter."""
     rows = [row for row in run.records if row["text"] == text]
     return [row for row in rows if row["bytes"] >= least] or rows
@@ -122,6 +126,6 @@ def setting_of(row: Row) -> str:
     return f"{Path(row['text']).stem}, {row['size']:,}, {threads}"
 
 
-def speed(row: Row) -> float:
+def megabytes_per_s(row: Row) -> float:
     """Return megabytes of text for each second."""
-    return row["bytes"] / 1e6 / median(row)
+    return row["bytes"] / 1e6 / median_s(row)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
-from lmcore.studies.tokenizer.costs import lengths_and_sizes, median, setting_of
+from lmcore.studies.tokenizer.costs import lengths_and_sizes, median_s, setting_of
 from lmcore.studies.tokenizer.measures import excess, per_token
 from lmcore.studies.tokenizer.surveys import Row
 from lmcore.studies.tokenizer.tables import LANGUAGES
@@ -168,7 +168,7 @@ def plot_scaling(rows: Sequence[Row]) -> Figure:
     ]
     for column, key, some, color, name in lines:
         x = [row[key] for row in some]
-        times, peaks = [median(row) for row in some], [row["peak_bytes"] / 1e6 for row in some]
+        times, peaks = [median_s(row) for row in some], [row["peak_bytes"] / 1e6 for row in some]
         axes[0, column].plot(x, times, "o-", ms=3.5, color=color)
         axes[1, column].plot(x, peaks, "o-", ms=3.5, color=color)
         if some is encoding:
@@ -178,8 +178,8 @@ def plot_scaling(rows: Sequence[Row]) -> Figure:
     for ax, some, key in ((axes[0, 0], training, "bytes"), (axes[0, 1], by_size, "size")):
         ends = np.array([min(row[key] for row in some), max(row[key] for row in some)])
         style = {"ls": (0, (4, 3)), "lw": 1, "color": plotting.REFERENCE}
-        ax.plot(ends, median(some[-1]) * ends / ends[1], **style)
-    times = [median(row) for row in rows]
+        ax.plot(ends, median_s(some[-1]) * ends / ends[1], **style)
+    times = [median_s(row) for row in rows]
     axes[0, 0].set_ylim(min(times) / 2, 2 * max(times))
     for ax in axes.flat:
         ax.set_xscale("log")

@@ -108,16 +108,16 @@ def alphabets(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
                 n_new = size - len(ALPHABET) - len(known)
                 over_characters = character_merges(train, known, n_new)
             some = over_characters[: size - len(ALPHABET) - len(known)]
-            found = cost_of(test, merges[: size - len(ALPHABET)])
+            by_bytes = cost_of(test, merges[: size - len(ALPHABET)])
             yield {
                 "text": name,
                 "vocab_size": size,
-                "byte_tokens": found.pop("tokens"),
+                "byte_tokens": by_bytes.pop("tokens"),
                 "character_tokens": character_cost(test, known, some),
                 "distinct": len(set(train)),
                 "known": len(known),
                 "unknown": sum(character not in known for character in test),
-                **found,
+                **by_bytes,
             }
 
 

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import Number, Table, number
-from lmcore.studies.tokenizer.costs import exponent, fitted, grown, lengths_and_sizes
+from lmcore.studies.tokenizer.costs import exponent, fit_costs, growth_of, lengths_and_sizes
 from lmcore.studies.tokenizer.surveys import Row
 
 
-def plan(run: Run, rows: Sequence[Row]) -> Table:
+def plan_table(run: Run, rows: Sequence[Row]) -> Table:
     """Return what training would take on far more text, if words go on to grow as they do.
 
     Each line is reckoned from one text's growth; costs are fitted to the rows of the novels.
     """
     out = []
-    cost = fitted(lengths_and_sizes(rows)[0], grown(run, "novels"))
+    cost = fit_costs(lengths_and_sizes(rows)[0], growth_of(run, "novels"))
     for text in run.config.texts:
-        ways = grown(run, text)
+        ways = growth_of(run, text)
         rate = exponent(*zip(*((r["bytes"], r["distinct"]) for r in ways), strict=True))
         byte_rate = exponent(*zip(*((r["bytes"], r["distinct_bytes"]) for r in ways), strict=True))
         last = ways[-1]
@@ -48,7 +48,7 @@ def alphabet_table(run: Run) -> Table:
             if row["text"] == text and row["vocab_size"] in run.config.vocab_sizes[::2]:
                 ratio = row["character_tokens"] / row["byte_tokens"] - 1
                 cells = (number(row["distinct"]), number(row["known"]), number(row["vocab_size"]))
-                unknown = number(row["unknown"] / row["characters"], ".3%")
+                unknown = f"{row['unknown'] / row['characters']:.3%}"
                 out.append((LANGUAGES[text], *cells, unknown, number(ratio, "+.1%")))
     header = (
         "language", "characters in the text", "of them entries", "entries in all",
@@ -64,5 +64,5 @@ def longest_table(run: Run, n: int = 6) -> Table:
         rows = [row for row in run.records if row["text"] == text][:n]
         for row in rows:
             token = plotting.shown(row["token"])
-            out.append((text, token, str(row["bytes"]), f"{row['merge']:,}", f"{row['count']:,}"))
+            out.append((text, token, str(row["bytes"]), number(row["merge"]), number(row["count"])))
     return Table(("text", "token", "bytes", "merge", "times in the text"), tuple(out))
