@@ -1,4 +1,5 @@
-from .data.batches import Batches
+from .data.batches import Batches, get_batch
+from .data.datasets import DatasetBatches, IterableBatches
 from .data.token_files import tokens_of_file
 from .generation.generate import generate, stream_text
 from .generation.sampling import Sampling
@@ -9,12 +10,14 @@ from .model.gpt import GPT
 from .model.mlp import MLP
 from .model.norm import RMSNorm
 from .model.rope import RoPE, rope_table, rotate
+from .tasks.rows import RowsTask
 from .tasks.text import TextTask
 from .tokenizer.bpe import train_bpe
 from .tokenizer.byte_bpe import Tokenizer
+from .training.adamw import AdamW
+from .training.checkpoint import load_checkpoint, save_checkpoint
 from .training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from .training.loop import train
-from .training.optimizer import AdamW
 from .training.runtime import Runtime
 
 __all__ = [
@@ -24,11 +27,14 @@ __all__ = [
     "Attention",
     "Batches",
     "Block",
+    "DatasetBatches",
     "EvaluationConfig",
+    "IterableBatches",
     "ModelConfig",
     "OptimizerConfig",
     "RMSNorm",
     "RoPE",
+    "RowsTask",
     "Runtime",
     "Sampling",
     "ScheduleConfig",
@@ -36,8 +42,11 @@ __all__ = [
     "Tokenizer",
     "TrainConfig",
     "generate",
+    "get_batch",
+    "load_checkpoint",
     "rope_table",
     "rotate",
+    "save_checkpoint",
     "stream_text",
     "tokens_of_file",
     "train",

@@ -12,10 +12,11 @@ import torch
 
 from lmcore.data.batches import Batches
 from lmcore.data.token_files import TokenInfo, Tokens
+from lmcore.evaluation.score_types import Score
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.model.rope import RopeScaling
-from lmcore.studies import grokking
+from lmcore.studies.grokking import experiments as grokking
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.text import TextTask
 from lmcore.training.runtime import Runtime
@@ -62,7 +63,7 @@ def as_tokens(ids, characters=None, n_bytes=None):
     documents = np.concatenate([[0], np.flatnonzero(ids[:-1] == 1) + 1])
     info = TokenInfo(
         tokenizer="made by hand",
-        end=None,
+        eos=None,
         dtype=ids.dtype.str,
         n_tokens=len(ids),
         n_documents=len(documents),
@@ -79,6 +80,16 @@ def random_tokens(n, seed=0):
     """Return n tokens of TINY's vocabulary, drawn evenly."""
     drawn = np.random.default_rng(seed).integers(0, TINY.vocab_size, n)
     return as_tokens(drawn.astype(np.uint16))
+
+
+def made_score(nats, **sizes):
+    """Return the score of a text of ten characters and twenty bytes with five of six tokens scored.
+
+    sizes change these numbers.
+    """
+    made = {"characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6}
+    made |= {"n_correct": 1, "n_end_predicted": 1, "n_end": 1}
+    return Score(nats=float(nats), **made | sizes)
 
 
 def text_source(batch_size, tokens=None, validation=None):
