@@ -7,13 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import load_run
 from lmcore.model import accounting
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.report.tables import account
-from lmcore.studies import adamw_swap, rope_and_vocab
+from lmcore.report.tables import model_costs
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ModelConfig(
@@ -37,17 +34,17 @@ def test_a_large_model_has_the_published_number_of_parameters():
 
 
 def test_a_large_model_has_the_published_forward_operations_at_full_context():
-    per_token = sum(part.forward_flops for part in accounting.parts(PUBLISHED))
+    per_token = sum(part.forward_flops for part in accounting.model_parts(PUBLISHED))
     assert 1024 * per_token == 3_516_769_894_400
 
 
 def test_a_step_costs_three_times_its_forward_pass():
-    per_token = sum(part.forward_flops for part in accounting.parts(PUBLISHED))
+    per_token = sum(part.forward_flops for part in accounting.model_parts(PUBLISHED))
     assert PUBLISHED.flops_per_token == 3 * per_token
 
 
 def test_shorter_sequences_save_on_scores_alone():
-    full, half = (accounting.parts(PUBLISHED, seq) for seq in (1024, 512))
+    full, half = (accounting.model_parts(PUBLISHED, seq) for seq in (1024, 512))
     saved = {f.name: f.forward_flops - h.forward_flops for f, h in zip(full, half, strict=True)}
     assert {name for name, flops in saved.items() if flops} == {"attention scores and values"}
 
@@ -102,7 +99,7 @@ def test_the_operations_of_linear_maps_are_those_of_a_real_pass():
         vocab_size=30, context_length=8, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=24,
         activation="swiglu", tie_embeddings=False,
     )  # fmt: skip
-    parts = {part.name: part.forward_flops for part in accounting.parts(config)}
+    parts = {part.name: part.forward_flops for part in accounting.model_parts(config)}
     real = linear_operations(GPT(config), torch.zeros(1, 8, dtype=torch.long))
     # the head is multiplied without its module, so that it can be tied
     assert 8 * (parts["attention projections"] + parts["MLP"]) == real
@@ -110,18 +107,18 @@ def test_the_operations_of_linear_maps_are_those_of_a_real_pass():
 
 @pytest.mark.parametrize(("moments", "copies"), [(0, 2), (1, 3), (2, 4)])
 def test_a_step_holds_weights_gradients_and_moments(moments, copies):
-    held = accounting.memory(PUBLISHED, 1024, moments=moments)
+    held = accounting.training_memory(PUBLISHED, 1024, moments=moments)
     rest = held.activations + held.logits
     assert held.total - rest == copies * 4 * 1_640_452_800
 
 
 def test_the_account_of_a_model_sums_its_parts():
-    rows = {row[0]: row for row in account(PUBLISHED, batch_size=1, moments=2).rows}
+    rows = {row[0]: row for row in model_costs(PUBLISHED, batch_size=1, moments=2).rows}
     assert rows["all"][1:] == ("1,640,452,800", "3.52e+03", "7.03e+03", "100.0%")
 
 
 def test_the_account_of_a_model_tells_its_memory():
-    rows = {row[0]: row[1] for row in account(PUBLISHED, batch_size=1, moments=2).rows}
+    rows = {row[0]: row[1] for row in model_costs(PUBLISHED, batch_size=1, moments=2).rows}
     assert (rows["weights, GB"], rows["optimizer, GB"]) == ("6.56", "13.1")
 
 
@@ -133,18 +130,17 @@ def test_logits_are_held_in_about_equal_parts(on_gpu, rows):
     assert accounting.logit_rows(0, 100, 2, on_gpu) == 0
 
 
-def test_a_gpu_is_reckoned_to_hold_nearly_what_it_held():
-    """Every committed run that a GPU trained, of three shapes and two optimizers."""
+def test_the_estimated_memory_of_a_gpu_is_close_to_what_each_committed_run_needed(committed_runs):
+    """Runs of three shapes and two optimizers."""
     shares = []
-    for study in (adamw_swap, rope_and_vocab):
-        for experiment in study.large():
-            run = load_run(ROOT / "results" / experiment.path, Experiment)
-            (session,) = run.environment["sessions"]
-            if "NVIDIA" in session["device"]:
-                plan, tokens = experiment.train, 64 * 128
-                held = accounting.memory(
-                    experiment.model, tokens, moments=plan.moments, activation_bytes=2, on_gpu=True
-                )
-                shares.append(held.total / run.environment["peak_bytes"])
+    for run in committed_runs:
+        if "NVIDIA" not in run.environment["sessions"][0]["device"]:
+            continue
+        plan, model = run.config.train, run.config.model
+        tokens = plan.batch_size * model.context_length
+        memory = accounting.training_memory(
+            model, tokens, moments=plan.optimizer.moments, activation_bytes=2, on_gpu=True
+        )
+        shares.append(memory.total / run.environment["peak_bytes"])
     assert len(shares) == 15
     assert 0.85 < min(shares) < max(shares) < 1
