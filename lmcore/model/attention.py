@@ -74,10 +74,10 @@ class Attention(nn.Module):
         """
         dropout = self.dropout if self.training else 0.0
         q, k, v = self.project(x, positions, rope_table)
-        if cache is not None:
-            y = cache.attend(q, k, v, mask, dropout)
-        elif isinstance(mask, BlockMask):
+        if isinstance(mask, BlockMask):
             y = attend_in_blocks(q, k, v, mask)
+        elif cache is not None:
+            y = cache.attend(q, k, v, mask, dropout)
         else:
             group = self.n_heads // self.n_kv_heads
             k, v = share_heads(k, group), share_heads(v, group)

@@ -73,7 +73,8 @@ class MLP(nn.Module):
         super().__init__()
         require_choice("activation", activation, Activation)
         d_ff = d_ff or default_hidden_size(d_model, activation)
-        self.activation, self.dropout = activation, dropout
+        self.activation: Activation = activation
+        self.dropout = dropout
         self.up = nn.Linear(d_model, 2 * d_ff if activation == "swiglu" else d_ff, bias=bias)
         self.down = nn.Linear(d_ff, d_model, bias=bias)
 
