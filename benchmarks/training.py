@@ -21,7 +21,7 @@ from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from lmcore.training.optimizer import clip_gradient
+from lmcore.training.gradients import clip_gradient
 from lmcore.training.runtime import Runtime, keep_large_blocks
 from lmcore.training.step import Stepper
 

@@ -1,4 +1,5 @@
-from .data.batches import Batches
+from .data.batches import Batches, get_batch
+from .data.datasets import DatasetBatches, IterableBatches
 from .data.token_files import tokens_of_file
 from .generation.generate import generate, stream_text
 from .generation.language_model import LanguageModel
@@ -6,22 +7,27 @@ from .generation.sampling import Sampling
 from .generation.saved_model import load, save
 from .model.config import ModelConfig
 from .model.gpt import GPT
+from .tasks.rows import RowsTask
 from .tasks.text import TextTask
 from .tokenizer.bpe import train_bpe
 from .tokenizer.byte_bpe import Tokenizer
+from .training.adamw import AdamW
+from .training.checkpoint import load_checkpoint, save_checkpoint
 from .training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from .training.loop import train
-from .training.optimizer import AdamW
 from .training.runtime import Runtime
 
 __all__ = [
     "GPT",
     "AdamW",
     "Batches",
+    "DatasetBatches",
     "EvaluationConfig",
+    "IterableBatches",
     "LanguageModel",
     "ModelConfig",
     "OptimizerConfig",
+    "RowsTask",
     "Runtime",
     "Sampling",
     "ScheduleConfig",
@@ -29,8 +35,11 @@ __all__ = [
     "Tokenizer",
     "TrainConfig",
     "generate",
+    "get_batch",
     "load",
+    "load_checkpoint",
     "save",
+    "save_checkpoint",
     "stream_text",
     "tokens_of_file",
     "train",

@@ -28,7 +28,7 @@ from lmcore.report.tables import account, scores
 from lmcore.studies.headlines import ladder
 from lmcore.training import parallel
 from lmcore.training.records import DivergedError
-from lmcore.training.runtime import Runtime
+from lmcore.training.runtime import Runtime, keep_large_blocks
 
 STUDIES = sorted(
     module.name for module in pkgutil.iter_modules(studies.__path__) if module.name != "headlines"
@@ -89,6 +89,7 @@ def run(
         scratch: Where unfinished runs and their checkpoints stand.
         runtime: Device, precision and compilation; settled by what the machine has.
     """
+    keep_large_blocks()
     for name in STUDIES if study == "all" else [study]:
         chosen, module = chosen_experiments(name, only, seeds), study_module(name)
         if not is_trained(module):
@@ -120,6 +121,7 @@ def live(operation: str = "/", p: int = 97, seed: int = 0, steps: int | None = N
         seed: What draws weights, sets and batches.
         steps: How many, if not the study's.
     """
+    keep_large_blocks()
     grokking = study_module("grokking")
     experiment = grokking.fast(operation, p, seed, steps)
     print(f"a {operation} b mod {p}: half of the table trains, the rest was never seen")

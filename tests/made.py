@@ -62,7 +62,7 @@ def as_tokens(ids, characters=None, n_bytes=None):
     documents = np.concatenate([[0], np.flatnonzero(ids[:-1] == 1) + 1])
     info = TokenInfo(
         tokenizer="made by hand",
-        end=None,
+        eos=None,
         dtype=ids.dtype.str,
         n_tokens=len(ids),
         n_documents=len(documents),

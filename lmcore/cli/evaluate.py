@@ -15,7 +15,7 @@ from lmcore.training.runtime import Runtime, keep_large_blocks
 DEFAULT_STRIDE = 64
 
 
-def run(
+def evaluate(
     folder: Annotated[Path, tyro.conf.Positional],
     text: Annotated[Path, tyro.conf.Positional],
     stride: int | None = None,

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Data, Task
 from lmcore.training import parallel
-from lmcore.training.checkpoint import kept_weights
+from lmcore.training.checkpoint import weights_by_step
 from lmcore.training.loop import train
+from lmcore.training.metrics import Metric
 from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
 
@@ -64,10 +65,13 @@ def run_or_load(
     data: Path | None = None,
     scratch: Path | None = None,
     progress: bool = True,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Run:
     """Return experiment's run: loaded if it is finished, else trained, resumed where it stopped.
 
-    What is under way stands in scratch and moves to the results when it is whole. After training,
+    metrics are recorded with each score; they are not part of the config, so a finished run is
+    loaded without new ones. What is under way stands in scratch and moves to the results when it
+    is whole. After training,
     the test set is scored, once, and probe's findings are kept with the scores. A run that
     diverged is a result too: its outcome says so, and holds no score.
 
@@ -88,7 +92,9 @@ def run_or_load(
     flops = steps_of(experiment, source) * flops_per_step(experiment)
     resolved = (runtime or Runtime()).resolve(flops, experiment.train.precision)
     folder = (scratch or experiment.root / "runs") / experiment.path
-    records = train(model, experiment.train, source, resolved, folder / "checkpoints")
+    records = train(
+        model, experiment.train, source, resolved, folder / "checkpoints", metrics=metrics
+    )
     if parallel.rank() > 0:
         for _ in records:
             pass
@@ -113,7 +119,7 @@ def run_or_load(
             outcome = {name: asdict(score) for name, score in tests.items()}
             outcome["probe"] = probe(model, corpus)
         if history and experiment.train.evaluation.keep_weights:
-            weights = kept_weights(folder / "checkpoints", model)
+            weights = weights_by_step(folder / "checkpoints", model)
             outcome["history"] = history(weights, model, corpus)
     writer.note_environment(
         {
@@ -166,6 +172,7 @@ def with_bar(
             first = first or record
             if "validation" in record.scores:
                 said["validation"] = str(record.scores["validation"])
+            said |= {name: f"{value:.3g}" for name, value in record.metrics.items()}
             if record.elapsed_s > first.elapsed_s and is_long:
                 per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
                 said["tokens/s"] = f"{per_s:,.0f}"
@@ -178,5 +185,6 @@ def with_bar(
 def told(record: Record) -> dict[str, Any]:
     """Return a record as it is kept: rounded where digits are noise, without what is missing."""
     kept = {name: value for name, value in asdict(record).items() if value is not None}
-    scores = kept.pop("scores")
-    return kept | {"elapsed_s": round(record.elapsed_s, 2)} | scores
+    scores, metrics = kept.pop("scores"), kept.pop("metrics")
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    return kept | {"elapsed_s": round(record.elapsed_s, 2)} | scores | finite

@@ -21,7 +21,7 @@ from lmcore.studies import grokking
 from lmcore.studies.grokking import circuits
 from lmcore.tasks.modular import OPERATIONS, ModularConfig
 from lmcore.tasks.sentence import SentenceConfig
-from lmcore.training.loop import HELD
+from lmcore.training.early_stopping import ACCURATE_EVALUATIONS
 from lmcore.training.records import Record
 
 # What is kept of a trained model
@@ -71,7 +71,7 @@ def made_run(shares, name="steady", diverged=False):
 
 def solving(step, name):
     """Return a run that solves its table at this step, or diverges before."""
-    shares = 20 * [1] if step is None else [1] * (step // 10) + HELD * [100]
+    shares = 20 * [1] if step is None else [1] * (step // 10) + ACCURATE_EVALUATIONS * [100]
     return made_run(shares, name, diverged=step is None)
 
 
@@ -102,7 +102,7 @@ def marks(text):
 @example(good=marks(".++++"))
 @example(good=marks("....."))
 def test_a_table_is_solved_where_its_first_five_good_evaluations_in_a_row_begin(good):
-    start = "".join(".+"[each] for each in good).find(HELD * "+")
+    start = "".join(".+"[each] for each in good).find(ACCURATE_EVALUATIONS * "+")
     expected = None if start < 0 else 10 * start
     assert grokking.solved_at(made_run([99 if each else 98 for each in good])) == expected
 

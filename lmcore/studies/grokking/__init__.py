@@ -39,7 +39,8 @@ from lmcore.tasks.modular import Table as Data
 from lmcore.tasks.sentence import Sentence, SentenceConfig
 from lmcore.training.checkpoint import load_weights, save_weights
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from lmcore.training.loop import HELD, train
+from lmcore.training.early_stopping import ACCURATE_EVALUATIONS
+from lmcore.training.loop import train
 from lmcore.training.records import Record
 from lmcore.training.runtime import Runtime
 
@@ -51,7 +52,7 @@ TUNING_SEEDS = (11, 12)
 """What was tuned was tuned on these; recipes of the study also on 13."""
 TRAIN, VALIDATION, REFERENCE = plotting.REFERENCE, plotting.OURS, plotting.REFERENCE
 SOLVED = 0.99
-"""The validation accuracy that counts as solved, once it holds for HELD evaluations in a row."""
+"""Validation accuracy that counts as solved, once it holds for ACCURATE_EVALUATIONS in a row."""
 MODULI = (97, 113)
 SUMS = {"add": ("+",), "subtract": ("-",), "mixed": ("+", "-")}
 N_DRAWN = 5_000
@@ -482,11 +483,13 @@ def loss(record: dict[str, Any], name: str = "validation") -> float | None:
 
 
 def solved_at(run: Run, level: float = SOLVED, name: str = "validation") -> int | None:
-    """Return the step from which accuracy held at level for HELD evaluations, if it did."""
+    """Return the step from which accuracy held at level for ACCURATE_EVALUATIONS, if it did."""
     scored = [record for record in run.metrics if name in record]
     good = [accuracy(record, name) >= level for record in scored]
-    starts = range(len(good) - HELD + 1)
-    first = next((start for start in starts if all(good[start : start + HELD])), None)
+    starts = range(len(good) - ACCURATE_EVALUATIONS + 1)
+    first = next(
+        (start for start in starts if all(good[start : start + ACCURATE_EVALUATIONS])), None
+    )
     return None if first is None else scored[first]["step"]
 
 

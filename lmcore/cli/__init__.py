@@ -1,0 +1,1 @@
+"""The command line: the functions that the notebooks call, a file for each command."""
