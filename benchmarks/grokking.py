@@ -19,7 +19,7 @@ from turns import in_turn, machine, median, report, start
 
 from lmcore.experiments.experiment import task_of
 from lmcore.model.gpt import GPT
-from lmcore.studies.grokking import FAST, SOLVED
+from lmcore.studies.grokking.experiments import FAST, SOLVED
 from lmcore.tasks.modular import Table
 from lmcore.training.early_stopping import ACCURATE_EVALUATIONS
 from lmcore.training.loop import train

@@ -15,7 +15,7 @@ import torch
 from lmcore.evaluation.scores import score
 from lmcore.experiments.experiment import Experiment, task_of, workspace
 from lmcore.model.gpt import GPT
-from lmcore.studies import baseline
+from lmcore.studies.baseline import experiments as baseline
 from lmcore.tasks.titles import prepare
 from lmcore.training.loop import train
 from lmcore.training.runtime import Runtime
@@ -44,7 +44,7 @@ def main() -> None:
     print("| run | training loss float32 | bfloat16 | validation float32 | bfloat16 | difference |")
     print("| --- | --- | --- | --- | --- | --- |")
     columns: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-    for experiment in baseline.experiments():
+    for experiment in baseline.all_experiments():
         if experiment.name != given.name:
             continue
         pairs = []

@@ -5,8 +5,13 @@ from .generation.generate import generate, stream_text
 from .generation.language_model import LanguageModel
 from .generation.sampling import Sampling
 from .generation.saved_model import load, save
+from .model.attention import Attention
+from .model.block import Block
 from .model.config import ModelConfig
 from .model.gpt import GPT
+from .model.mlp import MLP
+from .model.norm import RMSNorm
+from .model.rope import RoPE, rope_table, rotate
 from .tasks.rows import RowsTask
 from .tasks.text import TextTask
 from .tokenizer.bpe import train_bpe
@@ -19,14 +24,19 @@ from .training.runtime import Runtime
 
 __all__ = [
     "GPT",
+    "MLP",
     "AdamW",
+    "Attention",
     "Batches",
+    "Block",
     "DatasetBatches",
     "EvaluationConfig",
     "IterableBatches",
     "LanguageModel",
     "ModelConfig",
     "OptimizerConfig",
+    "RMSNorm",
+    "RoPE",
     "RowsTask",
     "Runtime",
     "Sampling",
@@ -38,6 +48,8 @@ __all__ = [
     "get_batch",
     "load",
     "load_checkpoint",
+    "rope_table",
+    "rotate",
     "save",
     "save_checkpoint",
     "stream_text",

@@ -1,4 +1,4 @@
-"""Configurations: dataclasses to and from plain values, their choices and their hash."""
+"""Configs: dataclasses to and from plain values, checks of choices, hashes, changed fields."""
 
 import dataclasses
 import difflib
@@ -12,21 +12,21 @@ from typing import Any, TypeVar
 Config = TypeVar("Config")
 
 SCHEMA = 2
-"""Version of all configs together: goes up when a field is added, renamed, or read differently.
+"""The version of all stored configs. It goes up when a field is added, renamed or changes meaning;
 `lmcore.experiments.schema` upgrades stored configs.
 """
 
 
 def from_dict(kind: type[Config], stored: Any) -> Config:
-    """Return the dataclass kind with stored's values, lists turned back into tuples.
+    """Return the dataclass kind with stored's values; lists become tuples.
 
-    A field that stored lacks takes its default.
+    A field that is missing in stored takes its default.
 
     Raises:
-        ValueError: stored has a field that kind does not know, or no fields at all.
+        ValueError: stored is not a dict, or has a field that kind lacks.
     """
     if not isinstance(stored, dict):
-        raise ValueError(f"{kind.__name__} is made from named values, not from {stored!r}")
+        raise ValueError(f"{kind.__name__} needs a dict of fields, not {stored!r}")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(stored) - set(hints))
     if unknown:
@@ -44,34 +44,40 @@ def _typed(hint: Any, value: Any) -> Any:
 
 
 def _has_fields(kind: Any, stored: Any) -> bool:
-    """Return whether kind is a dataclass that knows each of stored's names."""
+    """Return whether kind is a dataclass that has all of stored's fields."""
     known = getattr(kind, "__dataclass_fields__", None)
     return known is not None and isinstance(stored, dict) and set(stored) <= set(known)
 
 
 def check_choices(config: Any) -> None:
-    """Raise ValueError if a field of config that has named choices holds something else."""
+    """Raise ValueError if a Literal field of config has another value."""
     for name, hint in typing.get_type_hints(type(config)).items():
-        choices, value = typing.get_args(hint), getattr(config, name)
-        if typing.get_origin(hint) is typing.Literal and value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        if typing.get_origin(hint) is typing.Literal:
+            require_choice(name, getattr(config, name), hint)
+
+
+def require_choice(name: str, value: Any, literal: Any) -> None:
+    """Raise ValueError if the value called name is not one that the Literal lists."""
+    choices = typing.get_args(literal)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def config_hash(config: Any) -> str:
-    """Return a hash of all fields of a config and of the schema's version."""
+    """Return a hash of all fields of a config and of SCHEMA."""
     text = json.dumps([SCHEMA, dataclasses.asdict(config)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def stored_config(config: Any) -> dict[str, Any]:
-    """Return what a config.json holds: schema, hash and every field."""
+    """Return the content of a config.json: schema, hash and all fields."""
     return {
         "schema": SCHEMA, "hash": config_hash(config), "config": dataclasses.asdict(config)
     }  # fmt: skip
 
 
 def flat_fields(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the values of config by dotted name, those of configs inside it included."""
+    """Return the values of config by dotted name, with those of its sub-configs."""
     out: dict[str, Any] = {}
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
@@ -82,21 +88,21 @@ def flat_fields(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def full_name(config: Any, name: str) -> str:
-    """Return the dotted name of the field that name stands for, by its last parts if unique.
+    """Return the dotted name of the field called name; its last part is enough if it is unique.
 
     Raises:
-        ValueError: no field, or more than one, has this name; the message names the nearest.
+        ValueError: no field or several fields have this name; the message names the nearest.
     """
     known = flat_fields(config)
     names = [f.name for f in dataclasses.fields(config)]
     if name in known or name in names:
         return name
-    found = [full for full in known if full.endswith(f".{name}")]
-    if len(found) == 1:
-        return found[0]
+    matches = [full for full in known if full.endswith(f".{name}")]
+    if len(matches) == 1:
+        return matches[0]
     kind = type(config).__name__
-    if found:
-        raise ValueError(f"{kind} has more than one {name}: say {' or '.join(found)}")
+    if matches:
+        raise ValueError(f"{kind} has more than one {name}: say {' or '.join(matches)}")
     ends = {full.rsplit(".", 1)[-1]: full for full in known} | {full: full for full in known}
     near = difflib.get_close_matches(name, ends, 1)
     hint = f": did you mean {ends[near[0]]}?" if near else f"; it has {', '.join(known)}"
@@ -106,22 +112,22 @@ def full_name(config: Any, name: str) -> str:
 def with_fields(
     config: Config, changes: Mapping[str, Any] | None = None, /, **named: Any
 ) -> Config:
-    """Return config with some values changed, each named as in `full_name`.
+    """Return config with some fields changed; `full_name` says how to name them.
 
-    So with_fields(plan, {"schedule.kind": "wsd"}, lr=1e-3) reaches into plan.schedule and
-    plan.optimizer. All changes to one config are made at once, so that they are checked together.
+    For example, with_fields(plan, {"schedule.kind": "wsd"}, lr=1e-3) changes plan.schedule and
+    plan.optimizer. Changes to the same config are checked together.
 
     Raises:
-        ValueError: a name is unknown or not unique, or the values do not go together.
+        ValueError: a name is unknown or not unique, or the values contradict each other.
     """
-    own: dict[str, Any] = {}
+    direct: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
     for name, value in ((changes or {}) | named).items():
         head, _, rest = full_name(config, name).partition(".")
         if rest:
             inner.setdefault(head, {})[rest] = value
         else:
-            own[head] = value
+            direct[head] = value
     for head, values in inner.items():
-        own[head] = with_fields(own.get(head, getattr(config, head)), values)
-    return dataclasses.replace(config, **own)
+        direct[head] = with_fields(direct.get(head, getattr(config, head)), values)
+    return dataclasses.replace(config, **direct)

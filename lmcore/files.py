@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then renamed into it."""
+"""Files that appear whole or not at all: they are written under another name, then renamed."""
 
 import contextlib
 import json
@@ -14,9 +14,9 @@ class UnwritableError(OSError):
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Make an error of the disk say which file it kept from being written.
+    """Turn an OSError in the block into an UnwritableError that names path.
 
-    An error that names another file, such as one that is read meanwhile, is passed on as it is.
+    An error that names another file passes through unchanged.
     """
     try:
         yield
@@ -33,24 +33,24 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Give a path to write to; it takes path's place when the block ends without an error."""
+    """Give a temporary path to write to; it replaces path when the block ends without an error."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield beside
-            with open(beside, "rb+") as written:
+            yield temporary
+            with open(temporary, "rb+") as written:
                 os.fsync(written.fileno())
-            os.replace(beside, path)
+            os.replace(temporary, path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write text to path as UTF-8, whole or not at all."""
-    with whole_file(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | Path, value: Any) -> None:

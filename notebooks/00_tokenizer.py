@@ -38,11 +38,11 @@ SCALE = "full"
 # %%
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies import tokenizer
+from lmcore.studies.tokenizer import STUDY, claims, costs, figures, tables
 
-surveys = tokenizer.experiments()
+surveys = STUDY.experiments()
 if SCALE == "smoke":
-    surveys = [tokenizer.smoke(each) for each in surveys]
+    surveys = [STUDY.smoke(survey) for survey in surveys]
 compare.settings(surveys)
 
 # %% [markdown]
@@ -52,10 +52,10 @@ compare.settings(surveys)
 # beside other libraries.
 
 # %%
-runs = {run.config.name: run for run in tokenizer.run_all(surveys)}
-training = tokenizer.costs(SCALE, "bpe_training")
-encoding = tokenizer.costs(SCALE, "encoding")
-scaling = tokenizer.costs(SCALE, "tokenizer_scaling")
+runs = {run.config.name: run for run in STUDY.run(surveys)}
+training = costs.benchmark_rows(SCALE, "bpe_training")
+encoding = costs.benchmark_rows(SCALE, "encoding")
+scaling = costs.benchmark_rows(SCALE, "tokenizer_scaling")
 
 # %% [markdown]
 # ## Checks
@@ -64,8 +64,8 @@ scaling = tokenizer.costs(SCALE, "tokenizer_scaling")
 
 # %%
 if SCALE == "full":
-    tokenizer.check_claims(runs)
-    tokenizer.check_costs(training, encoding, scaling)
+    STUDY.check_claims(list(runs.values()))
+    claims.check_costs(training, encoding, scaling)
 
 # %% [markdown]
 # ## Figures and tables
@@ -73,62 +73,62 @@ if SCALE == "full":
 # %%
 #| label: fig-tokenizer-compression
 #| caption: Bytes per token against entries in the vocabulary.
-fig = tokenizer.plot_compression(runs["compression"])
+fig = figures.plot_compression(runs["compression"])
 plotting.save(fig, "fig-tokenizer-compression", [runs["compression"]])
 
 # %%
 #| label: fig-tokenizer-sample
 #| caption: More tokens on held-out text where less text was learned from.
-fig = tokenizer.plot_sample(runs["sample"])
+fig = figures.plot_sample(runs["sample"])
 plotting.save(fig, "fig-tokenizer-sample", [runs["sample"]])
 
 # %%
 #| label: fig-tokenizer-domains
 #| caption: More tokens with the tokenizer of another text than with a text's own.
-fig = tokenizer.plot_domains(runs["domains"])
+fig = figures.plot_domains(runs["domains"])
 plotting.save(fig, "fig-tokenizer-domains", [runs["domains"]])
 
 # %%
 #| label: tbl-tokenizer-longest
 #| caption: The longest tokens of each vocabulary.
-tokenizer.longest_table(runs["longest"])
+tables.longest_table(runs["longest"])
 
 # %%
 #| label: fig-tokenizer-alphabets
 #| caption: Tokens per character of BPE over bytes and over characters.
-fig = tokenizer.plot_alphabets(runs["alphabets"])
+fig = figures.plot_alphabets(runs["alphabets"])
 plotting.save(fig, "fig-tokenizer-alphabets", [runs["alphabets"]])
 
 # %%
 #| label: tbl-tokenizer-alphabets
 #| caption: Alphabets, characters they lack, and tokens beside those of BPE over bytes.
-tokenizer.alphabet_table(runs["alphabets"])
+tables.alphabet_table(runs["alphabets"])
 
 # %%
 #| label: fig-tokenizer-training
 #| caption: Time and memory of BPE training beside other libraries.
-fig = tokenizer.plot_contest(training, tokenizer.median, "seconds")
-files = tokenizer.benchmark_files(SCALE, "bpe_training")
+fig = figures.plot_contest(training, costs.median_s, "seconds")
+files = costs.benchmark_files(SCALE, "bpe_training")
 plotting.save(fig, "fig-tokenizer-training", [runs["growth"]], files)
 
 # %%
 #| label: fig-tokenizer-encoding
 #| caption: Speed and memory of encoding a file beside other libraries.
-fig = tokenizer.plot_contest(encoding, tokenizer.speed, "MB of text per second")
-files = tokenizer.benchmark_files(SCALE, "encoding")
+fig = figures.plot_contest(encoding, costs.megabytes_per_s, "MB of text per second")
+files = costs.benchmark_files(SCALE, "encoding")
 plotting.save(fig, "fig-tokenizer-encoding", [runs["growth"]], files)
 
 # %%
 #| label: fig-tokenizer-scaling
 #| caption: Time and memory against the text and against entries in the vocabulary.
-fig = tokenizer.plot_scaling(scaling)
-files = tokenizer.benchmark_files(SCALE, "tokenizer_scaling")
+fig = figures.plot_scaling(scaling)
+files = costs.benchmark_files(SCALE, "tokenizer_scaling")
 plotting.save(fig, "fig-tokenizer-scaling", [runs["growth"]], files)
 
 # %%
 #| label: tbl-tokenizer-plan
 #| caption: What training would take on 1, 10 and 100 GB, reckoned from what was measured.
-tokenizer.plan(runs["growth"], scaling)
+tables.plan_table(runs["growth"], scaling)
 
 # %% [markdown]
 # ## What would change our mind

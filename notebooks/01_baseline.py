@@ -38,16 +38,14 @@ SEEDS = (1337, 1338, 1339)
 # headlines stands a check of the whole stack on generated titles whose entropy is known.
 
 # %%
-from lmcore.experiments.experiment import smoke
-from lmcore.experiments.runner import run_all
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies import baseline
+from lmcore.studies.baseline import STUDY, experiments, figures, tables
 
-experiments = baseline.experiments(SEEDS)
+planned = experiments.all_experiments(SEEDS)
 if SCALE == "smoke":
-    experiments = [smoke(each) for each in experiments]
-compare.settings(experiments)
+    planned = [STUDY.smoke(experiment) for experiment in planned]
+compare.settings(planned)
 
 # %% [markdown]
 # ## Runs
@@ -56,7 +54,7 @@ compare.settings(experiments)
 # it stopped. On Colab, `scratch=notebook.drive()` keeps unfinished runs on your Drive.
 
 # %%
-runs = run_all(experiments, baseline.probe)
+runs = STUDY.run(planned)
 headlines = [run for run in runs if run.config.name == "sgd"]
 known = [run for run in runs if run.config.name == "known-entropy"]
 
@@ -67,7 +65,7 @@ known = [run for run in runs if run.config.name == "known-entropy"]
 
 # %%
 if SCALE == "full":
-    baseline.check_claims(headlines, known)
+    STUDY.check_claims(runs)
 
 # %% [markdown]
 # ## Figures and tables
@@ -80,48 +78,48 @@ compare.scores({"headlines": headlines, "known entropy": known})
 # %%
 #| label: fig-baseline-loss
 #| caption: Validation loss against optimizer steps.
-fig = baseline.plot_validation(headlines)
+fig = figures.plot_validation(headlines)
 plotting.save(fig, "fig-baseline-loss", headlines)
 
 # %%
 #| label: fig-baseline-path
 #| caption: Validation loss against the learning rates summed over steps.
-fig = baseline.plot_path(headlines)
+fig = figures.plot_path(headlines)
 plotting.save(fig, "fig-baseline-path", headlines)
 
 # %%
 #| label: fig-baseline-training
 #| caption: Training loss and gradient norm against optimizer steps.
-fig = baseline.plot_training(headlines)
+fig = figures.plot_training(headlines)
 plotting.save(fig, "fig-baseline-training", headlines)
 
 # %%
 #| label: fig-baseline-eos
 #| caption: Share of positions where the end of the title is the likeliest next token.
-fig = baseline.plot_end(headlines)
+fig = figures.plot_end(headlines)
 plotting.save(fig, "fig-baseline-eos", headlines)
 
 # %%
 #| label: fig-baseline-frequency
 #| caption: How often tokens occur in the training text.
-fig = baseline.plot_frequency(headlines)
+fig = figures.plot_frequency(headlines)
 plotting.save(fig, "fig-baseline-frequency", headlines)
 
 # %%
 #| label: fig-baseline-next-token
 #| caption: The ten likeliest next tokens at batch 0, time 10.
-fig = baseline.plot_next_token(headlines)
+fig = figures.plot_next_token(headlines)
 plotting.save(fig, "fig-baseline-next-token", headlines)
 
 # %%
 #| label: tbl-baseline-samples
 #| caption: What the first seed writes; every sample that was drawn is here.
-baseline.samples_table(headlines[0])
+tables.samples_table(headlines[0])
 
 # %%
 #| label: fig-baseline-floor
 #| caption: The same code on titles of known entropy, and the floor no model can pass.
-fig = baseline.plot_floor(known)
+fig = figures.plot_floor(known)
 plotting.save(fig, "fig-baseline-floor", known)
 
 # %% [markdown]

@@ -37,16 +37,17 @@ SCALE = "full"
 # others, chosen before they were run. The table shows in which settings the compared ones differ.
 
 # %%
-from lmcore.experiments.experiment import smoke
-from lmcore.experiments.runner import loaded, run_all
+from lmcore.experiments.runner import load_finished
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies import adamw_swap, baseline, headlines
+from lmcore.studies.adamw_swap import STUDY, experiments, figures, tables
+from lmcore.studies.headlines.tables import ladder
 
-experiments = adamw_swap.sweeps()
+planned = experiments.sweeps()
 if SCALE == "smoke":
-    experiments = [smoke(each) for each in adamw_swap.sweeps(most=1)]
-compare.settings([each for each in experiments if each.name in adamw_swap.NAMES.values()])
+    planned = [STUDY.smoke(experiment) for experiment in experiments.sweeps(most=1)]
+shown = experiments.NAMES.values()
+compare.settings([experiment for experiment in planned if experiment.name in shown])
 
 # %% [markdown]
 # ## Runs
@@ -55,10 +56,10 @@ compare.settings([each for each in experiments if each.name in adamw_swap.NAMES.
 # result too, and the sweep goes on.
 
 # %%
-runs = run_all(experiments, adamw_swap.probe)
-compared = [run for run in runs if run.config.name in adamw_swap.NAMES.values()]
+runs = STUDY.run(planned)
+compared = [run for run in runs if run.config.name in shown]
 tuning = [run for run in runs if run.config.name.startswith("tune-")]
-large = loaded([*baseline.experiments(), *adamw_swap.large()])
+large = load_finished([*STUDY.compared_with(), *experiments.large()])
 
 # %% [markdown]
 # ## Checks
@@ -67,7 +68,7 @@ large = loaded([*baseline.experiments(), *adamw_swap.large()])
 
 # %%
 if SCALE == "full":
-    adamw_swap.check_claims([*runs, *large])
+    STUDY.check_claims([*runs, *large])
 
 # %% [markdown]
 # ## Figures and tables
@@ -75,7 +76,7 @@ if SCALE == "full":
 # %%
 #| label: tbl-adamw-swap-steps
 #| caption: What each step gained.
-adamw_swap.findings(runs)
+tables.findings(runs)
 
 # %% [markdown]
 # At the baseline's size SGD and AdamW are tuned over four rates each, on another seed, and stand
@@ -84,53 +85,53 @@ adamw_swap.findings(runs)
 # %%
 #| label: tbl-adamw-swap-ladder
 #| caption: The same swap at the baseline's size.
-headlines.ladder(large)
+ladder(large)
 
 # %%
 #| label: tbl-adamw-swap-large-rates
 #| caption: How the rates were found at the baseline's size.
-adamw_swap.large_rates(large)
+tables.large_rates_table(large)
 
 # %%
 #| label: fig-adamw-swap-loss
 #| caption: Validation loss against optimizer steps.
-fig = adamw_swap.plot_loss(compared)
+fig = figures.plot_loss(compared)
 plotting.save(fig, "fig-adamw-swap-loss", compared)
 
 # %%
 #| label: fig-adamw-swap-rates
 #| caption: Loss in the end against the learning rate.
-fig = adamw_swap.plot_rates(tuning)
+fig = figures.plot_rates(tuning)
 plotting.save(fig, "fig-adamw-swap-rates", tuning)
 
 # %%
 #| label: tbl-adamw-swap-optimizers
 #| caption: What each optimizer was run with, reached and took.
-adamw_swap.optimizer_table(runs)
+tables.optimizer_table(runs)
 
 # %%
 #| label: fig-adamw-swap-inside
 #| caption: Gradient norm, and how far a step goes.
-fig = adamw_swap.plot_inside(compared)
+fig = figures.plot_inside(compared)
 plotting.save(fig, "fig-adamw-swap-inside", compared)
 
 # %%
 #| label: fig-adamw-swap-next-token
 #| caption: The likeliest next tokens at batch 0, time 10.
-fig = adamw_swap.plot_next_token(compared)
+fig = figures.plot_next_token(compared)
 plotting.save(fig, "fig-adamw-swap-next-token", compared)
 
 # %%
 #| label: fig-adamw-swap-ablations
 #| caption: One change at a time.
 changed = [run for run in runs if run.config.name.startswith("ablation-")]
-fig = adamw_swap.plot_ablations([*changed, *compared])
+fig = figures.plot_ablations([*changed, *compared])
 plotting.save(fig, "fig-adamw-swap-ablations", [*changed, *compared])
 
 # %%
 #| label: tbl-adamw-swap-ablations
 #| caption: The same in numbers.
-adamw_swap.ablation_table(runs)
+tables.ablation_table(runs)
 
 # %% [markdown]
 # ## What would change our mind

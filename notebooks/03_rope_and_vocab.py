@@ -40,16 +40,17 @@ SCALE = "full"
 # study before tuned it. Then come a longer warmup and vocabularies of other sizes.
 
 # %%
-from lmcore.experiments.experiment import smoke
-from lmcore.experiments.runner import loaded, run_all
+from lmcore.experiments.runner import load_finished
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies import adamw_swap, baseline, headlines, rope_and_vocab
+from lmcore.studies.headlines.tables import ladder
+from lmcore.studies.rope_and_vocab import STUDY, experiments, figures, tables
 
-experiments = rope_and_vocab.sweeps()
+planned = experiments.sweeps()
 if SCALE == "smoke":
-    experiments = [smoke(each) for each in rope_and_vocab.sweeps(most=1)]
-compare.settings([each for each in experiments if each.name in rope_and_vocab.POSITION_NAMES])
+    planned = [STUDY.smoke(experiment) for experiment in experiments.sweeps(most=1)]
+shown = experiments.POSITION_NAMES
+compare.settings([experiment for experiment in planned if experiment.name in shown])
 
 # %% [markdown]
 # ## Runs
@@ -58,12 +59,11 @@ compare.settings([each for each in experiments if each.name in rope_and_vocab.PO
 # result too, and the sweep goes on.
 
 # %%
-runs = run_all(experiments, rope_and_vocab.probe)
-positions = [run for run in runs if run.config.name in rope_and_vocab.POSITION_NAMES]
-vocabularies = [run for run in runs if run.config.name in rope_and_vocab.SIZE_NAMES]
-recipe = [run for run in runs if run.config.name in rope_and_vocab.RECIPE_NAMES]
-studies = baseline.experiments(), adamw_swap.large(), rope_and_vocab.large()
-large = loaded([each for study in studies for each in study])
+runs = STUDY.run(planned)
+positions = [run for run in runs if run.config.name in shown]
+vocabularies = [run for run in runs if run.config.name in experiments.SIZE_NAMES]
+recipe = [run for run in runs if run.config.name in experiments.RECIPE_NAMES]
+large = load_finished([*STUDY.compared_with(), *experiments.large()])
 
 # %% [markdown]
 # ## Checks
@@ -72,7 +72,7 @@ large = loaded([each for study in studies for each in study])
 
 # %%
 if SCALE == "full":
-    rope_and_vocab.check_claims([*runs, *large])
+    STUDY.check_claims([*runs, *large])
 
 # %% [markdown]
 # ## Figures and tables
@@ -80,90 +80,90 @@ if SCALE == "full":
 # %%
 #| label: tbl-rope-and-vocab-steps
 #| caption: What each step gained.
-rope_and_vocab.findings(runs)
+tables.findings(runs)
 
 # %%
 #| label: fig-rope-and-vocab-positions
 #| caption: Loss in the end by kind of positions.
-fig = rope_and_vocab.plot_positions(positions)
+fig = figures.plot_positions(positions)
 plotting.save(fig, "fig-rope-and-vocab-positions", positions)
 
 # %%
 #| label: tbl-rope-and-vocab-positions
 #| caption: The same in numbers.
-rope_and_vocab.positions_table(positions)
+tables.positions_table(positions)
 
 # %%
 #| label: tbl-rope-and-vocab-attention
 #| caption: The share of attention that goes to older titles, and to the token itself.
-rope_and_vocab.attention_table(positions)
+tables.attention_table(positions)
 
 # %%
 #| label: fig-rope-and-vocab-places
 #| caption: Loss by place in a title.
-fig = rope_and_vocab.plot_places(positions)
+fig = figures.plot_places(positions)
 plotting.save(fig, "fig-rope-and-vocab-places", positions)
 
 # %%
 #| label: tbl-rope-and-vocab-warmup
 #| caption: Attention within titles after a longer warmup.
-rope_and_vocab.warmup_table(runs)
+tables.warmup_table(runs)
 
 # %%
 #| label: fig-rope-and-vocab-beyond
 #| caption: Loss beyond the trained length.
-fig = rope_and_vocab.plot_beyond(positions)
+fig = figures.plot_beyond(positions)
 plotting.save(fig, "fig-rope-and-vocab-beyond", positions)
 
 # %%
 #| label: fig-rope-and-vocab-attention
 #| caption: Where the heads of the first layer attend in one title.
-fig = rope_and_vocab.plot_title(positions)
+fig = figures.plot_title(positions)
 plotting.save(fig, "fig-rope-and-vocab-attention", positions)
 
 # %%
 #| label: fig-rope-and-vocab-vocabulary
 #| caption: Loss in two units against the size of the vocabulary.
-fig = rope_and_vocab.plot_vocabulary(vocabularies)
+fig = figures.plot_vocabulary(vocabularies)
 plotting.save(fig, "fig-rope-and-vocab-vocabulary", vocabularies)
 
 # %%
 #| label: tbl-rope-and-vocab-vocabulary
 #| caption: What each vocabulary reaches and costs.
-rope_and_vocab.vocabulary_table(vocabularies)
+tables.vocabulary_table(vocabularies)
 
 # %%
 #| label: fig-rope-and-vocab-recipe
 #| caption: The published recipe with each of its parts put back.
-fig = rope_and_vocab.plot_recipe(recipe)
+fig = figures.plot_recipe(recipe)
 plotting.save(fig, "fig-rope-and-vocab-recipe", recipe)
 
 # %%
 #| label: tbl-rope-and-vocab-recipe
 #| caption: The same in numbers.
-rope_and_vocab.recipe_table(recipe)
+tables.recipe_table(recipe)
 
 # %%
 #| label: tbl-rope-and-vocab-ladder
 #| caption: What each step gained at the baseline's size, for runs that are committed.
-headlines.ladder(large)
+ladder(large)
 
 # %%
 #| label: fig-rope-and-vocab-next-token
 #| caption: The likeliest next tokens at batch 0, time 10.
-fig = rope_and_vocab.plot_guesses(positions, "next_token")
+fig = figures.plot_guesses(positions, "next_token")
 plotting.save(fig, "fig-rope-and-vocab-next-token", positions)
 
 # %%
 #| label: fig-rope-and-vocab-unknowable
 #| caption: The likeliest next tokens where no model could know.
-fig = rope_and_vocab.plot_guesses(positions, "unknowable")
+fig = figures.plot_guesses(positions, "unknowable")
 plotting.save(fig, "fig-rope-and-vocab-unknowable", positions)
 
 # %%
 #| label: tbl-rope-and-vocab-tuning
 #| caption: The learning rates that were tried.
-rope_and_vocab.tuning_table(runs)
+tables.tuning_table(runs)
 
 # %% [markdown]
 # ## What would change our mind

@@ -38,17 +38,15 @@ LIVE = False
 # never sees; the last quarter is for the test. The curve grows while the model trains.
 
 # %%
-from lmcore.experiments.experiment import smoke
-from lmcore.experiments.runner import run_all
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies import grokking
+from lmcore.studies.grokking import STUDY, experiments, figures, live, tables
 
-# %%
+# %% tags=["live"]
 #| label: live-grokking
 #| caption: One seed, trained while this notebook ran.
 steps = None if SCALE == "full" else 24
-notebook.follow(grokking.watch(grokking.fast(seed=0, steps=steps)), grokking.plot_live)
+notebook.follow(live.watch(live.live_variant(seed=0, steps=steps)), live.plot_live)
 
 # %% [markdown]
 # ## Ask it
@@ -56,8 +54,8 @@ notebook.follow(grokking.watch(grokking.fast(seed=0, steps=steps)), grokking.plo
 # The same model, asked for a quotient; the probabilities are its own. On the command line this is
 # `python -m lmcore ask "5 / 7 mod 97"`.
 
-# %%
-answers = grokking.ask("5 / 7 mod 97")
+# %% tags=["live"]
+answers = live.ask("5 / 7 mod 97")
 rows = tuple((str(answer), f"{probability:.2%}") for answer, probability in answers[:5])
 compare.Table(("5 / 7 mod 97 = ?", "probability"), rows)
 
@@ -67,9 +65,9 @@ compare.Table(("5 / 7 mod 97 = ?", "probability"), rows)
 # With `LIVE = True` in the parameters, one new seed of the sentence, of a sum and of the classic
 # picture is trained here and now, in minutes.
 
-# %%
-for each in grokking.parts() if LIVE else ():
-    notebook.follow(grokking.watch(each), grokking.plot_live)
+# %% tags=["live"]
+for experiment in live.live_experiments() if LIVE else ():
+    notebook.follow(live.watch(experiment), live.plot_live)
 
 # %% [markdown]
 # ## Experiments
@@ -78,10 +76,11 @@ for each in grokking.parts() if LIVE else ():
 # run. The table shows in which settings the first five experiments differ.
 
 # %%
-experiments = grokking.experiments()
+planned = STUDY.experiments()
 if SCALE == "smoke":
-    experiments = [smoke(each) for each in grokking.experiments(most=1)]
-compare.settings([each for each in experiments if each.name in grokking.SHOWN])
+    planned = [STUDY.smoke(experiment) for experiment in experiments.all_experiments(most=1)]
+shown = experiments.SHOWN
+compare.settings([experiment for experiment in planned if experiment.name in shown])
 
 # %% [markdown]
 # ## Runs
@@ -89,9 +88,9 @@ compare.settings([each for each in experiments if each.name in grokking.SHOWN])
 # A finished run is loaded; any other is trained, once its cost is said.
 
 # %%
-runs = run_all(experiments, grokking.probe, history=grokking.history)
+runs = STUDY.run(planned)
 fast, classic, inside, report, sentence = (
-    grokking.named(runs, name)
+    compare.select(runs, name)
     for name in ("division-fast", "classic", "inside", "report-500", "sentence")
 )
 
@@ -102,7 +101,7 @@ fast, classic, inside, report, sentence = (
 
 # %%
 if SCALE == "full":
-    grokking.check_claims(runs)
+    STUDY.check_claims(runs)
 
 # %% [markdown]
 # ## Figures and tables
@@ -110,117 +109,117 @@ if SCALE == "full":
 # %%
 #| label: tbl-grokking-goals
 #| caption: What was aimed at and what was reached.
-grokking.findings(runs)
+tables.findings(runs)
 
 # %%
 #| label: fig-grokking-sentence
 #| caption: A sentence learned by heart.
-fig = grokking.plot_sentence(sentence)
+fig = figures.plot_sentence(sentence)
 plotting.save(fig, "fig-grokking-sentence", sentence)
 
 # %%
 #| label: tbl-grokking-sentence
 #| caption: What is written after the first letter.
-grokking.sentence_table(sentence)
+tables.sentence_table(sentence)
 
 # %%
 #| label: tbl-grokking-drawn
 #| caption: Sums drawn with repeats, the same pairs in training and test.
-grokking.drawn_table(runs)
+tables.drawn_table(runs)
 
 # %%
 #| label: fig-grokking-coverage
 #| caption: Unseen pairs against the share of the table that training saw.
 chosen = [run for run in runs if run.config.name.startswith("drawn-mixed")]
-fig = grokking.plot_coverage(chosen)
+fig = figures.plot_coverage(chosen)
 plotting.save(fig, "fig-grokking-coverage", chosen)
 
 # %%
 #| label: tbl-grokking-clean
 #| caption: The same sums with sets that share nothing.
-grokking.clean_table(runs)
+tables.clean_table(runs)
 
 # %%
 #| label: fig-grokking-classic
 #| caption: The classic picture, a plain head.
-fig = grokking.plot_curves(classic)
+fig = figures.plot_curves(classic)
 plotting.save(fig, "fig-grokking-classic", classic)
 
 # %%
 #| label: fig-grokking-report
 #| caption: Division from the report's 500 samples.
-fig = grokking.plot_curves(report)
+fig = figures.plot_curves(report)
 plotting.save(fig, "fig-grokking-report", report)
 
 # %%
 #| label: fig-grokking-fast
 #| caption: Division, fast.
-fig = grokking.plot_fast(fast)
+fig = figures.plot_fast(fast)
 plotting.save(fig, "fig-grokking-fast", fast)
 
 # %%
 #| label: tbl-grokking-fast
 #| caption: Steps and seconds of division, fast.
-grokking.speed_table(fast)
+tables.speed_table(fast)
 
 # %%
 #| label: tbl-grokking-methods
 #| caption: What is said to hasten grokking, each method as tuned.
-grokking.method_table(runs)
+tables.method_table(runs)
 
 # %%
 #| label: fig-grokking-tuning
 #| caption: How each method was tuned.
 chosen = [run for run in runs if run.config.name.startswith("tune-")]
-fig = grokking.plot_tuning(chosen)
+fig = figures.plot_tuning(chosen)
 plotting.save(fig, "fig-grokking-tuning", chosen)
 
 # %%
 #| label: fig-grokking-smallest
 #| caption: How little of the table is enough.
 chosen = [run for run in runs if run.config.name.startswith("smallest")] + report
-fig = grokking.plot_smallest(chosen)
+fig = figures.plot_smallest(chosen)
 plotting.save(fig, "fig-grokking-smallest", chosen)
 
 # %%
 #| label: fig-grokking-phases
 #| caption: The step at which the table is solved, by weight decay and share of the table.
 chosen = [run for run in runs if run.config.name.startswith("phase")]
-fig = grokking.plot_phases(chosen)
+fig = figures.plot_phases(chosen)
 plotting.save(fig, "fig-grokking-phases", chosen)
 
 # %%
 #| label: tbl-grokking-ablations
 #| caption: One change at a time.
-grokking.ablation_table(runs)
+tables.ablation_table(runs)
 
 # %%
 #| label: fig-grokking-inside
 #| caption: One run on one clock.
-fig = grokking.plot_inside(inside[0])
+fig = figures.plot_inside(inside[0])
 plotting.save(fig, "fig-grokking-inside", inside)
 
 # %%
 #| label: fig-grokking-filling
 #| caption: The table filling in.
-fig = grokking.plot_filling(inside[0])
+fig = figures.plot_filling(inside[0])
 plotting.save(fig, "fig-grokking-filling", inside)
 
 # %%
 #| label: fig-grokking-spectrum
 #| caption: Waves in the embedding, the logits and the neurons.
-fig = grokking.plot_spectrum(fast)
+fig = figures.plot_spectrum(fast)
 plotting.save(fig, "fig-grokking-spectrum", fast)
 
 # %%
 #| label: tbl-grokking-claim
 #| caption: Keep the key frequencies, and nothing else.
-grokking.claim_table([*fast, *classic])
+tables.claim_table([*fast, *classic])
 
 # %%
 #| label: fig-grokking-attention
 #| caption: Attention from the last position.
-fig = grokking.plot_attention(fast)
+fig = figures.plot_attention(fast)
 plotting.save(fig, "fig-grokking-attention", fast)
 
 # %% [markdown]

@@ -14,11 +14,15 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from lmcore.experiments.experiment import smoke
+from lmcore.experiments.run_folder import load_run
 from lmcore.experiments.runner import run_or_load
-from lmcore.studies import baseline
+from lmcore.studies import all_studies
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.probes import probe
 from lmcore.tasks.titles import TitlesConfig, prepare
 from lmcore.training.runtime import Runtime
 
+ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 settings.register_profile(
@@ -50,11 +54,19 @@ def smoke_run(tmp_path_factory):
         patch.chdir(workspace)
         run = run_or_load(
             smoke(baseline.BASELINE),
-            baseline.probe,
+            probe,
             runtime=Runtime(device="cpu", precision="float32", compile="no"),
             progress=False,
         )
     return workspace, run
+
+
+@pytest.fixture(scope="session")
+def committed_runs():
+    """All committed runs, in the order of their folders; tests must not change them."""
+    configs = (ROOT / "results").glob("*/*/*/config.json")
+    studies = all_studies()
+    return [load_run(path.parent, studies[path.parts[-4]].config_type) for path in sorted(configs)]
 
 
 @pytest.fixture

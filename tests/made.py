@@ -12,10 +12,11 @@ import torch
 
 from lmcore.data.batches import Batches
 from lmcore.data.token_files import TokenInfo, Tokens
+from lmcore.evaluation.score_types import Score
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.model.rope import RopeScaling
-from lmcore.studies import grokking
+from lmcore.studies.grokking import experiments as grokking
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.text import TextTask
 from lmcore.training.runtime import Runtime
@@ -81,6 +82,16 @@ def random_tokens(n, seed=0):
     return as_tokens(drawn.astype(np.uint16))
 
 
+def made_score(nats, **sizes):
+    """Return the score of a text of ten characters and twenty bytes with five of six tokens scored.
+
+    sizes change these numbers.
+    """
+    made = {"characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6}
+    made |= {"n_correct": 1, "n_end_predicted": 1, "n_end": 1}
+    return Score(nats=float(nats), **made | sizes)
+
+
 def text_source(batch_size, tokens=None, validation=None):
     """Return a source of random tokens for a model of TINY's context, 1 being <eos>."""
     return TextTask(
@@ -88,6 +99,12 @@ def text_source(batch_size, tokens=None, validation=None):
         validation=validation or random_tokens(60, seed=1),
         eos_id=1,
     )
+
+
+def random_ids(rows, length, config=TINY, seed=0):
+    """Return random ids of a model's vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.vocab_size, (rows, length), generator=generator)
 
 
 def randomised(config, seed=0, std=0.3):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from lmcore.evaluation.scores import Score
+from lmcore.evaluation.score_types import Score
 from lmcore.evaluation.sliding_window import score_text
 from lmcore.files import write_text
 from lmcore.generation.saved_model import load
@@ -15,7 +15,7 @@ from lmcore.training.runtime import Runtime, keep_large_blocks
 DEFAULT_STRIDE = 64
 
 
-def evaluate(
+def run(
     folder: Annotated[Path, tyro.conf.Positional],
     text: Annotated[Path, tyro.conf.Positional],
     stride: int | None = None,

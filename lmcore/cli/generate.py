@@ -12,7 +12,7 @@ from lmcore.generation.saved_model import load
 from lmcore.training.runtime import Runtime, keep_large_blocks
 
 
-def generate(
+def run(
     folder: Annotated[Path, tyro.conf.Positional],
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     prompt_file: Path | None = None,

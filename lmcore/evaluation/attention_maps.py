@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmcore.model.block import Block
 from lmcore.model.gpt import GPT
 from lmcore.model.heads import share_heads
 from lmcore.model.masks import causal_mask
@@ -24,11 +25,13 @@ def attention_maps(
     if model.config.norm_at == "post":
         raise ValueError("attention maps need a pre-norm model: this one has norm_at 'post'")
     model.require_known(ids)
-    positions, mask = model.positions_and_mask(ids, documents)
+    positions = model.positions(ids, documents)
+    mask = model.mask(positions, documents)
     rope_table = model.rope_table(positions)
     visible = causal_mask(ids.shape[1], ids.shape[1], ids.device) if mask is None else mask
     x, maps = model.embed(ids, positions), []
     for block in model.blocks:
+        assert isinstance(block, Block)
         q, k, _ = block.attention.project(block.attention_norm(x), rope_table=rope_table)
         k = share_heads(k, block.attention.n_heads // block.attention.n_kv_heads)
         scores = at_least_float32(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5)

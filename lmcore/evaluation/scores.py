@@ -5,7 +5,6 @@ A model is any module that maps ids to logits.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,80 +15,7 @@ from torch import Tensor, nn
 from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.data.token_files import Tokens
 from lmcore.evaluation.logits import IGNORE_INDEX, device_of, logit_parts, logits_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Sums over scored tokens, from which every rate follows.
-
-    n_tokens of the text's of_tokens were scored: all of them by `score`, fewer by
-    `challenge_score`.
-    """
-
-    nats: float
-    n_tokens: int
-    of_tokens: int
-    characters: int
-    bytes: int
-    n_correct: int
-    n_end_predicted: int
-    n_end: int
-
-    @property
-    def loss(self) -> float:
-        """Nats per token, which cannot be compared across tokenizers."""
-        return self.nats / self.n_tokens
-
-    @property
-    def perplexity(self) -> float:
-        """The number of equally probable tokens among which a choice is as uncertain."""
-        return math.exp(self.loss)
-
-    @property
-    def nats_per_character(self) -> float:
-        """Nats over the characters of the whole text, in which <eos> counts as five."""
-        return self.nats / self.characters
-
-    @property
-    def bpb(self) -> float:
-        """Bits over the UTF-8 bytes of the whole text."""
-        return self.nats / math.log(2) / self.bytes
-
-    @property
-    def coverage(self) -> float:
-        """The share of the text's tokens that were scored."""
-        return self.n_tokens / self.of_tokens
-
-    @property
-    def accuracy(self) -> float:
-        """The share of scored tokens to which the model gave the highest probability."""
-        return self.n_correct / self.n_tokens
-
-    def __str__(self) -> str:
-        return f"{self.nats_per_character:.3f} nats/character"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """Sums over answers; logit_rms is the root mean square of their centred logits."""
-
-    nats: float
-    n: int
-    n_correct: int
-    logit_rms: float
-
-    @property
-    def loss(self) -> float:
-        """Nats per answer."""
-        return self.nats / self.n
-
-    @property
-    def accuracy(self) -> float:
-        """The share of answers to which the model gave the highest probability."""
-        return self.n_correct / self.n
-
-    def __str__(self) -> str:
-        return f"{self.accuracy:.1%} right"
+from lmcore.evaluation.score_types import Answers, Score
 
 
 @torch.no_grad()

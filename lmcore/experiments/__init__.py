@@ -1,1 +1,1 @@
-"""Experiments: a name for everything that decides a number, and folders that keep results."""
+"""Named experiments, which hold everything that decides a number, and the folders of their runs."""

@@ -1,19 +1,17 @@
-"""What experiments will take, before they start."""
+"""What experiments will cost, before they start."""
 
-from lmcore.experiments.experiment import Experiment, flops_per_step
+from lmcore.experiments.experiment import Experiment, flops_per_step, steps_of, task_of
+from lmcore.tasks.titles import TitlesConfig
 from lmcore.training.runtime import Runtime
 
 TOKENS_PER_TITLE = 12.8
 USUAL_EFFICIENCY = 0.7
-"""The share of a large product's speed that training steps of this package reach on a CPU."""
+"""Speed of this package's training steps on a CPU, as a share of a large matrix product's."""
 
 
 def cost(experiments: list[Experiment], runtime: Runtime) -> str:
-    """Return one sentence on what experiments will take, from a product measured on this device.
-
-    Titles stand for their usual length of tokens, since the text may not be fetched yet.
-    """
-    flops = sum(usual_steps(e) * flops_per_step(e) for e in experiments)
+    """Return one sentence: runs, operations, and minutes at the measured speed of this device."""
+    flops = sum(expected_steps(e) * flops_per_step(e) for e in experiments)
     resolved = runtime.resolve(flops / len(experiments))
     speed = resolved.product_speed()
     minutes = flops / speed / USUAL_EFFICIENCY / 60
@@ -24,11 +22,17 @@ def cost(experiments: list[Experiment], runtime: Runtime) -> str:
     )
 
 
-def usual_steps(experiment: Experiment) -> int:
-    """Return about how many steps experiment takes on titles of the usual length."""
-    plan = experiment.train
-    if plan.epochs is not None:
-        per_step = plan.batch_size * experiment.model.context_length
-        n_tokens = experiment.task.n_train_titles * TOKENS_PER_TITLE
-        return max(1, int(plan.epochs * n_tokens / per_step))
-    return plan.steps or plan.n_tokens // (plan.batch_size * experiment.model.context_length)
+def expected_steps(experiment: Experiment) -> int:
+    """Return the number of steps of experiment.
+
+    For epochs of titles it is an estimate from their usual length, since the text may not be
+    there yet. For all other data it is exact.
+    """
+    plan, task = experiment.train, experiment.task
+    tokens_per_step = plan.batch_size * experiment.model.context_length
+    if plan.epochs is None:
+        return plan.steps or plan.n_tokens // tokens_per_step
+    if isinstance(task, TitlesConfig):
+        n_tokens = task.n_train_titles * TOKENS_PER_TITLE
+        return max(1, int(plan.epochs * n_tokens / tokens_per_step))
+    return steps_of(experiment, task_of(experiment, task.prepare()))

@@ -1,4 +1,4 @@
-"""Where a run was made: commit, versions, device, memory."""
+"""The environment of a run: commit, versions, device, memory."""
 
 import importlib.metadata
 import platform
@@ -16,7 +16,7 @@ from lmcore.training.runtime import Runtime
 
 
 def environment(runtime: Runtime) -> dict[str, Any]:
-    """Return what a reader must know to judge or repeat a run on another machine."""
+    """Return the facts that are needed to judge a run or to repeat it on another machine."""
     packages = ("lmcore", "torch", "numpy", "numba", "safetensors")
     cuda = runtime.device.startswith("cuda")
     return {
@@ -34,7 +34,7 @@ def environment(runtime: Runtime) -> dict[str, Any]:
 
 
 def git(*arguments: str) -> str:
-    """Return what git says here, or nothing where there is no repository."""
+    """Return the output of a git command, or an empty text where there is no repository."""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=workspace(), capture_output=True, text=True, check=True
@@ -44,7 +44,7 @@ def git(*arguments: str) -> str:
 
 
 def processor() -> str:
-    """Return the processor's name as the system tells it."""
+    """Return the processor's name and its number of cores."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -52,15 +52,15 @@ def processor() -> str:
 
 
 def peak_bytes(runtime: Runtime) -> int | None:
-    """Return the most memory held so far: of the GPU if there is one, else by this process.
+    """Return the peak memory so far: of the GPU if it is used, else of this process.
 
-    Windows does not tell, so there it is None.
+    On Windows it is not known and None.
     """
     if runtime.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     if sys.platform == "win32":
         return None
-    import resource  # only where the system has it
+    import resource  # Windows lacks it
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""Experiments with names: everything that decides a run's numbers, and its small version."""
+"""Named experiments: everything that decides a run's numbers, and small versions for tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,23 +14,40 @@ from lmcore.tasks.titles import TitlesConfig
 from lmcore.training.config import TrainConfig
 
 SHORT_WARMUP = 20
-"""Steps of warmup that a small version has at most."""
+"""The most warmup steps of a small version."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """All that decides a run's numbers: the study and name it goes by, its seed, its configs.
-
-    What is learned is called its corpus, be it of text or a table.
-    """
+class RunConfig:
+    """What names a run and its folder. A study adds the fields that decide the run's numbers."""
 
     study: str
+    """The study that the run belongs to."""
     name: str
+    """The name that runs with other seeds share."""
     seed: int
+    """The seed of everything that is drawn."""
+    scale: Literal["full", "smoke"] = "full"
+    """Whether this is the experiment itself or its small version, which takes seconds."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder, relative to a folder of results."""
+        return Path(self.study) / self.name / f"seed{self.seed}"
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds all of this scale: the workspace, or .smoke, which git ignores."""
+        return workspace() / (".smoke" if self.scale == "smoke" else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(RunConfig):
+    """A model that is trained on a task: everything that decides the run's numbers."""
+
     task: TitlesConfig | ModularConfig | SentenceConfig
     model: ModelConfig
     train: TrainConfig
-    scale: Literal["full", "smoke"] = "full"
 
     def __post_init__(self):
         if self.task.vocab_size != self.model.vocab_size:
@@ -44,22 +61,12 @@ class Experiment:
                 "documents: leave it out"
             )
 
-    @property
-    def path(self) -> Path:
-        """Where the run stands below a results folder."""
-        return Path(self.study) / self.name / f"seed{self.seed}"
-
-    @property
-    def root(self) -> Path:
-        """The folder that holds all of this scale: the workspace, or .smoke, which git ignores."""
-        return workspace() / (".smoke" if self.scale == "smoke" else "")
-
 
 def smoke(experiment: Experiment) -> Experiment:
-    """Return the small version of experiment: seconds long, on generated titles or a small table.
+    """Return the small version of experiment, which takes seconds.
 
-    Whatever its data does not shrink stays as it is, but for a warmup that is longer than so short
-    a run can have. So does the lr of other optimizers than SGD, since the small version's is SGD's.
+    The task says what shrinks: data, model sizes and the length of training. Warmup is cut to
+    SHORT_WARMUP steps. The task's learning rate is for SGD; other optimizers keep theirs.
     """
     task, shape, plan = experiment.task.small()
     plan.setdefault("warmup_steps", min(experiment.train.schedule.warmup_steps, SHORT_WARMUP))
@@ -70,32 +77,32 @@ def smoke(experiment: Experiment) -> Experiment:
 
 
 def workspace() -> Path:
-    """Return the repository around the working directory, or that directory itself."""
+    """Return the repository that holds the working directory, or that directory itself."""
     here = Path.cwd()
     return next((up for up in (here, *here.parents) if (up / "myst.yml").exists()), here)
 
 
 def seeded(experiments: Sequence[Experiment], seeds: Sequence[int]) -> list[Experiment]:
-    """Return each of experiments with each of seeds, which draw its weights."""
-    return [replace(each, seed=seed) for each in experiments for seed in seeds]
+    """Return all experiments with all seeds."""
+    return [replace(experiment, seed=seed) for experiment in experiments for seed in seeds]
 
 
 def slug(name: str) -> str:
-    """Return a name as it stands in a path."""
+    """Return a name in the form that paths have."""
     return name.replace(", ", "-").replace(" ", "-").lower()
 
 
 def prepared(
     experiment: Experiment, cache: Path, data: Path | None = None, progress: bool = False
 ) -> Data:
-    """Return what experiment learns from and is judged by, read as its plan says."""
+    """Return the data of experiment, prepared in cache or read from there."""
     corpus = experiment.task.prepare(cache, data, progress)
     is_within = experiment.train.within_documents
     return replace(corpus, within_documents=True) if is_within else corpus
 
 
 def task_of(experiment: Experiment, corpus: Data) -> Task:
-    """Return what experiment learns from and is judged by, out of corpus."""
+    """Return the task of experiment: batches and scores from its corpus."""
     plan = experiment.train
     return corpus.source(
         batch_size=plan.batch_size,
@@ -106,12 +113,12 @@ def task_of(experiment: Experiment, corpus: Data) -> Task:
 
 
 def steps_of(experiment: Experiment, source: Task) -> int:
-    """Return the number of steps that experiment plans to take on source."""
+    """Return the number of optimizer steps of experiment on source."""
     tokens_per_step = experiment.train.batch_size * experiment.model.context_length
     return experiment.train.planned_steps(source, tokens_per_step)
 
 
 def flops_per_step(experiment: Experiment) -> int:
-    """Return the operations of one of experiment's steps."""
+    """Return the floating-point operations of one optimizer step of experiment."""
     tokens_per_step = experiment.train.batch_size * experiment.model.context_length
     return tokens_per_step * experiment.model.flops_per_token

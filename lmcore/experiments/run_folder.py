@@ -1,4 +1,4 @@
-"""Run folders on disk: config, metrics, environment, outcome.
+"""Run folders: config.json, metrics.jsonl, environment.json and outcome.json.
 
 No torch here, so that tables and plots load fast.
 """
@@ -12,52 +12,70 @@ from pathlib import Path
 from typing import Any
 
 from lmcore.config import SCHEMA, config_hash, from_dict, stored_config
+from lmcore.evaluation.score_types import read_score
 from lmcore.files import naming, read_json, write_json, write_text
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run as read from its folder."""
+    """A finished run as read from its folder.
+
+    records are the lines of metrics.jsonl. In them and in the outcome, scores are `Score` or
+    `Answers`.
+    """
 
     folder: Path
     config: Any
-    metrics: list[dict[str, Any]]
+    records: list[dict[str, Any]]
     environment: dict[str, Any]
     outcome: dict[str, Any]
 
 
 def load_run(folder: Path, kind: type) -> Run:
-    """Return the run in folder, its config read as kind.
+    """Return the run in folder with a config of class kind.
 
     Raises:
-        ValueError: a file is missing or damaged, or the config's hash is not the one recorded.
+        ValueError: a file is missing or damaged, the config was changed, or another version of
+            lmcore wrote it.
     """
     stored = read_json(folder / "config.json")
-    if isinstance(stored, dict) and stored.get("schema", 1) != SCHEMA:
-        raise ValueError(
-            f"{folder} was written by another version of lmcore (schema {stored.get('schema', 1)}, "
-            f"this one reads {SCHEMA}): upgrade it with python -m lmcore upgrade {folder}"
-        )
+    if isinstance(stored, dict) and "hash" in stored:
+        check_schema(folder, stored.get("schema", 1))
     try:
         config = from_dict(kind, stored["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} is not a config: {error}") from None
     if config_hash(config) != stored.get("hash"):
         raise ValueError(
-            f"{folder / 'config.json'} was changed after its run: it says hash "
-            f"{stored.get('hash')}, its values give {config_hash(config)}"
+            f"{folder / 'config.json'} was changed after its run: its recorded hash is "
+            f"{stored.get('hash')}, its values have {config_hash(config)}"
         )
     return Run(
         folder,
         config,
-        read_metrics(folder / "metrics.jsonl"),
+        [with_scores(record) for record in read_metrics(folder / "metrics.jsonl")],
         read_json(folder / "environment.json"),
-        read_json(folder / "outcome.json"),
+        with_scores(read_json(folder / "outcome.json")),
     )
 
 
+def check_schema(folder: Path, schema: int) -> None:
+    """Raise ValueError if another version of lmcore wrote folder; the message says what to do."""
+    if schema != SCHEMA:
+        remedy = f"upgrade it with python -m lmcore upgrade {folder}"
+        raise ValueError(
+            f"{folder} was written by another version of lmcore (schema {schema}, this one reads "
+            f"{SCHEMA}): {remedy if schema < SCHEMA else 'update lmcore'}"
+        )
+
+
+def with_scores(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return stored with the scores in it as objects."""
+    return {name: read_score(value) for name, value in stored.items()}
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records in path, one a line.
+    """Return the records in path, one from each line.
 
     Raises:
         ValueError: the file is missing or a line is damaged; the message names it.
@@ -74,10 +92,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class RunWriter:
-    """Keeps a run under way in a scratch folder and moves it to the results once it is whole.
+    """Writes an unfinished run to a scratch folder and moves it to the results when it is done.
 
-    A run taken up again appends to its metrics; records from after its checkpoint are written
-    anew with the same numbers and replace the old ones.
+    A resumed run appends to its metrics. It repeats the steps after its checkpoint, and their
+    records replace the earlier ones.
     """
 
     def __init__(self, folder: Path, config: Any):
@@ -91,36 +109,36 @@ class RunWriter:
         self._is_first = True
 
     def check_text(self, sha256: str) -> None:
-        """Refuse to go on with a run that began on another text.
+        """Check that the run began on the text with this hash.
 
         Raises:
-            ValueError: its text had another hash than sha256; the message names both.
+            ValueError: it began on another text; the message names both hashes.
         """
         path = self.folder / "environment.json"
-        began = read_json(path).get("data", {}) if path.exists() else {}
-        if began.get("text_sha256", sha256) != sha256:
+        data = read_json(path).get("data", {}) if path.exists() else {}
+        if data.get("text_sha256", sha256) != sha256:
             raise ValueError(
-                f"{self.folder} began on the text {began['text_sha256'][:12]}, this one is "
+                f"{self.folder} began on the text {data['text_sha256'][:12]}, this one is "
                 f"{sha256[:12]}: give it the same titles, or delete it to start again"
             )
 
     def note_session(self, facts: dict[str, Any]) -> None:
-        """Add facts about a session that works on this run; a resumed run has several."""
+        """Add facts about the process that trains now; a resumed run has several."""
         path = self.folder / "environment.json"
         earlier = read_json(path)["sessions"] if path.exists() else []
         self.note_environment({"sessions": [*earlier, facts]})
 
     def note_environment(self, facts: dict[str, Any]) -> None:
-        """Add facts to the environment; what was noted before under the same name gives way."""
+        """Add facts to environment.json; they replace earlier facts of the same names."""
         path = self.folder / "environment.json"
         write_json(path, (read_json(path) if path.exists() else {}) | facts)
 
     def add(self, record: dict[str, Any]) -> None:
-        """Append a record, dropping those of the same or later steps from before a restart."""
+        """Append a record. The first one also removes records of its own and later steps."""
         line = json.dumps(record, allow_nan=False) + "\n"
         if self._is_first:
             self._is_first = False
-            earlier = [old for old in self.kept_records() if old["step"] < record["step"]]
+            earlier = [old for old in self.records() if old["step"] < record["step"]]
             line = "".join(json.dumps(old) + "\n" for old in earlier) + line
             write_text(self.folder / "metrics.jsonl", line)
         else:
@@ -128,8 +146,8 @@ class RunWriter:
             with naming(path), open(path, "a", encoding="utf-8", newline="\n") as file:
                 file.write(line)
 
-    def kept_records(self) -> list[dict[str, Any]]:
-        """Return what is recorded so far, up to a line that a kill cut short."""
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records so far, without a last line that was cut off."""
         path = self.folder / "metrics.jsonl"
         out = []
         with contextlib.suppress(ValueError, FileNotFoundError):
@@ -138,7 +156,7 @@ class RunWriter:
         return out
 
     def finish(self, outcome: dict[str, Any], destination: Path) -> None:
-        """Write the outcome and move the run's files to destination, checkpoints left behind."""
+        """Write the outcome and copy all files but the checkpoints to destination, whole."""
         write_json(self.folder / "outcome.json", outcome)
         destination.parent.mkdir(parents=True, exist_ok=True)
         whole = destination.with_name(f".{destination.name}.part")

@@ -14,7 +14,14 @@ from tqdm.auto import tqdm
 from lmcore.config import config_hash
 from lmcore.experiments.cost import cost
 from lmcore.experiments.environment import environment, peak_bytes
-from lmcore.experiments.experiment import Experiment, flops_per_step, prepared, steps_of, task_of
+from lmcore.experiments.experiment import (
+    Experiment,
+    RunConfig,
+    flops_per_step,
+    prepared,
+    steps_of,
+    task_of,
+)
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Data, Task
@@ -26,14 +33,14 @@ from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
 
 WORTH_COMPARING = 2e12
-"""Operations in a run from which on its speed is shown beside that of large products."""
+"""Runs with more operations than this measure the device's speed first, to show their MFU."""
 
 Probe = Callable[[GPT, Data], dict[str, Any]]
 History = Callable[[Iterator[tuple[int, GPT]], GPT, Data], dict[str, Any]]
-"""What a study finds in the weights kept on the way, each with its step, and in the last ones."""
+"""A study's measurements of the weights saved during training, given as (step, model)."""
 
 
-def load(experiment: Experiment) -> Run | None:
+def load(experiment: RunConfig) -> Run | None:
     """Return experiment's finished run, or None where there is none yet.
 
     Raises:
@@ -42,7 +49,7 @@ def load(experiment: Experiment) -> Run | None:
     folder = experiment.root / "results" / experiment.path
     if not folder.exists():
         return None
-    run = load_run(folder, Experiment)
+    run = load_run(folder, type(experiment))
     if run.config != experiment:
         raise ValueError(
             f"{folder} holds a run of another config ({config_hash(run.config)}, "
@@ -51,8 +58,8 @@ def load(experiment: Experiment) -> Run | None:
     return run
 
 
-def loaded(experiments: Sequence[Experiment]) -> list[Run]:
-    """Return the finished runs there are of experiments, which `load` reads."""
+def load_finished(experiments: Sequence[RunConfig]) -> list[Run]:
+    """Return those runs of experiments that are finished."""
     return [run for experiment in experiments if (run := load(experiment))]
 
 
@@ -67,17 +74,18 @@ def run_or_load(
     progress: bool = True,
     metrics: Mapping[str, Metric] | None = None,
 ) -> Run:
-    """Return experiment's run: loaded if it is finished, else trained, resumed where it stopped.
+    """Return experiment's run: load it if it is finished, else train it or resume its training.
 
     metrics are recorded with each score; they are not part of the config, so a finished run is
-    loaded without new ones. What is under way stands in scratch and moves to the results when it
-    is whole. After training,
-    the test set is scored, once, and probe's findings are kept with the scores. A run that
-    diverged is a result too: its outcome says so, and holds no score.
+    loaded without new ones.
+
+    An unfinished run is in scratch and moves to the results when it is done. After training, the
+    test set is scored once, and what probe returns is saved with the scores. A run that diverged
+    is a result too: its outcome holds the reason and no scores.
 
     Raises:
         ValueError: text or a folder is missing, damaged or of another config.
-        KeyboardInterrupt: as `train` does; the run can be taken up again.
+        KeyboardInterrupt: as in `train`; the next call resumes the run.
     """
     finished = load(experiment)
     if finished:
@@ -108,8 +116,8 @@ def run_or_load(
     writer.note_session(session)
     writer.note_environment({"data": corpus.origin})
     try:
-        for record in with_bar(records, experiment, source, resolved, progress):
-            writer.add(told(record))
+        for record in show_progress(records, experiment, source, resolved, progress):
+            writer.add(record_to_dict(record))
     except DivergedError as error:
         tqdm.write(f"{experiment.path.as_posix()} diverged: {error}", file=sys.stderr)
         outcome = {"diverged": str(error)}
@@ -123,7 +131,7 @@ def run_or_load(
             outcome["history"] = history(weights, model, corpus)
     writer.note_environment(
         {
-            "training_s": writer.kept_records()[-1]["elapsed_s"],
+            "training_s": writer.records()[-1]["elapsed_s"],
             "cpu_s": round(time.process_time() - started, 2),
             "peak_bytes": peak_bytes(resolved),
         }
@@ -142,49 +150,49 @@ def run_all(
     data: Path | None = None,
     scratch: Path | None = None,
 ) -> list[Run]:
-    """Return the run of each experiment, as `run_or_load` does; full-scale cost is said first."""
+    """Return the runs of all experiments by `run_or_load`; at full scale, first print the cost."""
     waiting = [e for e in experiments if e.scale == "full" and load(e) is None]
     if waiting:
         tqdm.write(cost(waiting, runtime or Runtime()), file=sys.stderr)
     places = {"runtime": runtime, "data": data, "scratch": scratch}
-    return [run_or_load(each, probe, history=history, **places) for each in experiments]
+    return [run_or_load(e, probe, history=history, **places) for e in experiments]
 
 
-def with_bar(
+def show_progress(
     records: Iterator[Record],
     experiment: Experiment,
     source: Task,
     runtime: Runtime,
     shown: bool,
 ) -> Iterator[Record]:
-    """Pass records on, with a bar of steps, time left, score, speed and its share of the ceiling.
+    """Pass records on, with a progress bar of steps, score, tokens per second and MFU.
 
-    The share, known as MFU, is of the speed of large matrix products here (see `accounting`); a
-    run that is over in seconds goes without it.
+    MFU is the share of the speed that large matrix products reach on this device (see
+    `accounting`). Runs of a few seconds do not show it.
     """
     steps, name = steps_of(experiment, source), experiment.path.as_posix()
     is_long = shown and steps * flops_per_step(experiment) > WORTH_COMPARING
     ceiling = runtime.product_speed() if is_long else math.inf
-    said: dict[str, str] = {}
+    numbers: dict[str, str] = {}
     first: Record | None = None
     with tqdm(total=steps, desc=name, unit="step", disable=not shown, leave=False) as bar:
         for record in records:
             first = first or record
             if "validation" in record.scores:
-                said["validation"] = str(record.scores["validation"])
-            said |= {name: f"{value:.3g}" for name, value in record.metrics.items()}
+                numbers["validation"] = str(record.scores["validation"])
+            numbers |= {name: f"{value:.3g}" for name, value in record.metrics.items()}
             if record.elapsed_s > first.elapsed_s and is_long:
                 per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
-                said["tokens/s"] = f"{per_s:,.0f}"
-                said["MFU"] = f"{per_s * experiment.model.flops_per_token / ceiling:.0%}"
-            bar.set_postfix(said, refresh=False)
+                numbers["tokens/s"] = f"{per_s:,.0f}"
+                numbers["MFU"] = f"{per_s * experiment.model.flops_per_token / ceiling:.0%}"
+            bar.set_postfix(numbers, refresh=False)
             bar.update(record.step - bar.n)
             yield record
 
 
-def told(record: Record) -> dict[str, Any]:
-    """Return a record as it is kept: rounded where digits are noise, without what is missing."""
-    kept = {name: value for name, value in asdict(record).items() if value is not None}
-    scores, metrics = kept.pop("scores"), kept.pop("metrics")
+def record_to_dict(record: Record) -> dict[str, Any]:
+    """Return a record as metrics.jsonl has it: without None, time in hundredths of a second."""
+    known = {name: value for name, value in asdict(record).items() if value is not None}
+    scores, metrics = known.pop("scores"), known.pop("metrics")
     finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-    return kept | {"elapsed_s": round(record.elapsed_s, 2)} | scores | finite
+    return known | {"elapsed_s": round(record.elapsed_s, 2)} | scores | finite

@@ -1,14 +1,16 @@
-"""Upgrades of stored configs from one schema to the next, so that old runs stay readable.
+"""Upgrades of stored runs from one schema to the next, so that old runs stay readable.
 
-A run folder says which schema wrote its config. `upgrade_folder` rewrites it for the current one;
-numbers that a run measured are not touched, only the names they go by.
+Each run folder names the schema of its config. `upgrade` rewrites config and names for the current
+schema. The numbers that a run measured stay as they are.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lmcore.config import SCHEMA, from_dict, stored_config
+from lmcore.experiments.experiment import Experiment
 from lmcore.files import read_json, write_json, write_text
 
 V1_MODEL = {
@@ -27,7 +29,7 @@ V1_TRAIN = {
     "grokfast": 0.0, "grokfast_memory": 0.98, "orthogonal": False, "evaluate_at": [],
     "evaluate_every": None, "record_every": 1, "keep_weights": False, "precision": "auto",
 }  # fmt: skip
-"""What the first schema's fields stood for where a config was stored before they existed."""
+"""Values of the first schema's fields that a config lacks because it is older than they are."""
 
 V1_TITLES = {"tokenizer": "bpe", "tokenizer_text": "train+validation"}
 """Fields of titles that the first schema lacked, with what its runs did."""
@@ -57,12 +59,12 @@ V1_RECORD_NAMES = {"gradient_norm": "grad_norm", "ended": "stop_reason"}
 
 
 def from_v1(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config of the first schema in the second's names.
+    """Return a config of the first schema under the second's names.
 
-    Optimizer, schedule and evaluation became configs of their own, and fields took the names that
-    the field uses. A momentum that no optimizer read is now None.
+    Optimizer, schedule and evaluation are sub-configs in the second, and a momentum that the
+    optimizer does not use is None.
     """
-    if "train" not in config:  # a survey, which has no model
+    if "train" not in config:  # a survey of tokenizers, which has no model
         return config
     old, model = V1_TRAIN | config["train"], V1_MODEL | config["model"]
     has_momentum = old["optimizer"] == "muon" or old["momentum"] != 0
@@ -85,11 +87,33 @@ def from_v1(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def upgrade_folder(folder: Path, kind: type) -> bool:
-    """Rewrite a run folder of an earlier schema for this one; return whether it was earlier.
+def upgrade(folder: Path, kinds: Mapping[str, type] | None = None) -> int:
+    """Upgrade all finished runs in and below folder, and return how many were of an older schema.
+
+    kinds gives the config class of each study whose configs are not an `Experiment`.
 
     Raises:
-        ValueError: a file is missing or damaged, or a later lmcore wrote it.
+        ValueError: there is no finished run, or `upgrade_folder` raises; earlier runs are upgraded.
+    """
+    paths = sorted(path.parent for path in folder.rglob("outcome.json"))
+    if not paths:
+        raise ValueError(f"{folder} holds no finished run: name a run folder or one above it")
+    return sum(upgrade_folder(path, _kind_of(path, kinds or {})) for path in paths)
+
+
+def _kind_of(folder: Path, kinds: Mapping[str, type]) -> type:
+    stored = read_json(folder / "config.json")
+    config = stored.get("config") if isinstance(stored, dict) else None
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'config.json'} is not a config")
+    return kinds.get(config.get("study", ""), Experiment)
+
+
+def upgrade_folder(folder: Path, kind: type) -> bool:
+    """Rewrite a run folder for the current schema; return whether it had an older one.
+
+    Raises:
+        ValueError: a file is missing or damaged, or a newer lmcore wrote it.
     """
     stored = read_json(folder / "config.json")
     schema = stored.get("schema", 1)
@@ -97,11 +121,14 @@ def upgrade_folder(folder: Path, kind: type) -> bool:
         return False
     if schema != 1:
         raise ValueError(f"{folder} has schema {schema}, this lmcore knows {SCHEMA}: update lmcore")
-    config = from_dict(kind, from_v1(stored["config"]))
+    try:
+        config = from_dict(kind, from_v1(stored["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'config.json'} cannot be upgraded: {error}") from None
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [_renamed(json.loads(line), V1_RECORD_NAMES) for line in lines]
     environment = _renamed(read_json(folder / "environment.json"), {"corpus": "data"})
-    write_text(folder / "metrics.jsonl", "".join(json.dumps(each) + "\n" for each in records))
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
     write_json(folder / "environment.json", environment)
     write_json(folder / "config.json", stored_config(config))
     return True

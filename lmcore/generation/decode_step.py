@@ -56,7 +56,8 @@ class DecodeStep:
         """Return the normalised features of ids, which follow the tokens in cache."""
         if not self.is_standard:
             return self.model.hidden(ids[:, None], cache=cache)[:, -1]
-        positions, mask = self.model.positions_and_mask(ids[:, None], cache=cache)
+        positions = self.model.positions(ids[:, None], cache=cache)
+        mask = self.model.mask(positions, cache=cache)
         rope_table = self.model.rope_table(positions, cache)
         x = self.model.embed(ids, positions.flatten())
         for number, layer in enumerate(self.layers):

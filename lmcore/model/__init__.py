@@ -1,45 +1,9 @@
-"""The decoder and its blocks; every block works alone, from plain numbers.
+"""A decoder-only transformer. Every block works alone, from plain numbers.
 
-`Linear`, `Embedding`, `silu` and `softmax` are torch's own.
+A name imports its module when it is first used, so that what a model costs is known without torch.
+Public names and where they are defined are listed in `__init__.pyi`.
 """
 
-from torch.nn import Embedding, Linear
-from torch.nn.functional import silu, softmax
+import lazy_loader
 
-from lmcore.model.attention import Attention
-from lmcore.model.block import Block, LayerScale
-from lmcore.model.config import ModelConfig
-from lmcore.model.cross_entropy import cross_entropy
-from lmcore.model.dot_product import attend
-from lmcore.model.gpt import GPT
-from lmcore.model.kv_cache import KVCache
-from lmcore.model.masks import causal_mask, document_mask
-from lmcore.model.mlp import MLP, activate, swiglu_hidden_size
-from lmcore.model.norm import RMSNorm, rms_norm
-from lmcore.model.rope import RoPE, RopeScaling, rope_table, rotate
-
-__all__ = [
-    "GPT",
-    "MLP",
-    "Attention",
-    "Block",
-    "Embedding",
-    "KVCache",
-    "LayerScale",
-    "Linear",
-    "ModelConfig",
-    "RMSNorm",
-    "RoPE",
-    "RopeScaling",
-    "activate",
-    "attend",
-    "causal_mask",
-    "cross_entropy",
-    "document_mask",
-    "rms_norm",
-    "rope_table",
-    "rotate",
-    "silu",
-    "softmax",
-    "swiglu_hidden_size",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,6 +6,10 @@ pass costs twice the forward pass. Attention is counted in full, though half of 
 
 import math
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import lmcore.model.config
 
 
 @dataclass(frozen=True, kw_only=True)

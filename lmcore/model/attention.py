@@ -26,7 +26,7 @@ class Attention(nn.Module):
         attention = Attention(64, 4, rope=RoPE(base=10_000.0)); y = attention(x)
 
     Raises:
-        ValueError: the heads do not fit d_model, or the key/value heads the heads.
+        ValueError: the heads do not fit d_model or each other, or RoPE's pairs do not fit a head.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class Attention(nn.Module):
         super().__init__()
         self.n_heads = n_heads
         self.n_kv_heads, self.d_head = head_sizes(d_model, n_heads, n_kv_heads, d_head)
+        if rope is not None and self.d_head % 2:
+            raise ValueError(f"RoPE turns pairs of features: d_head {self.d_head} is odd")
         self.rope, self.dropout = rope, dropout
         self.qkv = nn.Linear(d_model, sum(self.qkv_heads) * self.d_head, bias=bias)
         self.out = nn.Linear(n_heads * self.d_head, d_model, bias=bias)
@@ -72,10 +74,10 @@ class Attention(nn.Module):
         """
         dropout = self.dropout if self.training else 0.0
         q, k, v = self.project(x, positions, rope_table)
-        if cache is not None:
-            y = cache.attend(q, k, v, mask, dropout)
-        elif isinstance(mask, BlockMask):
+        if isinstance(mask, BlockMask):
             y = attend_in_blocks(q, k, v, mask)
+        elif cache is not None:
+            y = cache.attend(q, k, v, mask, dropout)
         else:
             group = self.n_heads // self.n_kv_heads
             k, v = share_heads(k, group), share_heads(v, group)

@@ -1,16 +1,15 @@
 """One layer of a decoder."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmcore.config import require_choice
 from lmcore.model.attention import Attention
 from lmcore.model.flex import BlockMask
 from lmcore.model.kv_cache import LayerCache
 from lmcore.model.mlp import MLP, Activation
-from lmcore.model.norm import NormKind, build_norm
+from lmcore.model.norm import NormAt, NormKind, build_norm
 from lmcore.model.rope import RoPE, RopeTable
 
 
@@ -31,10 +30,14 @@ class Block(nn.Module):
     norm_at "post" takes norm(x + attention(x)) instead (Vaswani et al. 2017, 1706.03762).
     parallel_residual adds attention and MLP of one norm: x + attention(norm(x)) + mlp(norm(x))
     (Wang & Komatsuzaki 2021, GPT-J). layer_scale is where the `LayerScale` of each of the two
-    starts. The other options are those of `Attention`, `MLP` and `build_norm`.
+    starts. The other options are those of `Attention`, `MLP` and `build_norm`. Weights are drawn as
+    torch draws them; `GPT` draws its own.
 
     Example:
         block = Block(64, 4, activation="swiglu", norm="rms", bias=False, rope=RoPE())
+
+    Raises:
+        ValueError: sizes do not fit each other, or an option is unknown.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class Block(nn.Module):
         activation: Activation = "gelu",
         rope: RoPE | None = None,
         norm: NormKind = "layer",
-        norm_at: Literal["pre", "post"] = "pre",
+        norm_at: NormAt = "pre",
         norm_eps: float = 1e-5,
         qk_norm: bool = False,
         parallel_residual: bool = False,
@@ -57,6 +60,9 @@ class Block(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        require_choice("norm_at", norm_at, NormAt)
+        if parallel_residual and norm_at == "post":
+            raise ValueError("parallel_residual needs norm_at 'pre', not 'post'")
         self.norm_at, self.parallel_residual = norm_at, parallel_residual
         self.attention_norm = build_norm(norm, d_model, norm_eps, bias)
         self.attention = Attention(

@@ -7,7 +7,7 @@ from lmcore.config import check_choices
 from lmcore.model import accounting
 from lmcore.model.heads import head_sizes
 from lmcore.model.mlp import Activation, default_hidden_size
-from lmcore.model.norm import NormKind
+from lmcore.model.norm import NormAt, NormKind
 from lmcore.model.rope import RoPE, RopeScaling
 
 Positions = Literal["learned", "rope", "sinusoidal", "none"]
@@ -57,7 +57,7 @@ class ModelConfig:
     norm: NormKind = "layer"
     """LayerNorm, RMSNorm or no norm."""
 
-    norm_at: Literal["pre", "post"] = "pre"
+    norm_at: NormAt = "pre"
     """Whether norms come before attention and MLP, or after the residual sum."""
 
     norm_eps: float = 1e-5

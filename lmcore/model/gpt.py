@@ -38,7 +38,7 @@ class GPT(nn.Module):
         self.norm = build_norm(norm, config.d_model, config.norm_eps, config.bias)
         if not config.tie_embeddings:
             self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        initialise(self, config)
+        initialise(self)
 
     def forward(
         self,
@@ -75,9 +75,10 @@ class GPT(nn.Module):
             ValueError: the sequence is longer than the context, or an id is out of range.
         """
         self.require_known(ids)
-        positions, mask = self.positions_and_mask(ids, documents, cache, block_mask)
+        positions = self.positions(ids, documents, cache)
         rope_table = self.rope_table(positions, cache)
-        if last is not None and cache is None and block_mask is None:
+        mask = self.mask(positions, documents, cache) if block_mask is None else block_mask
+        if last is not None and cache is None and not isinstance(mask, BlockMask):
             return self.normalise(block_outputs(self, ids, positions, mask, rope_table, last))
         x = drop(self.embed(ids, positions), self.config.dropout if self.training else 0.0)
         for layer, block in enumerate(self.blocks):
@@ -107,32 +108,38 @@ class GPT(nn.Module):
         x, scale = self.norm(x), self.config.head_scale
         return x if scale is None else F.normalize(x, dim=-1) * scale
 
-    def positions_and_mask(
+    def positions(
         self,
         ids: Int[Tensor, "batch seq"],
         documents: Int[Tensor, "batch seq"] | None = None,
         cache: KVCache | None = None,
-        block_mask: BlockMask | None = None,
-    ) -> tuple[Int[Tensor, "*batch seq"], Bool[Tensor, "..."] | BlockMask | None]:
-        """Return the position of each token, and which keys it attends to; None: all of the past.
+    ) -> Int[Tensor, "*batch seq"]:
+        """Return the position of each token, one-dimensional where all rows agree.
 
         Raises:
             ValueError: the sequence is longer than the context.
         """
-        seq, device = ids.shape[1], ids.device
+        seq = ids.shape[1]
         end = seq + (max(cache.lengths) if cache else 0)
         if end > self.config.context_length:
             raise ValueError(
                 f"{end} tokens do not fit the model's context of {self.config.context_length}"
             )
         if cache:
-            positions = cache.positions(seq, device)
-            return positions, cache.mask(positions)
-        positions = torch.arange(seq, device=device)
-        if documents is None:
-            return positions, None
-        mask = document_mask(documents) if block_mask is None else block_mask
-        return positions - document_starts(documents), mask
+            return cache.positions(seq, ids.device)
+        positions = torch.arange(seq, device=ids.device)
+        return positions if documents is None else positions - document_starts(documents)
+
+    def mask(
+        self,
+        positions: Int[Tensor, "*batch seq"],
+        documents: Int[Tensor, "batch seq"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Bool[Tensor, "..."] | None:
+        """Return which keys each position attends to; None: all of the past."""
+        if cache:
+            return cache.mask(positions)
+        return None if documents is None else document_mask(documents)
 
     def rope_table(
         self, positions: Int[Tensor, "*batch seq"], cache: KVCache | None = None

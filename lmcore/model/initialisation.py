@@ -1,16 +1,19 @@
 """How a model's weights are drawn."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from lmcore.model.block import Block
-from lmcore.model.config import ModelConfig
+
+if TYPE_CHECKING:
+    import lmcore.model.gpt
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, config: ModelConfig) -> None:
+def initialise(model: "lmcore.model.gpt.GPT") -> None:
     """Draw all weights of a GPT as config.initialisation says; biases are 0, norms stay at 1.
 
     flat: N(0, 0.02), learned positions zero. gpt2: N(0, 0.02), with the last map of each attention
@@ -19,6 +22,7 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
     2010). zero_residual: as gpt2, but those last maps are zero, so that blocks add nothing at first
     (Zhang et al. 2019, 1901.09321).
     """
+    config = model.config
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):

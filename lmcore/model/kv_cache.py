@@ -80,7 +80,8 @@ class KVCache:
         else:
             rows = torch.arange(len(new), device=new.device)[:, None]
             stored[rows, :, positions] = new.transpose(1, 2).to(stored.dtype)
-        return stored.narrow(2, 0, start + seq).chunk(2, dim=1)
+        k, v = stored.narrow(2, 0, start + seq).chunk(2, dim=1)
+        return k, v
 
     def advance(self, seq: int) -> None:
         """Count seq more tokens as read in each row."""

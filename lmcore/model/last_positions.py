@@ -7,6 +7,7 @@ the first block projects each token once at each position, not once in each row.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ from lmcore.model.dropout import drop
 from lmcore.model.heads import share_heads
 from lmcore.model.norm import at_least_float32
 from lmcore.model.rope import RopeTable, rotate
+
+if TYPE_CHECKING:
+    import lmcore.model.gpt
 
 FEW_KEYS = 8
 """Up to so many keys, the products of one query are faster as sums than as tiny matrices."""
@@ -41,7 +45,7 @@ def take_last(x: Tensor | DistinctRows, n: int) -> Float[Tensor, "batch last fea
 
 
 def block_outputs(
-    model: nn.Module,
+    model: "lmcore.model.gpt.GPT",
     ids: Int[Tensor, "batch seq"],
     positions: Int[Tensor, "*batch seq"],
     mask: Bool[Tensor, "..."] | None,
@@ -63,7 +67,7 @@ def block_outputs(
 
 
 def distinct_rows(
-    model: nn.Module, ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "seq"]
+    model: "lmcore.model.gpt.GPT", ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "seq"]
 ) -> DistinctRows:
     """Return the embedded ids, taken from those of each token at each position."""
     vocab_size = model.config.vocab_size
@@ -100,7 +104,7 @@ def block_output(
     return newest + block.mlp_scale(block.mlp(mlp_input))
 
 
-def is_plain(block: nn.Module) -> bool:
+def is_plain(block: nn.Module) -> TypeGuard[Block]:
     """Return whether block is ours, with our attention, and nobody hooks into either."""
     if type(block) is not Block or type(block.attention) is not Attention:
         return False

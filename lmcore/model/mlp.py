@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmcore.config import require_choice
 from lmcore.model.dropout import drop
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2", "swiglu"]
@@ -70,8 +71,10 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        require_choice("activation", activation, Activation)
         d_ff = d_ff or default_hidden_size(d_model, activation)
-        self.activation, self.dropout = activation, dropout
+        self.activation: Activation = activation
+        self.dropout = dropout
         self.up = nn.Linear(d_model, 2 * d_ff if activation == "swiglu" else d_ff, bias=bias)
         self.down = nn.Linear(d_ff, d_model, bias=bias)
 

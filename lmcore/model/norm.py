@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmcore.config import require_choice
+
 NormKind = Literal["layer", "rms", "none"]
+NormAt = Literal["pre", "post"]
 
 
 def rms_norm(
@@ -40,6 +43,7 @@ class RMSNorm(nn.Module):
 
 def build_norm(kind: NormKind, features: int, eps: float = 1e-5, bias: bool = True) -> nn.Module:
     """Return a new norm of this kind; bias is LayerNorm's alone, and "none" is the identity."""
+    require_choice("norm", kind, NormKind)
     if kind == "layer":
         return nn.LayerNorm(features, eps=eps, bias=bias)
     return RMSNorm(features, eps) if kind == "rms" else nn.Identity()

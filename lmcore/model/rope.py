@@ -61,6 +61,10 @@ class RoPE:
     scaling: RopeScaling | None = None
     """Scaling for a longer context than the original one; None: no scaling."""
 
+    def __post_init__(self):
+        if self.base <= 0:
+            raise ValueError(f"RoPE's base must be above 0, not {self.base}")
+
     def table(self, positions: Shaped[Tensor, "*batch seq"], d_head: int) -> RopeTable:
         """Return `rope_table` with an axis for the heads where positions have batch dimensions."""
         cos, sin = rope_table(positions, d_head, self.base, self.scaling)

@@ -1,4 +1,8 @@
-"""Notebooks from the outside: make each .ipynb from its .py, run it, keep it if it changed."""
+"""Notebooks from the outside: make each .ipynb from its .py, run it, and save what changed.
+
+Cells tagged `live` train now, so their outputs differ between processors. A saved notebook keeps
+these outputs until the cell itself changes, so that another run leaves the checkout clean.
+"""
 
 import copy
 from pathlib import Path
@@ -15,9 +19,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def pair(source: Path) -> nbformat.NotebookNode:
-    """Return the notebook that source, a .py, stands for, without outputs.
+    """Return the notebook of source, a .py, without outputs.
 
-    Cells are named by notebook and place, since no two in a site may have the same id.
+    Cell ids are made of the notebook's name and the cell's number: a site needs unique ids.
     """
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
@@ -31,22 +35,22 @@ def pair(source: Path) -> nbformat.NotebookNode:
 
 
 def at_scale(notebook: nbformat.NotebookNode, scale: str) -> nbformat.NotebookNode:
-    """Return a copy with SCALE in the cell tagged `parameters` set to scale."""
+    """Return a copy with SCALE set to scale in the cell tagged `parameters`."""
     copied = copy.deepcopy(notebook)
     for cell in copied.cells:
-        if "parameters" in cell.metadata.get("tags", []):
+        if "parameters" in tags(cell):
             cell.source = cell.source.replace('SCALE = "full"', f'SCALE = "{scale}"')
     return copied
 
 
 def execute(source: Path, scale: str, progress: bool = True) -> Path:
-    """Run the notebook of source in its own folder; return the .ipynb that holds the outputs.
+    """Run the notebook of source in its folder; return the .ipynb with the outputs.
 
-    At full scale that is the one beside source, written only where something in it changed; at
-    smoke scale one under .smoke.
+    At full scale that is the one next to source, written only if something in it changed. At smoke
+    scale it is one under .smoke.
 
     Raises:
-        ValueError: a cell failed; the message names it and its error.
+        ValueError: a cell failed; the message names the notebook and the error.
     """
     notebook = at_scale(pair(source), scale)
     client = NotebookClient(
@@ -63,22 +67,42 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
             client.execute()
     except CellExecutionError as error:
         raise ValueError(f"{source.name} failed: {error.ename}: {error.evalue}") from None
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            is_shown = "remove-cell" not in cell.metadata.get("tags", [])
-            cell.outputs = [output for output in cell.outputs if is_shown and _kept(output)]
+    remove_passing_outputs(notebook)
     target = source.with_suffix(".ipynb")
     if scale == "smoke":
         target = source.parents[1] / ".smoke/notebooks" / target.name
+    elif target.exists():
+        restore_live_outputs(notebook, nbformat.read(target, as_version=4))
     text = nbformat.writes(notebook) + "\n"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         write_text(target, text)
     return target
 
 
-def _kept(output: nbformat.NotebookNode) -> bool:
+def remove_passing_outputs(notebook: nbformat.NotebookNode) -> None:
+    """Remove what a saved notebook does not show: hidden cells' outputs, bars, warnings, times."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            is_shown = "remove-cell" not in tags(cell)
+            cell.outputs = [output for output in cell.outputs if is_shown and _is_saved(output)]
+
+
+def restore_live_outputs(notebook: nbformat.NotebookNode, saved: nbformat.NotebookNode) -> None:
+    """Give the live cells of notebook the outputs that the same cells have in saved."""
+    outputs = {cell.source: cell.outputs for cell in saved.cells if "live" in tags(cell)}
+    for cell in notebook.cells:
+        if "live" in tags(cell):
+            cell.outputs = outputs.get(cell.source, cell.outputs)
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    """Return the tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
+def _is_saved(output: nbformat.NotebookNode) -> bool:
     """Return whether output belongs in a saved notebook; progress bars and warnings do not."""
     is_warning = output.output_type == "stream" and output.name == "stderr"
     return not is_warning and WIDGET not in output.get("data", {})

@@ -1,4 +1,4 @@
-"""What a study's notebook calls at its start and end, on Colab as on a laptop."""
+"""What a study's notebook calls at its start and end, on Colab and on a laptop."""
 
 import hashlib
 import sys
@@ -20,12 +20,12 @@ from lmcore.report.tables import Table
 from lmcore.training.records import Record
 from lmcore.training.runtime import Runtime
 
-REDRAWN_S = 0.5
-"""A figure that follows a run is drawn anew no more often than this."""
+REDRAW_S = 0.5
+"""The shortest time between two drawings of a live figure."""
 
 
 def start() -> str:
-    """Set up figures as vectors in the house style; return what this machine is, in a line."""
+    """Set up vector figures in the house style, and return one line about this machine."""
     plotting.use_style()
     inline.set_matplotlib_formats("svg", metadata=plotting.METADATA)
     runtime = Runtime().resolve(flops=0)
@@ -34,7 +34,7 @@ def start() -> str:
 
 
 def drive(folder: str = "lmcore") -> Path:
-    """Mount Google Drive on Colab, on request only; return a folder there for unfinished runs.
+    """Mount Google Drive on Colab and return a folder there for unfinished runs.
 
     Raises:
         ValueError: this is not Colab.
@@ -46,15 +46,15 @@ def drive(folder: str = "lmcore") -> Path:
 
 
 def follow(records: Iterable[Record], draw: Callable[[list[Record]], Figure]) -> None:
-    """Draw the records so far again and again in one place while a run makes them.
+    """Redraw one figure of the records so far while a run yields them.
 
-    What stays in the notebook is the figure of all of them.
+    The figure that stays in the notebook shows all records.
     """
     seen: list[Record] = []
     shown, last = display(display_id=True), 0.0
     for record in records:
         seen.append(record)
-        if time.monotonic() - last > REDRAWN_S:
+        if time.monotonic() - last > REDRAW_S:
             _redraw(shown, draw(seen))
             last = time.monotonic()
     _redraw(shown, draw(seen))
@@ -66,13 +66,13 @@ def _redraw(shown: "IPython.display.DisplayHandle", fig: Figure) -> None:
 
 
 def source_hash(name: str) -> str:
-    """Return a hash of the notebook's .py, which is what its outputs were made from."""
+    """Return a hash of the notebook's .py, the source of its outputs."""
     text = (workspace() / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def stamp(name: str, runs: Sequence[Run]) -> Table:
-    """Return where the notebook's numbers come from: its source, and a row for each run."""
+    """Return the origin of a notebook's numbers: a row for each run with the notebook's hash."""
     rows = []
     for run in runs:
         first, last = run.environment["sessions"][0], run.environment["sessions"][-1]

@@ -1,6 +1,6 @@
-"""One style and a few charts. A colour has one meaning throughout; labels stand at their lines.
+"""One style and a few charts: a colour has one meaning throughout, and lines carry their names.
 
-The same runs give the same bytes: no dates, no random ids, text kept as text.
+The same runs give the same bytes: files have no dates and no random ids, and text stays text.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ OURS, PUBLISHED, REFERENCE, OTHER = "#0072b2", "#d55e00", "#5f6368", "#009e73"
 """Okabe and Ito's palette: our runs, published figures, references, a second quantity of ours."""
 WIDTH = 6.4
 METADATA = {"Date": None, "Creator": "lmcore"}
-"""Neither date nor version, which would change a file whose picture is the same."""
+"""No date and no version, which would change the file of an unchanged figure."""
 
 STYLE = {
     "axes.spines.top": False,
@@ -51,7 +51,7 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Draw all figures in the house style from here on."""
+    """Set the house style for all later figures."""
     mpl.rcParams.update(STYLE)
 
 
@@ -59,8 +59,8 @@ Quantity = Callable[[dict[str, Any]], float | None]
 
 
 def series(run: Run, value: Quantity) -> tuple[np.ndarray, np.ndarray]:
-    """Return (steps, values) of those records of run for which value is known."""
-    pairs = [(record["step"], value(record)) for record in run.metrics]
+    """Return (steps, values) of the records of run whose value is not None."""
+    pairs = [(record["step"], value(record)) for record in run.records]
     steps, values = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
     return np.array(steps), np.array(values)
 
@@ -70,10 +70,10 @@ def curves(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the mean of value over runs against steps, with a band from least to greatest.
 
-    Returns (steps, mean), so that a caller can put a label where the line ends.
+    Returns (steps, mean), so that a caller can put a label at the end of the line.
     """
-    found = [series(run, value) for run in runs]
-    steps, values = found[0][0], np.stack([each for _, each in found])
+    lines = [series(run, value) for run in runs]
+    steps, values = lines[0][0], np.stack([values for _, values in lines])
     mean = values.mean(0)
     ax.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.25, lw=0)
     ax.plot(steps, mean, color=color, label=label, **line)
@@ -98,14 +98,14 @@ def name_line(
     offset: tuple[float, float] = (0, 6),
     ha: str = "left",
 ) -> None:
-    """Write text in color beside the point xy, offset in points."""
+    """Write text in color next to the point xy, with an offset in points."""
     ax.annotate(text, xy, xytext=offset, textcoords="offset points", color=color, fontsize=9, ha=ha)
 
 
 def name_ends(ax: Axes, gap: float = 11.0) -> None:
-    """Write the label of each line beside its last point, names at least gap points apart.
+    """Write the label of each line next to its last point, labels at least gap points apart.
 
-    It settles where the axes lie, so limits are set and everything else is drawn before.
+    Call it last, once limits are set and everything else is drawn.
     """
     ax.figure.draw_without_rendering()
     lines = [line for line in ax.lines if not line.get_label().startswith("_")]
@@ -122,7 +122,7 @@ def name_ends(ax: Axes, gap: float = 11.0) -> None:
 
 
 def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
-    """Make the x axis optimizer steps up to last; a log axis says so and begins at step 1."""
+    """Show optimizer steps up to last on the x axis; a log axis begins at step 1."""
     if log:
         ax.set_xscale("log", nonpositive="mask")
     ax.set_xlim(0.9 if log else -0.01 * last, last * (1.1 if log else 1.01))
@@ -131,20 +131,20 @@ def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
 
 
 def shown(token: str) -> str:
-    """Return a token's text with blanks and line ends made visible."""
+    """Return a token's text with visible blanks and line ends."""
     return token.replace(" ", "␣").replace("\n", "⏎") or "(empty)"
 
 
 def file_hash(path: Path) -> str:
-    """Return what tells the content of a file from another."""
+    """Return a short hash of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def save(fig: Figure, label: str, runs: Sequence[Run] = (), files: Sequence[Path] = ()) -> Figure:
-    """Write fig as <label>.svg beside the results of runs, note its sources, and return it.
+    """Write fig as <label>.svg, record its sources in manifest.json, and return it.
 
-    Runs at full scale go to figures/, smoke runs to .smoke/figures. Sources are runs, and files of
-    other measurements in the repository.
+    Figures of full runs go to figures/, of smoke runs to .smoke/figures. Sources are runs, and
+    files of other measurements in the repository.
 
     Raises:
         ValueError: runs come from different results folders, so a figure would mix scales.

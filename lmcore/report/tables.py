@@ -1,6 +1,5 @@
-"""Tables over runs: the mean over seeds with its spread, shown in notebooks and in Markdown."""
+"""Tables of runs: mean and spread over seeds, drawn in notebooks and Markdown, numbers kept."""
 
-import dataclasses
 import html
 import math
 import statistics
@@ -8,8 +7,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
+from lmcore.config import flat_fields
+from lmcore.evaluation.score_types import Score
 from lmcore.experiments.run_folder import Run
 from lmcore.model import accounting
+
+
+class Number(str):
+    """A cell's text that keeps the number it shows, and over several seeds its spread.
+
+    Number and spread have the text's unit; a number that is not known is nan.
+    """
+
+    value: float | int
+    sd: float | None
+
+    def __new__(cls, text: str, value: float | int, sd: float | None = None) -> "Number":
+        """Return text with its number."""
+        cell = super().__new__(cls, text)
+        cell.value, cell.sd = value, sd
+        return cell
+
+
+def number(value: float | int, spec: str = ",") -> Number:
+    """Return value as a cell, drawn as the format spec says."""
+    return Number(f"{value:{spec}}", value)
 
 
 @dataclass(frozen=True)
@@ -35,86 +59,83 @@ class Table:
         rule = tuple("---" for _ in self.header)
         return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))
 
+    def frame(self) -> pd.DataFrame:
+        """Return the table with unrounded numbers.
 
-def validation(run: Run) -> dict:
-    """Return the house score of a run on all validation tokens, after its last step."""
-    return run.metrics[-1]["validation"]
-
-
-def challenge(run: Run) -> dict:
-    """Return the challenge's own score after the last step."""
-    return run.metrics[-1]["challenge"]
-
-
-def per_character(score: dict) -> float:
-    """Return nats per character of a stored score."""
-    return score["nats"] / score["characters"]
-
-
-def bits_per_byte(score: dict) -> float:
-    """Return bits per byte of a stored score."""
-    return score["nats"] / score["bytes"] / math.log(2)
-
-
-def coverage(score: dict) -> float:
-    """Return the share of tokens that a stored score counts."""
-    return score["n_tokens"] / score["of_tokens"]
+        A column with any `Number` becomes a column of numbers, nan for other cells, and where
+        there are spreads a second column `<name>, sd`. Other columns keep their text.
+        """
+        columns: dict[str, list[Any]] = {}
+        for place, name in enumerate(self.header):
+            cells = [row[place] for row in self.rows]
+            numbers = [cell if isinstance(cell, Number) else None for cell in cells]
+            if not any(cell is not None for cell in numbers):
+                columns[name] = [str(cell) for cell in cells]
+                continue
+            columns[name] = [math.nan if cell is None else cell.value for cell in numbers]
+            spreads = [None if cell is None else cell.sd for cell in numbers]
+            if any(sd is not None for sd in spreads):
+                columns[f"{name}, sd"] = [math.nan if sd is None else sd for sd in spreads]
+        return pd.DataFrame(columns)
 
 
-def rate(kind: str) -> Callable[[dict[str, Any]], float | None]:
-    """Return what reads nats per character of the score called kind off a record."""
-    return lambda record: per_character(record[kind]) if kind in record else None
+def validation(run: Run) -> Score:
+    """Return a run's score on all validation tokens after the last step."""
+    return run.records[-1]["validation"]
 
 
-def named(runs: Sequence[Run], name: str) -> list[Run]:
-    """Return the runs of the experiment called name."""
+def challenge(run: Run) -> Score:
+    """Return a run's score by the headlines challenge's evaluator after the last step."""
+    return run.records[-1]["challenge"]
+
+
+def nats_per_character_of(kind: str) -> Callable[[dict[str, Any]], float | None]:
+    """Return a function of a record: nats per character of its score called kind, or None."""
+    return lambda record: record[kind].nats_per_character if kind in record else None
+
+
+def select(runs: Sequence[Run], name: str) -> list[Run]:
+    """Return the runs of the experiment called name, all its seeds."""
     return [run for run in runs if run.config.name == name]
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    """Return mean ± sample standard deviation; a value without spread stands alone."""
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    if min(values) == max(values):
-        return mean
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
+def mean_sd(values: Sequence[float | int | None], digits: int = 0, unit: str = "") -> Number:
+    """Return mean ± sample standard deviation of the known values.
 
-
-def told(values: Sequence[float | int | None], digits: int = 0, unit: str = "") -> str:
-    """Return mean and spread of those that are known, and how many are not."""
+    Equal values have no ±. Where some are None, the number of known ones follows.
+    """
     known = [float(value) for value in values if value is not None]
     if not known:
-        return f"none of {len(values)}"
-    said = spread(known, digits) + unit
-    missing = len(values) - len(known)
-    return f"{said} ({len(known)} of {len(values)})" if missing else said
+        return Number(f"none of {len(values)}", math.nan)
+    mean = statistics.fmean(known)
+    sd = statistics.stdev(known) if len(known) > 1 else None
+    text = f"{mean:.{digits}f}"
+    if min(known) < max(known):
+        text += f" ± {sd:.{digits}f}"
+    text += unit
+    if len(known) < len(values):
+        text += f" ({len(known)} of {len(values)})"
+    return Number(text, mean, sd)
 
 
 def settings(experiments: Sequence[Any]) -> Table:
     """Return the fields in which experiments of different names differ, a column for each name."""
-    named = {each.name: _flat(dataclasses.asdict(each)) for each in reversed(experiments)}
-    named = dict(reversed(named.items()))
-    fields = [field for field in next(iter(named.values())) if field not in ("name", "seed")]
-    differing = [f for f in fields if len({str(values[f]) for values in named.values()}) > 1]
-    rows = tuple((f, *(str(values[f]) for values in named.values())) for f in differing)
-    seeds = {name: {e.seed for e in experiments if e.name == name} for name in named}
-    last = ("seeds", *(", ".join(map(str, sorted(seeds[name]))) for name in named))
-    return Table(("setting", *named), (*rows, last))
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for name, value in config.items():
-        nested = isinstance(value, dict)
-        out |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return out
+    by_name = {experiment.name: flat_fields(experiment) for experiment in reversed(experiments)}
+    by_name = dict(reversed(by_name.items()))
+    fields = [field for field in next(iter(by_name.values())) if field not in ("name", "seed")]
+    differing = [f for f in fields if len({str(values[f]) for values in by_name.values()}) > 1]
+    rows = tuple((f, *(str(values[f]) for values in by_name.values())) for f in differing)
+    seeds = {name: {e.seed for e in experiments if e.name == name} for name in by_name}
+    last = ("seeds", *(", ".join(map(str, sorted(seeds[name]))) for name in by_name))
+    return Table(("setting", *by_name), (*rows, last))
 
 
 QUANTITIES: dict[str, Callable[[Run], float]] = {
-    "validation, nats/character": lambda run: per_character(validation(run)),
-    "validation, bits/byte": lambda run: bits_per_byte(validation(run)),
-    "test, nats/character": lambda run: per_character(run.outcome["test"]),
-    "challenge number": lambda run: per_character(challenge(run)),
-    "its coverage": lambda run: coverage(challenge(run)),
+    "validation, nats/character": lambda run: validation(run).nats_per_character,
+    "validation, bits/byte": lambda run: validation(run).bpb,
+    "test, nats/character": lambda run: run.outcome["test"].nats_per_character,
+    "challenge number": lambda run: challenge(run).nats_per_character,
+    "its coverage": lambda run: challenge(run).coverage,
 }
 
 
@@ -122,22 +143,22 @@ def scores(groups: dict[str, Sequence[Run]]) -> Table:
     """Return a column for each named group of runs: scores over seeds, time and parameters."""
     columns = []
     for name, runs in groups.items():
-        measured = [spread([of(run) for run in runs], 4) for of in QUANTITIES.values()]
-        minutes = spread([run.environment["training_s"] / 60 for run in runs], 1)
-        parameters = f"{runs[0].config.model.n_parameters:,}"
-        columns.append((name, str(len(runs)), *measured, minutes, parameters))
+        measured = [mean_sd([of(run) for run in runs], 4) for of in QUANTITIES.values()]
+        minutes = mean_sd([run.environment["training_s"] / 60 for run in runs], 1)
+        parameters = number(runs[0].config.model.n_parameters)
+        columns.append((name, number(len(runs)), *measured, minutes, parameters))
     names = ("after the last step", "seeds", *QUANTITIES, "training, minutes", "parameters")
     header, *rows = zip(names, *columns, strict=True)
     return Table(header, tuple(rows))
 
 
-def account(
+def model_costs(
     config: Any, batch_size: int, moments: int, activation_bytes: int = 4, on_gpu: bool = False
 ) -> Table:
-    """Return what a model of config costs, part by part, in parameters and operations of a step.
+    """Return the parameters and operations of a training step, part by part of a model.
 
-    The last rows are the bytes that a step holds with an optimizer that keeps moments numbers for
-    each weight.
+    The last rows are the memory that the step needs with an optimizer that keeps moments numbers
+    for each weight.
     """
     parts = accounting.model_parts(config)
     tokens = batch_size * config.context_length
@@ -149,18 +170,18 @@ def account(
     rows = [
         (
             part.name,
-            f"{part.parameters:,}",
-            f"{tokens * part.forward_flops / 1e9:,.3g}",
-            f"{2 * tokens * part.forward_flops / 1e9:,.3g}",
-            f"{part.forward_flops / total.forward_flops:.1%}",
+            number(part.parameters),
+            number(tokens * part.forward_flops / 1e9, ",.3g"),
+            number(2 * tokens * part.forward_flops / 1e9, ",.3g"),
+            number(part.forward_flops / total.forward_flops, ".1%"),
         )
         for part in (*parts, total)
     ]
-    held = accounting.training_memory(
+    memory = accounting.training_memory(
         config, tokens, moments=moments, activation_bytes=activation_bytes, on_gpu=on_gpu
     )
     rows += [
-        (f"{name}, GB", f"{getattr(held, name) / 1e9:.3g}", "", "", "")
+        (f"{name}, GB", number(getattr(memory, name) / 1e9, ".3g"), "", "", "")
         for name in ("weights", "gradients", "optimizer", "activations", "logits", "total")
     ]
     header = ("part", "parameters", "forward, GFLOP", "backward, GFLOP", "share of operations")

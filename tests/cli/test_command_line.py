@@ -10,7 +10,7 @@ import time
 import pytest
 from made import small_disk
 
-from lmcore.__main__ import main
+from lmcore.cli import main
 from lmcore.files import read_json, write_json
 
 SMALL = ("run", "baseline", "--small", "--only", "sgd", "--seeds", "1337")
@@ -170,7 +170,7 @@ def test_a_corrupt_checkpoint_is_told_with_the_way_on(lmcore, begun):
 
 def test_a_changed_config_of_a_finished_run_is_told(lmcore, finished):
     stored = read_json(finished / RESULT / "config.json")
-    stored["config"]["train"]["lr"] = 99.0
+    stored["config"]["train"]["optimizer"]["lr"] = 99.0
     write_json(finished / RESULT / "config.json", stored)
     status, _, said = lmcore(*SMALL, *PLAIN)
     assert status == 2
@@ -226,7 +226,7 @@ def test_a_live_run_shows_what_is_learned_and_what_was_never_seen_at_every_evalu
     status, out, _ = lmcore("live", "--steps", "3", "--p", "7")
     shown = [line.split()[1] for line in out.splitlines() if line.startswith("step")]
     assert (status, shown) == (0, ["0", "1", "3"])
-    assert out.count("never seen") == 4
+    assert out.count("never seen") == 3
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_control_c_is_one_line_and_says_that_the_same_command_goes_on(smoke_run,
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert is_one_line(said, "stopped", "goes on")
+    assert is_one_line(said, "stopped", "resumes")
 
 
 def test_control_c_while_the_package_is_loaded_is_one_line_too():
@@ -276,7 +276,7 @@ def test_control_c_while_the_package_is_loaded_is_one_line_too():
         assert any(line.endswith(" torch.version\n") for line in process.stderr)
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
-    assert process.returncode == -signal.SIGINT
+    assert process.returncode == 130
     assert [line for line in said.splitlines() if "import time:" not in line] == ["lmcore: stopped"]
 
 
@@ -286,7 +286,7 @@ def test_only_notebooks_need_what_notebooks_need(lmcore):
         "import sys; sys.argv = ['lmcore', *sys.argv[1:]];"
         "extras = ['jupytext', 'nbclient', 'datasets', 'tokenizers', 'IPython'];"
         "sys.modules |= dict.fromkeys(extras);"
-        "from lmcore.__main__ import main; sys.exit(main())"
+        "from lmcore.cli import main; sys.exit(main())"
     )
     done = [
         subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True)

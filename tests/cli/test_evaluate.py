@@ -11,7 +11,7 @@ import tyro
 from made import TINY, randomised
 
 import lmcore
-from lmcore.cli.evaluate import evaluate
+from lmcore.cli import evaluate
 from lmcore.report.token_losses import token_loss_page
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
@@ -34,7 +34,7 @@ def paths(lm, tmp_path):
 
 @pytest.mark.parametrize("stride", [None, 3])
 def test_both_scores_are_printed_with_full_coverage(lm, paths, capsys, stride):
-    tyro.cli(evaluate, args=[*paths, *([] if stride is None else ["--stride", str(stride)])])
+    tyro.cli(evaluate.run, args=[*paths, *([] if stride is None else ["--stride", str(stride)])])
     lines = capsys.readouterr().out.splitlines()
     stride = TINY.context_length if stride is None else stride
     for line, score in zip(lines[-2:], [lm.score(TEXT), lm.score(TEXT, stride)], strict=True):
@@ -64,7 +64,7 @@ def shown(text):
 
 
 def test_the_page_holds_the_text_escaped_in_elements_of_its_own_only(paths, tmp_path):
-    tyro.cli(evaluate, args=[*paths, "--html", str(tmp_path / "out" / "page.html")])
+    tyro.cli(evaluate.run, args=[*paths, "--html", str(tmp_path / "out" / "page.html")])
     page = Page((tmp_path / "out" / "page.html").read_text(encoding="utf-8"))
     assert page.text.strip("\n") == shown(TEXT).strip("\n")
     assert {tag for tag, _ in page.tags} == {
@@ -113,16 +113,16 @@ def test_a_long_text_is_cut_and_the_page_says_so(lm):
 def test_a_text_that_cannot_be_scored_is_an_error_that_names_it(paths, content, says):
     Path(paths[1]).write_bytes(content)
     with pytest.raises(ValueError, match=rf"text.txt {says}"):
-        tyro.cli(evaluate, args=paths)
+        tyro.cli(evaluate.run, args=paths)
 
 
 def test_a_text_that_is_not_there_is_an_error_that_names_it(paths, tmp_path):
     with pytest.raises(ValueError, match=r"nothing.txt is not there"):
-        tyro.cli(evaluate, args=[paths[0], str(tmp_path / "nothing.txt")])
+        tyro.cli(evaluate.run, args=[paths[0], str(tmp_path / "nothing.txt")])
     with pytest.raises(ValueError, match=r"is a folder"):
-        tyro.cli(evaluate, args=[paths[0], str(tmp_path)])
+        tyro.cli(evaluate.run, args=[paths[0], str(tmp_path)])
 
 
 def test_a_stride_beyond_the_context_is_an_error_with_both(paths):
     with pytest.raises(ValueError, match="stride 9 is not from 1 to the model's context of 8"):
-        tyro.cli(evaluate, args=[*paths, "--stride", "9"])
+        tyro.cli(evaluate.run, args=[*paths, "--stride", "9"])

@@ -8,7 +8,7 @@ import tyro
 from made import TINY, randomised
 
 import lmcore
-from lmcore.cli.generate import generate, print_pieces
+from lmcore.cli import generate
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
 
@@ -37,7 +37,7 @@ def command(folder, capsys, monkeypatch):
 
     def call(*arguments, stdin=None):
         monkeypatch.setattr("sys.stdin", stdin or io.StringIO())
-        tyro.cli(generate, args=[str(folder), "--device", "cpu", *arguments])
+        tyro.cli(generate.run, args=[str(folder), "--device", "cpu", *arguments])
         return capsys.readouterr().out
 
     return call
@@ -93,7 +93,7 @@ def test_pieces_are_printed_as_they_come(capsys):
             yield piece
             assert capsys.readouterr().out.endswith(piece)
 
-    print_pieces("zero ", pieces())
+    generate.print_pieces("zero ", pieces())
     assert capsys.readouterr().out == "\n"
 
 
@@ -124,7 +124,7 @@ def test_a_prompt_file_without_text_is_an_error_that_names_it(command, tmp_path)
 
 def test_help_explains_every_flag(capsys):
     with pytest.raises(SystemExit):
-        tyro.cli(generate, args=["--help"])
+        tyro.cli(generate.run, args=["--help"])
     printed = capsys.readouterr().out
     for flag in ("--max-new-tokens", "--temperature", "--top-p", "--min-p", "--seed", "--n "):
         assert flag in printed

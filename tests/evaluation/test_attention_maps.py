@@ -28,7 +28,8 @@ def model(request):
 def test_weights_are_those_that_make_what_each_block_adds(model, documents):
     """The values are taken together by the weights and put through the output by hand."""
     found = attention_maps(model, IDS, documents)
-    positions, mask = model.positions_and_mask(IDS, documents)
+    positions = model.positions(IDS, documents)
+    mask = model.mask(positions, documents)
     table = model.rope_table(positions)
     x = model.embed(IDS, positions)
     for block, weights in zip(model.blocks, found, strict=True):

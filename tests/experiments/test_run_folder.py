@@ -18,7 +18,7 @@ from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import RunWriter, load_run, read_metrics
 from lmcore.files import read_json, whole_file, write_json, write_text
 from lmcore.model.rope import RopeScaling
-from lmcore.studies import baseline
+from lmcore.studies.baseline import experiments as baseline
 from lmcore.training.config import OptimizerConfig
 
 
@@ -294,7 +294,7 @@ class Plan:
 
 
 def steps(writer):
-    return [record["step"] for record in writer.kept_records()]
+    return [record["step"] for record in writer.records()]
 
 
 def test_a_run_taken_up_again_writes_the_records_after_its_checkpoint_anew(tmp_path):

@@ -1,33 +1,32 @@
 """Named experiments, their small versions, and runs that are made at most once."""
 
 import dataclasses
-import importlib
-import pkgutil
 import shutil
 
 import pytest
 import torch
 from made import PLAIN
 
-from lmcore import studies
-from lmcore.config import with_fields
-from lmcore.experiments.cost import cost
+from lmcore.config import flat_fields, with_fields
+from lmcore.experiments.cost import cost, expected_steps
 from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, task_of
 from lmcore.experiments.run_folder import RunWriter
-from lmcore.experiments.runner import load, loaded, run_all, run_or_load, told
+from lmcore.experiments.runner import load, load_finished, record_to_dict, run_all, run_or_load
 from lmcore.files import read_json, write_json
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.studies import baseline, grokking
+from lmcore.studies import all_studies
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.probes import probe
+from lmcore.studies.grokking.live import live_variant
 from lmcore.training.loop import train
 from lmcore.training.records import Record
 
 NAMED = [
     experiment
-    for module in pkgutil.iter_modules(studies.__path__)
-    if module.name != "headlines"
-    for experiment in importlib.import_module(f"lmcore.studies.{module.name}").experiments()
-    if isinstance(experiment, Experiment)  # surveys of the tokenizer have tests of their own
+    for study in all_studies().values()
+    if study.trains_models
+    for experiment in study.experiments()
 ]
 SMALL = smoke(baseline.BASELINE)
 
@@ -45,8 +44,27 @@ def workspace(smoke_run, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("experiment", NAMED, ids=lambda e: str(e.path))
-def test_every_named_experiment_takes_one_step(smoke_run, experiment):
+def code_path(experiment):
+    """Return what decides which code a run of experiment takes.
+
+    Names and seeds are left out, and of a number only whether it is zero remains.
+    """
+    fields = flat_fields(experiment).items()
+    chosen = {name: without_size(value) for name, value in fields if name not in NAMES}
+    n_kv_heads = experiment.model.n_kv_heads
+    return tuple(chosen.items()), n_kv_heads in (None, experiment.model.n_heads)
+
+
+def without_size(value):
+    return value if value is None or isinstance(value, str | bool) else bool(value)
+
+
+NAMES = ("study", "name", "seed")
+DISTINCT = {code_path(smoke(experiment)): experiment for experiment in reversed(NAMED)}
+
+
+@pytest.mark.parametrize("experiment", DISTINCT.values(), ids=lambda e: str(e.path))
+def test_each_distinct_named_experiment_takes_one_step(smoke_run, experiment):
     workspace, _ = smoke_run
     small = smoke(experiment)
     corpus = prepared(small, workspace / ".smoke/.cache/corpus")
@@ -84,7 +102,7 @@ def test_corpus_and_model_of_different_vocabularies_are_an_error_with_both():
 
 
 def test_attention_within_documents_of_a_text_without_documents_is_an_error(smoke_run):
-    experiment = grokking.fast()
+    experiment = live_variant()
     plan = dataclasses.replace(experiment.train, within_documents=True)
     with pytest.raises(ValueError, match=r"no effect with a ModularConfig.*leave it out"):
         dataclasses.replace(experiment, train=plan)
@@ -101,7 +119,7 @@ def test_a_finished_run_is_loaded_and_not_trained_again(workspace, smoke_run):
     _, run = smoke_run
     before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
     loaded = run_or_load(SMALL, never, runtime=PLAIN, progress=False)
-    assert loaded.metrics == run.metrics
+    assert loaded.records == run.records
     assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*")} == before
 
 
@@ -112,7 +130,7 @@ def test_where_there_is_no_run_none_is_loaded(tmp_path, monkeypatch):
 
 def test_of_many_experiments_the_runs_there_are_are_loaded(workspace, smoke_run):
     _, run = smoke_run
-    (found,) = loaded([dataclasses.replace(SMALL, seed=7), SMALL])
+    (found,) = load_finished([dataclasses.replace(SMALL, seed=7), SMALL])
     assert found.config == run.config
 
 
@@ -132,8 +150,8 @@ def test_an_unfinished_run_of_another_config_is_refused(workspace):
 def test_a_run_moved_away_is_finished_again_from_its_last_checkpoint(workspace, smoke_run):
     _, run = smoke_run
     shutil.rmtree(workspace / ".smoke/results")
-    again = run_or_load(SMALL, baseline.probe, runtime=PLAIN, progress=False)
-    assert (again.metrics, again.outcome) == (run.metrics, run.outcome)
+    again = run_or_load(SMALL, probe, runtime=PLAIN, progress=False)
+    assert (again.records, again.outcome) == (run.records, run.outcome)
 
 
 def test_a_small_run_stays_away_from_the_results(smoke_run):
@@ -162,12 +180,12 @@ def test_a_run_s_environment_says_what_a_reader_must_know(smoke_run):
     (session,) = run.environment["sessions"]
     assert {"commit", "dirty", "python", "torch", "device", "started"} <= set(session)
     assert session["precision"] == "float32"
-    assert {"training_s", "peak_bytes", "corpus"} <= set(run.environment)
+    assert {"training_s", "peak_bytes", "data"} <= set(run.environment)
 
 
 def test_a_run_taken_up_again_names_both_of_its_sessions(workspace):
     shutil.rmtree(workspace / ".smoke/results")
-    again = run_or_load(SMALL, baseline.probe, runtime=PLAIN, progress=False)
+    again = run_or_load(SMALL, probe, runtime=PLAIN, progress=False)
     assert len(again.environment["sessions"]) == 2
 
 
@@ -184,12 +202,12 @@ def test_a_run_does_not_go_on_with_another_text(workspace):
 def test_the_outcome_scores_every_test_token_once(smoke_run):
     _, run = smoke_run
     test = run.outcome["test"]
-    assert test["n_tokens"] == test["of_tokens"] == run.environment["data"]["test_tokens"]
+    assert test.n_tokens == test.of_tokens == run.environment["data"]["test_tokens"]
 
 
 def test_the_smoke_run_learns_something(smoke_run):
     _, run = smoke_run
-    first, last = (run.metrics[i]["validation"]["nats"] for i in (0, -1))
+    first, last = (run.records[i]["validation"].nats for i in (0, -1))
     assert last < 0.6 * first
 
 
@@ -199,7 +217,7 @@ def test_a_probe_is_kept_with_the_scores(smoke_run):
 
 
 def test_a_record_is_kept_without_what_is_missing():
-    assert told(Record(step=0, tokens=0, elapsed_s=1.23456)) == {
+    assert record_to_dict(Record(step=0, tokens=0, elapsed_s=1.23456)) == {
         "step": 0,
         "tokens": 0,
         "elapsed_s": 1.23,
@@ -224,11 +242,19 @@ def test_the_cost_says_runs_and_minutes_and_precision():
     assert all(word in said for word in ("2 runs", "minutes", "cpu", "float32"))
 
 
+def test_the_cost_knows_the_length_of_each_kind_of_experiment():
+    assert [e.path for e in NAMED if expected_steps(e) < 1] == []
+    table = live_variant()
+    in_epochs = with_fields(table.train, steps=None, epochs=3)
+    table = dataclasses.replace(table, train=in_epochs)
+    assert expected_steps(table) == 3 * task_of(table, table.task.prepare()).batches_per_epoch
+
+
 def test_a_run_that_diverged_is_a_result_and_the_others_go_on(workspace, capsys):
     wild = with_fields(SMALL.train, lr=1e30, max_grad_norm=1e10)
     experiments = [dataclasses.replace(SMALL, name="wild", train=wild), SMALL]
     runs = run_all(experiments, never, runtime=PLAIN)
-    assert "diverged: the validation loss is nan" in runs[0].metrics[-1]["stop_reason"]
+    assert "diverged: the validation loss is nan" in runs[0].records[-1]["stop_reason"]
     assert set(runs[0].outcome) == {"diverged"}
     assert "baseline/wild/seed1337 diverged: the validation loss" in capsys.readouterr().err
     assert [run.config.name for run in runs] == ["wild", "sgd"]

@@ -1,7 +1,9 @@
-"""Configs of the first schema, upgraded: every number that a run measured stays as it was."""
+"""Runs of the first schema can be upgraded, and every number that they measured stays."""
 
 import hashlib
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,9 @@ import pytest
 from lmcore.config import SCHEMA, config_hash
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import load_run
-from lmcore.experiments.schema import V1_RECORD_NAMES, from_v1, upgrade_folder
+from lmcore.experiments.schema import V1_RECORD_NAMES, from_v1, upgrade, upgrade_folder
 from lmcore.files import read_json, write_json
-from lmcore.studies import baseline
+from lmcore.studies.baseline import experiments as baseline
 
 ROOT = Path(__file__).parents[2]
 DIGESTS = json.loads(Path(__file__).with_name("numbers_of_schema_1.json").read_text())
@@ -34,6 +36,15 @@ def digest(folder):
 def test_every_upgraded_run_has_the_numbers_it_had_before():
     now = {path: digest(ROOT / "results" / path) for path in DIGESTS}
     assert now == DIGESTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A config without a model."""
+
+    name: str
+    texts: tuple[str, ...]
+    study: str = "surveys"
 
 
 OLD = {
@@ -69,7 +80,35 @@ def test_the_baseline_of_the_first_schema_becomes_the_baseline(old_folder):
     assert upgrade_folder(old_folder, Experiment)
     run = load_run(old_folder, Experiment)
     assert run.config == baseline.BASELINE
-    assert "grad_norm" in run.metrics[1]
+    assert "grad_norm" in run.records[1]
+
+
+def test_an_upgrade_reaches_all_finished_runs_below_a_folder_and_counts_the_old_ones(
+    old_folder, smoke_run
+):
+    _, run = smoke_run
+    shutil.copytree(run.folder, old_folder / "study/current/seed1")
+    survey = old_folder / "study/old-survey/seed0"
+    shutil.copytree(run.folder, survey)
+    config = {"name": "sample", "texts": ["novels"], "study": "surveys"}
+    write_json(survey / "config.json", {"hash": "0", "config": config})
+    (old_folder / "unfinished").mkdir()
+    write_json(old_folder / "unfinished/config.json", {"hash": "0", "config": OLD})
+    assert upgrade(old_folder, {"surveys": Survey}) == 2
+    assert load_run(old_folder, Experiment).config == baseline.BASELINE
+    assert load_run(survey, Survey).config == Survey(name="sample", texts=("novels",))
+    assert upgrade(old_folder, {"surveys": Survey}) == 0
+
+
+def test_a_folder_without_runs_cannot_be_upgraded(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path} holds no finished run: name a run folder"):
+        upgrade(tmp_path)
+
+
+def test_an_old_config_that_lacks_what_it_needs_is_named(old_folder):
+    write_json(old_folder / "config.json", {"hash": "0", "config": {"texts": ["novels"]}})
+    with pytest.raises(ValueError, match=r"config\.json cannot be upgraded: .* no field texts"):
+        upgrade(old_folder)
 
 
 def test_an_upgraded_folder_is_left_alone(old_folder):
@@ -82,7 +121,9 @@ def test_an_upgraded_folder_is_left_alone(old_folder):
 def test_a_folder_of_another_schema_is_refused_with_the_command_that_upgrades_it(old_folder):
     with pytest.raises(ValueError, match=r"schema 1, this one reads .*lmcore upgrade"):
         load_run(old_folder, Experiment)
-    write_json(old_folder / "config.json", {"schema": SCHEMA + 1})
+    write_json(old_folder / "config.json", {"schema": SCHEMA + 1, "hash": "0", "config": OLD})
+    with pytest.raises(ValueError, match="update lmcore"):
+        load_run(old_folder, Experiment)
     with pytest.raises(ValueError, match="update lmcore"):
         upgrade_folder(old_folder, Experiment)
 

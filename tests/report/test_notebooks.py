@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lmcore.report.execute import execute, pair
+from lmcore.report.execute import execute, pair, tags
 from lmcore.report.notebook import drive, source_hash
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +116,53 @@ def test_a_cell_that_fails_is_named_in_one_line_and_no_notebook_is_written(tmp_p
     with pytest.raises(ValueError, match=r"^09_broken.py failed: ZeroDivisionError: .*$"):
         execute(source, "full", progress=False)
     assert not source.with_suffix(".ipynb").exists()
+
+
+LIVE_TEXT = """# %% tags=["live"]
+import time
+time.perf_counter_ns()
+# %%
+1 + 1
+"""
+
+
+@pytest.fixture
+def live_notebook(tmp_path):
+    """A notebook whose live cell gives another output each time it runs."""
+    source = tmp_path / "notebooks" / "09_live.py"
+    source.parent.mkdir()
+    source.write_text(LIVE_TEXT)
+    return source
+
+
+def test_running_a_notebook_again_changes_no_byte_though_its_live_cells_give_other_numbers(
+    live_notebook,
+):
+    first = execute(live_notebook, "full", progress=False).read_bytes()
+    assert execute(live_notebook, "full", progress=False).read_bytes() == first
+
+
+def test_a_live_cell_that_was_edited_gets_its_new_output(live_notebook):
+    execute(live_notebook, "full", progress=False)
+    live_notebook.write_text(LIVE_TEXT.replace("time.perf_counter_ns()", "'edited'"))
+    cell, _ = nbformat.read(execute(live_notebook, "full", progress=False), as_version=4).cells
+    assert cell.outputs[0].data["text/plain"] == "'edited'"
+
+
+def test_a_cell_that_is_not_live_always_gets_its_new_output(live_notebook):
+    target = execute(live_notebook, "full", progress=False)
+    notebook = nbformat.read(target, as_version=4)
+    notebook.cells[1].outputs[0].data["text/plain"] = "3"
+    nbformat.write(notebook, target)
+    execute(live_notebook, "full", progress=False)
+    assert nbformat.read(target, as_version=4).cells[1].outputs[0].data["text/plain"] == "2"
+
+
+@each_notebook
+def test_every_cell_that_trains_now_or_asks_such_a_model_is_tagged_live(source):
+    cells = [cell for cell in pair(source).cells if cell.cell_type == "code"]
+    live = re.compile(r"\blive\.|\bnotebook\.follow\b|\btrain\(")
+    assert [c.source for c in cells if live.search(c.source) and "live" not in tags(c)] == []
 
 
 class Shell:

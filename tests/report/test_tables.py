@@ -6,86 +6,107 @@ import re
 from pathlib import Path
 
 import pytest
+from made import made_score
 
-from lmcore.__main__ import STUDIES, study_module, with_findings
+from lmcore.cli.readme import with_findings
 from lmcore.config import config_hash
 from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import Run, load_run
+from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import (
     Table,
-    coverage,
-    per_character,
+    mean_sd,
     scores,
     settings,
-    spread,
     validation,
 )
-from lmcore.studies import baseline
+from lmcore.studies import all_studies
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.baseline.measures import entropy_floor
 from lmcore.tasks.titles import TitlesConfig
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/*/*/config.json"))
 
 
-def kind_of(folder):
-    """Return what the config of a run folder is: an experiment, unless its study says otherwise."""
-    return getattr(study_module(folder.parts[-3]), "KIND", Experiment)
+def failures(runs, check):
+    """Return the path of each run that check finds fault with, and what it says."""
+    found = {run.config.path.as_posix(): check(run) for run in runs}
+    return {path: fault for path, fault in found.items() if fault}
 
 
-def runs_of(folders):
-    return pytest.mark.parametrize("folder", folders, ids=lambda f: "/".join(f.parts[-3:]))
+def trained(runs):
+    return [run for run in runs if isinstance(run.config, Experiment)]
 
 
-each_run = runs_of(FOLDERS)
-each_training = runs_of([folder for folder in FOLDERS if kind_of(folder) is Experiment])
-each_survey = runs_of([folder for folder in FOLDERS if kind_of(folder) is not Experiment])
+def test_committed_runs_read_back_from_the_folders_of_their_names(committed_runs):
+    folders = [ROOT / "results" / run.config.path for run in committed_runs]
+    assert folders == [run.folder for run in committed_runs] == FOLDERS
 
 
-@each_run
-def test_a_committed_run_reads_back_and_its_hash_matches(folder):
-    run = load_run(folder, kind_of(folder))
-    assert run.config.path == folder.relative_to(ROOT / "results")
+def test_committed_runs_are_named_experiments_of_their_studies(committed_runs):
+    named = {name: set(study.experiments()) for name, study in all_studies().items()}
+    assert [
+        run.config.path for run in committed_runs if run.config not in named[run.config.study]
+    ] == []
 
 
-@each_run
-def test_a_committed_run_is_one_of_its_study_s_named_experiments(folder):
-    run = load_run(folder, kind_of(folder))
-    assert run.config in study_module(run.config.study).experiments()
+def fault_of_session(session):
+    """Return what keeps a reader from repeating a run, or None."""
+    if not re.fullmatch(r"[0-9a-f]{40}", session["commit"]) or session["dirty"]:
+        return "not from committed code"
+    if not session["device"] or session["precision"] not in ("float32", "bfloat16"):
+        return "on an unnamed machine"
+    return None
 
 
-@each_run
-def test_a_committed_run_was_made_from_committed_code_on_a_named_machine(folder):
-    for session in load_run(folder, kind_of(folder)).environment["sessions"]:
-        assert re.fullmatch(r"[0-9a-f]{40}", session["commit"])
-        assert not session["dirty"]
-        assert session["device"]
-        assert session["precision"] in ("float32", "bfloat16")
+def test_committed_runs_were_made_from_committed_code_on_named_machines(committed_runs):
+    def check(run):
+        return [fault for s in run.environment["sessions"] if (fault := fault_of_session(s))]
+
+    assert failures(committed_runs, check) == {}
 
 
-@each_survey
-def test_a_committed_survey_measured_each_of_its_texts(folder):
-    run = load_run(folder, kind_of(folder))
-    assert [row["step"] for row in run.metrics] == list(range(len(run.metrics)))
-    assert {row.get("text") or row["learned"] for row in run.metrics} == set(run.config.texts)
-    assert set(run.environment["data"]["texts"]) == set(run.config.texts)
+def fault_of_survey(run):
+    """Return what a survey failed to measure, or None."""
+    if [row["step"] for row in run.records] != list(range(len(run.records))):
+        return "rows are missing"
+    if {row.get("text") or row["learned"] for row in run.records} != set(run.config.texts):
+        return "texts are missing from its rows"
+    if set(run.environment["data"]["texts"]) != set(run.config.texts):
+        return "texts are missing from its environment"
+    return None
 
 
-@each_training
-def test_a_committed_run_has_a_record_where_one_is_due_and_scores_every_token(folder):
-    run = load_run(folder, Experiment)
-    plan, last = run.config.train, run.metrics[-1]["step"]
-    every = plan.evaluation.eval_every or last
-    scoring = {*plan.evaluation.eval_at, *range(0, last, every), last}
-    due = {step for step in range(last) if step % plan.evaluation.log_every == 0} | scoring
-    assert [record["step"] for record in run.metrics] == sorted(s for s in due if s <= last)
-    scored = [record["validation"] for record in run.metrics if "validation" in record]
-    assert len(scored) == len({step for step in scoring if step <= last})
+def test_committed_surveys_measured_all_their_texts(committed_runs):
+    surveys = [run for run in committed_runs if not isinstance(run.config, Experiment)]
+    assert surveys
+    assert failures(surveys, fault_of_survey) == {}
+
+
+def fault_of_records(run):
+    """Return which record or score is missing, or None."""
+    plan, last = run.config.train.evaluation, run.records[-1]["step"]
+    scoring = {
+        step for step in (*plan.eval_at, *range(0, last, plan.eval_every or last)) if step <= last
+    }
+    scoring.add(last)
+    due = {step for step in range(last) if step % plan.log_every == 0} | scoring
+    if [record["step"] for record in run.records] != sorted(due):
+        return "its records are not those that were due"
+    scored = [record["validation"] for record in run.records if "validation" in record]
+    if len(scored) != len(scoring):
+        return "its scores are not those that were due"
     if isinstance(run.config.task, TitlesConfig):
         tests = [] if "diverged" in run.outcome else [run.outcome["test"]]
-        assert {coverage(score) for score in [*scored, *tests]} == {1.0}
+        is_whole = {score.coverage for score in [*scored, *tests]} == {1.0}
     else:
-        assert len({score["n"] for score in scored}) == 1
+        is_whole = len({score.n for score in scored}) == 1
+    return None if is_whole else "a score does not cover its whole set"
+
+
+def test_committed_runs_have_a_record_where_one_is_due_and_score_every_token(committed_runs):
+    assert failures(trained(committed_runs), fault_of_records) == {}
 
 
 def test_no_run_folder_is_incomplete():
@@ -98,11 +119,13 @@ def test_the_readme_s_table_is_what_the_results_say():
     assert with_findings(text) == text
 
 
-def test_the_manifest_s_runs_are_committed_with_the_hash_it_names():
-    for entry in json.loads((ROOT / "figures/manifest.json").read_text()).values():
-        for path, digest in entry["runs"].items():
-            folder = ROOT / "results" / path
-            assert config_hash(load_run(folder, kind_of(folder)).config) == digest
+def test_the_manifest_s_runs_are_committed_with_the_hash_it_names(committed_runs):
+    hashes = {run.config.path.as_posix(): config_hash(run.config) for run in committed_runs}
+    manifest = json.loads((ROOT / "figures/manifest.json").read_text())
+    drawn = {
+        (path, digest) for entry in manifest.values() for path, digest in entry["runs"].items()
+    }
+    assert drawn <= set(hashes.items())
 
 
 def test_the_manifest_s_files_are_those_that_figures_were_drawn_from():
@@ -113,13 +136,13 @@ def test_the_manifest_s_files_are_those_that_figures_were_drawn_from():
 
 def test_every_study_has_a_notebook_of_its_name():
     stems = {path.stem.split("_", 1)[1] for path in (ROOT / "notebooks").glob("*.py")}
-    assert stems == set(STUDIES)
+    assert stems == set(all_studies())
 
 
-def test_a_spread_is_the_sample_standard_deviation_and_a_single_value_stands_alone():
-    assert spread([1.0, 2.0, 3.0], 2) == "2.00 ± 1.00"
-    assert spread([0.5], 3) == "0.500"
-    assert spread([0.95, 0.95], 2) == "0.95"
+def test_a_mean_has_its_sample_standard_deviation_unless_all_values_are_equal():
+    assert mean_sd([1.0, 2.0, 3.0], 2) == "2.00 ± 1.00"
+    assert mean_sd([0.5], 3) == "0.500"
+    assert mean_sd([0.95, 0.95], 2) == "0.95"
 
 
 def test_a_table_reads_the_same_in_html_and_markdown_and_escapes_what_html_would_eat():
@@ -129,7 +152,7 @@ def test_a_table_reads_the_same_in_html_and_markdown_and_escapes_what_html_would
 
 
 def test_the_table_of_settings_holds_what_differs_and_nothing_else():
-    table = settings(baseline.experiments())
+    table = settings(baseline.all_experiments())
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["train.optimizer.lr"] == ("0.006", "2.0")
     assert rows["seeds"] == ("1337, 1338, 1339",) * 2
@@ -137,8 +160,8 @@ def test_the_table_of_settings_holds_what_differs_and_nothing_else():
 
 
 def made_run(tmp_path: Path, seed: int, nats: float) -> Run:
-    score = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 5}
-    experiment = baseline.experiments((seed,))[0]
+    score = made_score(nats, of_tokens=5)
+    experiment = baseline.all_experiments((seed,))[0]
     return Run(
         tmp_path / "results" / experiment.path,
         experiment,
@@ -146,7 +169,7 @@ def made_run(tmp_path: Path, seed: int, nats: float) -> Run:
             {"step": 0, "validation": score, "challenge": score},
             {"step": 1, "loss": nats, "validation": score, "challenge": score},
         ],
-        {"training_s": 60.0, "corpus": {"text_sha256": "0"}},
+        {"training_s": 60.0, "data": {"text_sha256": "0"}},
         {"test": score},
     )
 
@@ -194,12 +217,12 @@ def test_a_figure_refuses_runs_of_two_scales(tmp_path):
 
 def test_the_floor_of_real_titles_is_unknown():
     with pytest.raises(ValueError, match="entropy is unknown"):
-        baseline.floor(baseline.BASELINE)
+        entropy_floor(baseline.BASELINE)
 
 
-def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it():
-    known = [load_run(f, Experiment) for f in FOLDERS if f.parts[-2] == "known-entropy"]
-    ratios = [per_character(validation(run)) / baseline.floor(run.config) for run in known]
+def test_the_generated_run_lies_above_its_floor_and_within_a_few_percent_of_it(committed_runs):
+    known = [run for run in committed_runs if run.config.name == "known-entropy"]
+    ratios = [validation(run).nats_per_character / entropy_floor(run.config) for run in known]
     assert len(known) == 3
     assert min(ratios) >= 1
     assert max(ratios) < 1.06

@@ -3,96 +3,98 @@
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from made import made_score
 
-from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import Run, load_run
-from lmcore.experiments.runner import loaded
+from lmcore.config import flat_fields
+from lmcore.experiments.experiment import slug
+from lmcore.experiments.run_folder import Run
+from lmcore.experiments.runner import load_finished
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.studies import adamw_swap, baseline
-from lmcore.studies.headlines import unigram_nats
-from lmcore.training.config import TrainConfig
+from lmcore.studies.adamw_swap import claims, experiments, figures, measures, probes, tables
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.headlines.measures import final_loss
+from lmcore.studies.headlines.probes import unigram_nats
+from lmcore.training.config import EvaluationConfig
 from lmcore.training.optimizer import parameter_groups
 
 ROOT = Path(__file__).parents[2]
-ADAMW = next(e for e in adamw_swap.compared() if e.name == adamw_swap.NAMES["AdamW"])
+ADAMW = next(e for e in experiments.compared() if e.name == experiments.NAMES["AdamW"])
 
 
 def differing(a, b):
-    """Return the fields of training in which two experiments differ, but for when one looks."""
-    left, right = (asdict(each.train) for each in (a, b))
+    """Return the fields in which two plans of training differ, without those of evaluation."""
+    left, right = flat_fields(a), flat_fields(b)
     fields = {name for name in left if left[name] != right[name]}
-    return fields - {"evaluate_at", "record_every"}
+    return {name for name in fields if not name.startswith("evaluation.")}
 
 
 # What is compared
 
 
 def test_each_optimizer_is_tuned_over_as_many_runs():
-    counts = Counter(e.name.split("-lr")[0] for e in adamw_swap.sweeps() if "tune-" in e.name)
-    assert len(counts) == len(adamw_swap.OPTIMIZERS)
+    counts = Counter(e.name.split("-lr")[0] for e in experiments.sweeps() if "tune-" in e.name)
+    assert len(counts) == len(experiments.OPTIMIZERS)
     assert len(set(counts.values())) == 1
 
 
-@pytest.mark.parametrize("name", list(adamw_swap.OPTIMIZERS))
+@pytest.mark.parametrize("name", list(experiments.OPTIMIZERS))
 def test_learning_rates_are_a_factor_of_two_apart(name):
-    rates = np.array(adamw_swap.OPTIMIZERS[name].rates)
+    rates = np.array(experiments.OPTIMIZERS[name].rates)
     np.testing.assert_allclose(rates[1:] / rates[:-1], 2)
 
 
 def test_whatever_is_tuned_differs_in_its_optimizer_s_own_numbers_alone():
-    own = {"optimizer", "lr", "momentum", "weight_decay"}
-    for each in adamw_swap.tuning():
-        assert differing(each, ADAMW) <= own
+    tuned = {f"optimizer.{name}" for name in ("kind", "lr", "momentum", "weight_decay")}
+    for experiment in experiments.tuning():
+        assert differing(experiment.train, ADAMW.train) <= tuned
 
 
 def test_each_optimizer_is_compared_at_the_rate_it_was_tuned_to_on_other_seeds():
-    def what(experiments):
-        plain = {"evaluate_at": (), "record_every": 1}
-        return {replace(e.train, **plain) for e in experiments if e.name != "sgd-as-given"}
+    def plans(chosen):
+        plain = EvaluationConfig()
+        return {replace(e.train, evaluation=plain) for e in chosen if e.name != "sgd-as-given"}
 
-    assert len(what(adamw_swap.compared())) == len(adamw_swap.OPTIMIZERS)
-    assert what(adamw_swap.compared()) <= what(adamw_swap.tuning())
-    assert not set(adamw_swap.SEEDS) & set(adamw_swap.TUNING_SEEDS)
+    assert len(plans(experiments.compared())) == len(experiments.OPTIMIZERS)
+    assert plans(experiments.compared()) <= plans(experiments.tuning())
+    assert not set(experiments.SEEDS) & set(experiments.TUNING_SEEDS)
 
 
 def test_sgd_as_given_is_the_baseline_s_recipe_at_another_size():
-    given = adamw_swap.GIVEN.train
-    unlike = {name for name, value in asdict(given).items() if value != asdict(TrainConfig())[name]}
-    assert unlike == {"batch_size", "epochs", "evaluate_at", "record_every"}
+    assert differing(experiments.GIVEN.train, baseline.CHALLENGE) == {"batch_size", "epochs"}
 
 
 def test_all_sweeps_have_one_budget():
-    budgets = {(e.task, e.model, e.train.batch_size, e.train.epochs) for e in adamw_swap.sweeps()}
+    budgets = {(e.task, e.model, e.train.batch_size, e.train.epochs) for e in experiments.sweeps()}
     assert len(budgets) == 1
 
 
 def test_each_ablation_changes_one_thing():
-    changed = [differing(each, ADAMW) for each in adamw_swap.ablations()]
+    changed = [differing(e.train, ADAMW.train) for e in experiments.ablations()]
     assert {len(fields) for fields in changed} == {1}
 
 
 def test_no_two_experiments_are_the_same_but_for_their_names():
-    everything = adamw_swap.experiments()
+    everything = experiments.all_experiments()
     assert len({replace(each, name="") for each in everything}) == len(everything)
 
 
 def test_one_seed_of_each_has_every_sweep_once():
-    names = Counter(each.name for each in adamw_swap.sweeps(most=1))
+    names = Counter(each.name for each in experiments.sweeps(most=1))
     assert set(names.values()) == {1}
-    assert set(names) == {each.name for each in adamw_swap.sweeps()}
+    assert set(names) == {each.name for each in experiments.sweeps()}
 
 
 def test_runs_of_the_baseline_s_size_are_no_part_of_the_sweeps():
-    swept = {each.model for each in adamw_swap.sweeps()}
-    assert swept.isdisjoint({each.model for each in adamw_swap.large()})
+    swept = {each.model for each in experiments.sweeps()}
+    assert swept.isdisjoint({each.model for each in experiments.large()})
 
 
 def test_of_adamw_matrices_in_blocks_decay_and_nothing_else():
@@ -110,7 +112,7 @@ def test_of_adamw_matrices_in_blocks_decay_and_nothing_else():
 def test_counting_is_scored_on_the_validation_text(corpus):
     torch.manual_seed(0)
     model = GPT(ModelConfig(vocab_size=320, context_length=32, d_model=16, n_heads=2, d_ff=32))
-    found = adamw_swap.probe(model, corpus)
+    found = probes.probe(model, corpus)
     counts = np.zeros(320, int)
     np.add.at(counts, corpus.train.ids, 1)
     expected = unigram_nats(counts, corpus.validation.ids)
@@ -121,14 +123,12 @@ def test_counting_is_scored_on_the_validation_text(corpus):
 # What is read off runs
 
 
-def made_run(name, nats, seed=adamw_swap.SEEDS[0], **changes):
+def made_run(name, nats, seed=experiments.SEEDS[0], **changes):
     """Return a run that ends at so many nats for ten characters; at None it diverged."""
-    experiment = replace(adamw_swap.variant(name, **changes), seed=seed)
+    experiment = replace(experiments.variant(name, **changes), seed=seed)
 
     def score(nats):
-        told = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6}
-        told |= {"n_end_predicted": 1}
-        return {"validation": told, "challenge": told}
+        return dict.fromkeys(("validation", "challenge"), made_score(nats))
 
     metrics = [
         {"step": 0} | score(20.0),
@@ -142,59 +142,58 @@ def made_run(name, nats, seed=adamw_swap.SEEDS[0], **changes):
     top = [{"token": token, "probability": 0.1} for token in "abcdefghij"]
     next_token = {"input": "in", "target": "a", "target_probability": 0.1, "top": top}
     probe = {"next_token": next_token, "frequency": {"unigram_nats": 12.0}}
-    outcome = {"test": score(nats)["validation"], "probe": probe}
     environment = {"sessions": [{"commit": "0123456789"}], "cpu_s": 60.0}
     if nats is None:
         metrics.append(ends | {"stop_reason": "diverged: the loss is nan at step 718"})
         return Run(Path(), experiment, metrics, environment, {"diverged": "the loss is nan"})
+    outcome = {"test": made_score(nats), "probe": probe}
     return Run(Path(), experiment, [*metrics, whole | score(nats)], environment, outcome)
 
 
 def tuned_runs(name, ends):
     """Return a run of each learning rate for each list of ends, a list for each seed."""
-    rates = adamw_swap.OPTIMIZERS[name].rates
-    slug = adamw_swap.slug(name)
+    rates = experiments.OPTIMIZERS[name].rates
     return [
-        made_run(f"tune-{slug}-lr{lr:g}", end, seed, lr=lr)
-        for seed, own in zip(adamw_swap.TUNING_SEEDS, ends, strict=True)
+        made_run(f"tune-{slug(name)}-lr{lr:g}", end, seed, lr=lr)
+        for seed, own in zip(experiments.TUNING_SEEDS, ends, strict=True)
         for lr, end in zip(rates, own, strict=True)
     ]
 
 
 def all_runs(end=10.0):
     """Return every sweep's run, all ending alike; one rate of each optimizer diverged."""
-    least = {name: contender.rates[0] for name, contender in adamw_swap.OPTIMIZERS.items()}
-    wild = {f"tune-{adamw_swap.slug(name)}-lr{lr:g}" for name, lr in least.items()}
+    least = {name: contender.rates[0] for name, contender in experiments.OPTIMIZERS.items()}
+    wild = {f"tune-{slug(name)}-lr{lr:g}" for name, lr in least.items()}
     wild |= {"ablation-no-clipping"}
     return [
         replace(made_run(each.name, None if each.name in wild else end, each.seed), config=each)
-        for each in adamw_swap.sweeps()
+        for each in experiments.sweeps()
     ]
 
 
-@pytest.mark.parametrize("name", list(adamw_swap.OPTIMIZERS))
+@pytest.mark.parametrize("name", list(experiments.OPTIMIZERS))
 def test_the_best_rate_ended_lowest_on_average_and_diverged_on_no_seed(name):
     runs = tuned_runs(name, [[9, 8, 5, 6, 1], [9, 8, 8, 6, None]])
-    assert adamw_swap.best_rate(runs, name) == adamw_swap.OPTIMIZERS[name].rates[3]
-    assert adamw_swap.tuned_loss(runs, name, adamw_swap.OPTIMIZERS[name].rates[2]) == 0.65
+    assert measures.best_rate(runs, name) == experiments.OPTIMIZERS[name].rates[3]
+    assert measures.tuned_loss(runs, name, experiments.OPTIMIZERS[name].rates[2]) == 0.65
 
 
 def test_a_run_that_diverged_has_no_loss():
-    assert adamw_swap.loss(made_run("tuned-sgd", None)) is None
+    assert final_loss(made_run("tuned-sgd", None)) is None
 
 
 def test_an_ablation_is_held_against_the_run_of_its_own_seed():
-    name, *_ = adamw_swap.ABLATIONS
-    changed = f"ablation-{adamw_swap.slug(name)}"
+    name, *_ = experiments.ABLATIONS
+    changed = f"ablation-{slug(name)}"
     ends = {101: (12, 10), 102: (14, 11), 103: (None, 10)}
     runs = [made_run(ADAMW.name, tuned, seed) for seed, (_, tuned) in ends.items()]
     runs += [made_run(changed, end, seed) for seed, (end, _) in ends.items()]
-    assert adamw_swap.differences(runs, name) == pytest.approx([0.2, 0.3])
+    assert measures.differences(runs, name) == pytest.approx([0.2, 0.3])
 
 
 def test_each_step_is_told_beside_the_first_with_its_runs_and_commit():
     runs = [made_run("sgd-as-given", 20.0), made_run("tuned-adamw", 15.0)]
-    rows = {row[0]: row[1:] for row in adamw_swap.findings(runs).rows}
+    rows = {row[0]: row[1:] for row in tables.findings(runs).rows}
     bits = 15 / 20 / math.log(2)
     where = ("tuned-adamw", "0123456")
     assert rows["AdamW"] == ("1.500", "0.8333", "1.500", f"{bits:.3f}", "0.750", *where)
@@ -204,27 +203,27 @@ def test_each_step_is_told_beside_the_first_with_its_runs_and_commit():
 
 def test_tables_say_how_many_seeds_diverged():
     runs = all_runs()
-    rows = {row[0]: row[1:] for row in adamw_swap.ablation_table(runs).rows}
+    rows = {row[0]: row[1:] for row in tables.ablation_table(runs).rows}
     assert rows["no clipping"] == ("none of 3", "none of 0")
     assert rows["no decay"] == ("1.0000", "0.0000")
-    assert len(adamw_swap.findings(runs).rows) == len(adamw_swap.NAMES)
-    assert len(adamw_swap.optimizer_table(runs).rows) == len(adamw_swap.NAMES)
+    assert len(tables.findings(runs).rows) == len(experiments.NAMES)
+    assert len(tables.optimizer_table(runs).rows) == len(experiments.NAMES)
 
 
 def test_every_figure_is_drawn_with_runs_that_diverged_and_says_which():
     runs = all_runs()
-    (ax,) = adamw_swap.plot_rates(runs).axes
+    (ax,) = figures.plot_rates(runs).axes
     hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
-    assert len(hollow) == len(adamw_swap.OPTIMIZERS)
+    assert len(hollow) == len(experiments.OPTIMIZERS)
     for draw in ("plot_loss", "plot_inside", "plot_next_token", "plot_ablations"):
-        assert getattr(adamw_swap, draw)(runs).axes
+        assert getattr(figures, draw)(runs).axes
     plt.close("all")
 
 
 def test_a_curve_leaves_out_the_seeds_that_diverged():
     ends = (10.0, None, 12.0)
     runs = [made_run("sgd-as-given", end, seed) for end, seed in zip(ends, (1, 2, 3), strict=True)]
-    (ax,) = adamw_swap.plot_loss(runs).axes
+    (ax,) = figures.plot_loss(runs).axes
     (curve,) = [line for line in ax.lines if line.get_label() == "SGD as given"]
     assert curve.get_ydata().tolist() == pytest.approx([2.0, 1.5, 1.1])
     plt.close("all")
@@ -233,24 +232,24 @@ def test_a_curve_leaves_out_the_seeds_that_diverged():
 # What is committed
 
 
-def committed():
-    folders = (ROOT / "results/adamw_swap").glob("*/*")
-    return [load_run(folder, Experiment) for folder in sorted(folders)]
+@pytest.fixture
+def committed(committed_runs):
+    """The committed runs of this study."""
+    return [run for run in committed_runs if run.config.study == "adamw_swap"]
 
 
-def test_every_sweep_is_committed():
-    assert {run.config for run in committed()} >= set(adamw_swap.sweeps())
+def test_every_sweep_is_committed(committed):
+    assert {run.config for run in committed} >= set(experiments.sweeps())
 
 
-def test_each_step_names_the_folder_of_its_runs_and_the_commit_that_made_them():
-    for row in adamw_swap.findings(committed()).rows:
+def test_each_step_names_the_folder_of_its_runs_and_the_commit_that_made_them(committed):
+    for row in tables.findings(committed).rows:
         *_, folder, commits = row
-        paths = sorted((ROOT / "results/adamw_swap" / folder).iterdir())
-        own = [load_run(path, Experiment) for path in paths]
-        assert [run.config.seed for run in own] == list(adamw_swap.SEEDS)
-        made_by = {each["commit"] for run in own for each in run.environment["sessions"]}
+        runs = [run for run in committed if run.config.name == folder]
+        assert [run.config.seed for run in runs] == list(experiments.SEEDS)
+        made_by = {each["commit"] for run in runs for each in run.environment["sessions"]}
         assert {commit[:7] for commit in made_by} == set(commits.split(", "))
 
 
-def test_what_the_text_claims_holds():
-    adamw_swap.check_claims([*committed(), *loaded(baseline.experiments())])
+def test_what_the_text_claims_holds(committed):
+    claims.check_claims([*committed, *load_finished(baseline.all_experiments())])

@@ -1,6 +1,5 @@
 """What studies of headlines show of a model, beside what can be counted by hand."""
 
-import importlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from made import as_tokens
+from made import as_tokens, made_score
 
 from lmcore.evaluation.scores import score
 from lmcore.experiments.run_folder import Run
@@ -17,19 +16,21 @@ from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.report.tables import validation
-from lmcore.studies import baseline, headlines
+from lmcore.studies import study_called
+from lmcore.studies.baseline import experiments as baseline
+from lmcore.studies.headlines import figures, measures, probes, tables
 
 
 def test_a_frequency_model_costs_what_its_counts_say():
     counts, ids = np.array([2, 0, 5]), np.array([0, 1, 2])
     expected = -(math.log(3 / 10) + math.log(1 / 10) + math.log(6 / 10))
-    assert headlines.unigram_nats(counts, ids) == pytest.approx(expected, rel=1e-12)
+    assert probes.unigram_nats(counts, ids) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_guess_is_what_follows_the_first_eleven_validation_tokens(corpus):
     torch.manual_seed(0)
     model = GPT(ModelConfig(vocab_size=320, context_length=32, d_model=16, n_heads=2, d_ff=32))
-    found = headlines.next_token(model, corpus)
+    found = probes.next_token(model, corpus)
     ids = [int(id) for id in corpus.validation.ids[:12]]
     expected = next_probabilities(model, ids[:-1])
     best = expected.sort(descending=True)
@@ -45,7 +46,7 @@ def test_bars_are_the_first_seed_s_and_marks_the_others_where_they_name_the_toke
     other = {"top": [{"token": found["top"][1]["token"], "probability": 0.25}]}
     others = replace(run, outcome={"probe": {"next_token": other}})
     fig, ax = plt.subplots()
-    headlines.draw_next_token(ax, [run, others], n=3)
+    figures.draw_next_token(ax, [run, others], n=3)
     assert [bar.get_width() for bar in ax.patches] == [e["probability"] for e in found["top"][:3]]
     assert [line.get_xydata().tolist() for line in ax.lines] == [[[0.25, 1]]]
     plt.close(fig)
@@ -54,7 +55,7 @@ def test_bars_are_the_first_seed_s_and_marks_the_others_where_they_name_the_toke
 def test_the_level_of_counting_is_in_the_unit_of_the_score(smoke_run):
     _, run = smoke_run
     nats = run.outcome["probe"]["frequency"]["unigram_nats"]
-    assert headlines.unigram_level(run) * validation(run)["characters"] == pytest.approx(nats)
+    assert measures.unigram_level(run) * validation(run).characters == pytest.approx(nats)
 
 
 # Where the loss is
@@ -74,7 +75,7 @@ def some_model(corpus, **changes):
 def test_the_loss_by_place_is_the_score_taken_apart_by_titles_as_they_read(corpus, within):
     corpus = replace(corpus, within_documents=within)
     model, text = some_model(corpus), corpus.validation
-    found = headlines.by_place(model, corpus)
+    found = probes.by_place(model, corpus)
     whole = score(model, text, corpus.eos_id, within)
     lengths = np.diff([*text.documents, len(text.ids)])
     assert sum(found["nats"]) == pytest.approx(whole.nats, rel=1e-4)
@@ -83,7 +84,7 @@ def test_the_loss_by_place_is_the_score_taken_apart_by_titles_as_they_read(corpu
 
 def test_the_loss_by_position_at_the_trained_length_is_the_score_taken_apart(corpus):
     model, text = some_model(corpus, positions="rope"), corpus.validation
-    found = headlines.by_position(model, corpus, 32, 8)
+    found = probes.by_position(model, corpus, 32, 8)
     whole = score(model, text, corpus.eos_id)
     full, rest = divmod(len(text.ids), 32)
     assert sum(found["nats"]) == pytest.approx(whole.nats, rel=1e-4)
@@ -99,7 +100,7 @@ def test_beyond_the_trained_length_a_bin_holds_what_a_longer_window_costs(corpus
         chances = longer(before[None])[0].log_softmax(-1)
     nats = -chances[torch.arange(64), torch.from_numpy(text.ids[:64].astype(np.int64))]
     one_window = replace(corpus, validation=as_tokens(text.ids[:64]))
-    found = headlines.by_position(model, one_window, 64, 16)
+    found = probes.by_position(model, one_window, 64, 16)
     np.testing.assert_allclose(found["nats"], nats.view(4, 16).sum(1), atol=0.01)
 
 
@@ -107,10 +108,10 @@ def test_a_guess_within_titles_sees_its_own_title_and_across_them_what_came_befo
     model, end = some_model(corpus), corpus.eos_id
     other, own = [5, 6, 7, end], [8, 9]
     within = replace(corpus, within_documents=True)
-    alone = headlines.guess(model, corpus, [end, *own, 10])["top"]
-    assert headlines.guess(model, within, [*other, *own, 10])["top"] == alone
-    assert headlines.guess(model, corpus, [*other, *own, 10])["top"] != alone
-    assert headlines.guess(model, within, [*own, 10]) == headlines.guess(model, corpus, [*own, 10])
+    alone = probes.guess(model, corpus, [end, *own, 10])["top"]
+    assert probes.guess(model, within, [*other, *own, 10])["top"] == alone
+    assert probes.guess(model, corpus, [*other, *own, 10])["top"] != alone
+    assert probes.guess(model, within, [*own, 10]) == probes.guess(model, corpus, [*own, 10])
 
 
 # What is read off runs
@@ -118,10 +119,9 @@ def test_a_guess_within_titles_sees_its_own_title_and_across_them_what_came_befo
 
 def ended(study, name, seed, nats):
     """Return a run that ends at so many nats for ten characters; at None it diverged."""
-    experiment = replace(baseline.experiments((seed,))[0], study=study, name=name)
+    experiment = replace(baseline.all_experiments((seed,))[0], study=study, name=name)
     environment = {"sessions": [{"commit": f"{seed}abcdef"}]}
-    told = {"nats": nats, "characters": 10, "bytes": 20, "n_tokens": 5, "of_tokens": 6}
-    scores = {} if nats is None else {"validation": told, "challenge": told}
+    scores = {} if nats is None else dict.fromkeys(("validation", "challenge"), made_score(nats))
     return Run(Path(), experiment, [{"step": 9} | scores], environment, {})
 
 
@@ -129,7 +129,7 @@ def test_steps_are_told_as_ratios_to_the_first_seed_by_seed_with_runs_and_commit
     runs = [ended("s", name, seed, nats) for name, seed, nats in (
         ("a", 1, 20.0), ("a", 2, 10.0), ("b", 1, 10.0), ("b", 2, 6.0), ("c", 1, None),
     )]  # fmt: skip
-    table = headlines.gained("steps", {"first": "a", "second": "b", "third": "c"}, runs)
+    table = tables.steps_table("steps", {"first": "a", "second": "b", "third": "c"}, runs)
     rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     assert rows["first"]["ratio"] == "1.000"
     assert rows["second"]["ratio"] == "0.550 ± 0.071"  # of 0.5 and 0.6
@@ -142,11 +142,11 @@ def test_steps_are_told_as_ratios_to_the_first_seed_by_seed_with_runs_and_commit
 
 
 def test_the_ladder_holds_steps_that_were_run_beside_what_is_published_of_them():
-    steps = list(headlines.LADDER.items())
+    steps = list(tables.LADDER.items())
     first, (shown, (where, (number, corrected))) = steps[0][1], steps[2]
     runs = [ended(*first[0], seed, 20.0) for seed in (1, 2)] + [ended(*where, 2, 15.0)]
     runs.append(ended("another study", where[1], 1, 1.0))
-    table = headlines.ladder(runs)
+    table = tables.ladder(runs)
     rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     assert list(rows) == [steps[0][0], shown]
     assert rows[shown]["ratio"] == "0.750"
@@ -157,20 +157,19 @@ def test_the_ladder_holds_steps_that_were_run_beside_what_is_published_of_them()
 
 
 def test_a_step_of_which_nothing_is_published_has_no_number_there():
-    [(shown, (where, _))] = [item for item in headlines.LADDER.items() if item[1][1] is None]
-    first = next(iter(headlines.LADDER.values()))[0]
-    table = headlines.ladder([ended(*first, 1, 20.0), ended(*where, 1, 15.0)])
+    [(shown, (where, _))] = [item for item in tables.LADDER.items() if item[1][1] is None]
+    first = next(iter(tables.LADDER.values()))[0]
+    table = tables.ladder([ended(*first, 1, 20.0), ended(*where, 1, 15.0)])
     row = dict(zip(table.header, table.rows[1], strict=True))
     assert (row["baseline's size"], row["published challenge"], row["published ratio"]) == (
         shown, "", "",
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("where", [where for where, _ in headlines.LADDER.values()])
+@pytest.mark.parametrize("where", [where for where, _ in tables.LADDER.values()])
 def test_each_step_of_the_ladder_is_an_experiment_of_the_baseline_s_size(where):
     study, name = where
-    module = importlib.import_module(f"lmcore.studies.{study}")
-    (each, *_) = [e for e in module.experiments() if e.name == name]
+    (each, *_) = [e for e in study_called(study).experiments() if e.name == name]
     given = baseline.BASELINE
     same = {"context_length", "d_model", "d_ff", "dropout"}
     assert {f: getattr(each.model, f) for f in same} == {f: getattr(given.model, f) for f in same}

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmcore.experiments.run_folder import Run
-from lmcore.studies import tokenizer
+from lmcore.studies.tokenizer import costs, experiments, measures, runner, surveys, tables, texts
 from lmcore.tokenizer.bpe import train_bpe
 from lmcore.tokenizer.encoder import Encoder
 
@@ -18,44 +19,44 @@ words = st.text(alphabet="abc é猫\n", min_size=1, max_size=60)
 
 @given(text=words, held_out=st.floats(0, 1))
 def test_what_is_held_out_and_what_is_learned_make_up_the_text_at_a_line_s_end(text, held_out):
-    train, test = tokenizer.split(text, held_out)
+    train, test = texts.split(text, held_out)
     assert train + test == text
     assert not test or train == "" or train.endswith("\n")
 
 
 @given(text=words, few=st.integers(0, 10))
 def test_a_smaller_vocabulary_has_the_first_merges_of_a_larger_one(text, few):
-    merges = tokenizer.merges_of(text, 280)
-    assert tokenizer.merges_of(text, 256 + few) == merges[:few]
+    merges = surveys.merges_of(text, 280)
+    assert surveys.merges_of(text, 256 + few) == merges[:few]
 
 
 @given(text=words)
 def test_without_merges_a_known_character_is_a_token_and_another_one_its_bytes(text):
     known = frozenset("ab猫\n")
     size = sum(1 if character in known else len(character.encode()) for character in text)
-    assert tokenizer.character_cost(text, known, []) == size
+    assert surveys.character_cost(text, known, []) == size
 
 
 @given(text=st.text(alphabet="abc d", min_size=1, max_size=60))
 def test_over_characters_of_one_byte_bpe_is_bpe_over_bytes(text):
-    merges = tokenizer.character_merges(text, frozenset(text), 20)
+    merges = surveys.character_merges(text, frozenset(text), 20)
     assert merges == train_bpe([text], 276)[1]
-    assert tokenizer.character_cost(text, frozenset(text), merges) == len(
+    assert surveys.character_cost(text, frozenset(text), merges) == len(
         Encoder(merges).encode(text)
     )
 
 
 @given(text=words)
 def test_no_merge_reaches_across_an_unknown_character(text):
-    merges = tokenizer.character_merges(text, frozenset("abc "), 20)
+    merges = surveys.character_merges(text, frozenset("abc "), 20)
     assert all(set((left + right).decode()) <= set("abc ") for left, right in merges)
 
 
 def test_the_known_characters_are_the_most_frequent_that_cover_what_they_should():
     text = "a" * 900 + "b" * 99 + "c"
-    assert tokenizer.common_characters(text, 10, coverage=0.99) == {"a", "b"}
-    assert tokenizer.common_characters(text, 1) == {"a"}
-    assert tokenizer.common_characters(text, 10) == {"a", "b", "c"}
+    assert surveys.common_characters(text, 10, coverage=0.99) == {"a", "b"}
+    assert surveys.common_characters(text, 1) == {"a"}
+    assert surveys.common_characters(text, 10) == {"a", "b", "c"}
 
 
 def test_a_text_s_own_tokenizer_is_what_others_are_held_against(tmp_path):
@@ -65,8 +66,8 @@ def test_a_text_s_own_tokenizer_is_what_others_are_held_against(tmp_path):
             ("a", "a", 100), ("a", "b", 300), ("b", "a", 150), ("b", "b", 200),
         ]
     ]  # fmt: skip
-    run = Run(tmp_path, tokenizer.Survey(name="domains", texts=("a", "b")), rows, {}, {})
-    assert tokenizer.excess(run).tolist() == [[0, 0.5], [0.5, 0]]
+    run = Run(tmp_path, experiments.Survey(name="domains", texts=("a", "b")), rows, {}, {})
+    assert measures.excess(run).tolist() == [[0, 0.5], [0.5, 0]]
 
 
 def test_manual_pages_lose_the_formatter_s_orders_and_stand_once(tmp_path):
@@ -77,19 +78,19 @@ def test_manual_pages_lose_the_formatter_s_orders_and_stand_once(tmp_path):
         "c": "猫\n",
     }.items():
         (tmp_path / "man1" / f"{name}.1.gz").write_bytes(gzip.compress(text.encode()))
-    assert sorted(tokenizer.manual_lines(tmp_path)) == ["bold and -x", "猫"]
+    assert sorted(texts.manual_lines(tmp_path)) == ["bold and -x", "猫"]
 
 
 def test_lines_count_as_a_script_s_own_by_most_of_their_letters():
     lines = {"ファイルを open する": True, "open(2) を": False, "12": False, "файл a": True}
-    assert {line: tokenizer.is_beyond_ascii(line) for line in lines} == lines
+    assert {line: texts.is_beyond_ascii(line) for line in lines} == lines
 
 
 def test_a_text_that_is_missing_is_told_with_the_way_to_name_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    survey = tokenizer.experiments()[0]
+    survey = experiments.all_experiments()[0]
     with pytest.raises(ValueError, match=r"headlines\.txt is not there.*--data"):
-        tokenizer.run_or_load(survey, tmp_path, progress=False)
+        runner.run_or_load(survey, tmp_path, progress=False)
 
 
 def made_costs(seconds, memory, grown):
@@ -112,14 +113,14 @@ def made_costs(seconds, memory, grown):
 def test_costs_that_follow_text_and_distinct_words_are_found_again():
     grown = [{"bytes": 10**6 * 2**i, "distinct_bytes": int(10**5 * 1.5**i)} for i in range(7)]
     seconds, memory = (0.4, 2e-8, 3e-6), (1e8, 50.0)
-    found = tokenizer.fitted(made_costs(seconds, memory, grown), grown)
+    found = costs.fit_costs(made_costs(seconds, memory, grown), grown)
     assert found.seconds == pytest.approx(seconds, rel=1e-4)
     assert found.memory == pytest.approx(memory, rel=1e-4)
 
 
 def test_what_noise_makes_negative_is_left_out_of_a_fit():
     x = np.arange(1.0, 6.0)
-    weights = tokenizer.least_squares([np.ones(5), x, x**2], [2.0, 2.0, 2.0, 2.0, 1.9])
+    weights = costs.least_squares([np.ones(5), x, x**2], [2.0, 2.0, 2.0, 2.0, 1.9])
     assert weights[1:] == (0.0, 0.0)
     assert weights[0] == pytest.approx(1.98)
 
@@ -130,27 +131,27 @@ def test_a_plan_goes_on_with_the_growth_that_was_measured(tmp_path):
          "distinct_bytes": 10**5 * 2**i}
         for i in range(4)
     ]  # fmt: skip
-    run = Run(tmp_path, tokenizer.Survey(name="growth", texts=("novels",)), grown, {}, {})
-    table = tokenizer.plan(run, made_costs((0, 6e-8, 0), (0, 1e4), grown))
+    run = Run(tmp_path, experiments.Survey(name="growth", texts=("novels",)), grown, {}, {})
+    table = tables.plan_table(run, made_costs((0, 6e-8, 0), (0, 1e4), grown))
     by_text = {row[0]: row[1:] for row in table.rows}
     # 64 MB have 80,000 distinct words; 10 GB are 156.25 times as long, so have 12.5 times as many
     assert by_text["10 GB like novels"] == ("0.50", "1.0 million", "100.0", "10.0")
 
 
-@pytest.mark.parametrize("survey", tokenizer.experiments(), ids=lambda survey: survey.name)
+@pytest.mark.parametrize("survey", experiments.all_experiments(), ids=lambda survey: survey.name)
 def test_a_small_survey_measures_and_is_then_loaded(tmp_path, monkeypatch, survey):
     (tmp_path / "myst.yml").touch()
     monkeypatch.chdir(tmp_path)
-    small = tokenizer.smoke(survey)
-    [run] = tokenizer.run_all([small], progress=False)
+    small = experiments.smoke(survey)
+    [run] = runner.run_all([small], progress=False)
     assert run.config == small
-    assert {row.get("text", row.get("learned")) for row in run.metrics} == set(small.texts)
-    [again] = tokenizer.run_all([small], progress=False)
-    assert json.dumps(again.metrics) == json.dumps(run.metrics)
+    assert {row.get("text", row.get("learned")) for row in run.records} == set(small.texts)
+    [again] = runner.run_all([small], progress=False)
+    assert json.dumps(again.records) == json.dumps(run.records)
     with pytest.raises(ValueError, match="another config"):
-        tokenizer.run_all([tokenizer.replace(small, held_out=0.2)], progress=False)
+        runner.run_all([replace(small, held_out=0.2)], progress=False)
 
 
 def test_the_exponent_of_a_power_law_is_found():
     x = [1.0, 10.0, 100.0]
-    assert tokenizer.exponent(x, [3 * each**0.7 for each in x]) == pytest.approx(0.7)
+    assert costs.exponent(x, [3 * each**0.7 for each in x]) == pytest.approx(0.7)

@@ -13,7 +13,7 @@ from made import PLAIN, randomised
 from lmcore.config import config_hash, from_dict, with_fields
 from lmcore.experiments.experiment import Experiment, task_of
 from lmcore.model.gpt import GPT
-from lmcore.studies import grokking
+from lmcore.studies.grokking import experiments as grokking
 from lmcore.tasks.modular import DIVIDING, OPERATIONS, ModularConfig, is_prime, parsed
 from lmcore.tasks.protocols import Task
 from lmcore.tasks.sentence import SentenceConfig

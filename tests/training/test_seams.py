@@ -14,7 +14,7 @@ from torch import nn
 
 from lmcore import GPT, EvaluationConfig, OptimizerConfig, TrainConfig, train
 from lmcore.evaluation.scores import score
-from lmcore.experiments.runner import told
+from lmcore.experiments.runner import record_to_dict
 from lmcore.training.loss import cross_entropy
 from lmcore.training.records import Record
 from lmcore.training.schedule import linear
@@ -330,7 +330,13 @@ def test_a_task_s_score_called_loss_is_refused_too():
 
 def test_metrics_are_kept_with_a_run_like_any_other_number_and_what_is_not_finite_as_none():
     record = Record(step=3, tokens=6, elapsed_s=0.5, metrics={"a": 0.25, "b": math.inf})
-    assert told(record) == {"step": 3, "tokens": 6, "elapsed_s": 0.5, "a": 0.25, "b": None}
+    assert record_to_dict(record) == {
+        "step": 3,
+        "tokens": 6,
+        "elapsed_s": 0.5,
+        "a": 0.25,
+        "b": None,
+    }
 
 
 def test_a_metric_changes_nothing_of_the_run():

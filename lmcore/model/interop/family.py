@@ -81,7 +81,7 @@ def choice(fields: dict[str, Any], name: str, *known: Any) -> Any:
     return value
 
 
-def sizes(fields: dict[str, Any], **names: str) -> dict[str, int]:
+def sizes(fields: dict[str, Any], **names: str) -> dict[str, Any]:
     """Return the sizes in fields, by our names for theirs.
 
     Raises:

@@ -4,8 +4,9 @@ from typing import Any
 
 from lmcore.model.config import ModelConfig
 from lmcore.model.interop.family import Family, choice, sizes
+from lmcore.model.mlp import Activation
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",

@@ -41,7 +41,7 @@ def read_rope(fields: dict[str, Any], context_length: int) -> tuple[float, RopeS
     Raises:
         ValueError: the scaling is neither llama3 nor linear, or a number is missing.
     """
-    rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
+    rope: dict[str, Any] = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
     for name in ("rope_theta", "partial_rotary_factor"):
         rope = {name: fields.get(name)} | rope
     rope = {"rope_type": rope.get("type")} | rope

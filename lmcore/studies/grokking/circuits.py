@@ -33,7 +33,7 @@ def order_of(config: ModularConfig) -> np.ndarray:
 def grid(config: ModularConfig) -> tuple[torch.Tensor, np.ndarray]:
     """Return the tokens of every pair in `order_of`, row by row, and the table of answers."""
     order = order_of(config)
-    a, b = (each.ravel() for each in np.meshgrid(order, order, indexing="ij"))
+    a, b = (numbers.ravel() for numbers in np.meshgrid(order, order, indexing="ij"))
     answers = OPERATIONS[config.operations[0]](a, b, config.p)
     tokens = np.stack([a, b, np.full_like(a, config.n_numbers)], axis=1)
     return torch.from_numpy(tokens), answers.reshape(len(order), -1)
@@ -43,9 +43,9 @@ def grid(config: ModularConfig) -> tuple[torch.Tensor, np.ndarray]:
 def logit_table(model: GPT, config: ModularConfig) -> np.ndarray:
     """Return the logits of the numbers for every pair of `grid`, each pair's mean taken away."""
     tokens, answers = grid(config)
-    found = torch.cat([model(part, last=1)[:, 0, : config.p] for part in tokens.split(2048)])
-    found = found - found.mean(-1, keepdim=True)
-    return found.numpy().reshape(*answers.shape, -1)
+    logits = torch.cat([model(part, last=1)[:, 0, : config.p] for part in tokens.split(2048)])
+    logits = logits - logits.mean(-1, keepdim=True)
+    return logits.numpy().reshape(*answers.shape, -1)
 
 
 def trained_pairs(data: Data) -> np.ndarray:
@@ -77,8 +77,8 @@ def claim(model: GPT, data: Data) -> dict[str, Any]:
     return {
         "keys": keys,
         "waves": float(power[1:].sum() / (np.square(table - table.mean((0, 1))).sum() or 1)),
-        "share": [round(float(each), 4) for each in share],
-        "embedding": [round(float(each), 4) for each in embedding_share(model, config)],
+        "share": [round(float(value), 4) for value in share],
+        "embedding": [round(float(value), 4) for value in embedding_share(model, config)],
         "neurons": neuron_shares(model, config),
         "whole": right(table),
         "only keys": right(spectra.restricted(table, keys, sign)),
@@ -100,12 +100,14 @@ def neuron_shares(model: GPT, config: ModularConfig) -> list[int]:
     The shares are counted in tenths, from the lowest up; neurons that never fire are left out.
     """
     tokens, answers = grid(config)
-    found: list[torch.Tensor] = []
-    hook = model.blocks[-1].mlp.down.register_forward_pre_hook(lambda _m, x: found.append(x[0]))
+    activations: list[torch.Tensor] = []
+    hook = model.blocks[-1].mlp.down.register_forward_pre_hook(
+        lambda _m, x: activations.append(x[0])
+    )
     for part in tokens.split(2048):
         model(part, last=1)
     hook.remove()
-    table = torch.cat(found)[:, 0].numpy().reshape(*answers.shape, -1)
+    table = torch.cat(activations)[:, 0].numpy().reshape(*answers.shape, -1)
     table = table[..., table.any((0, 1))]
     best = spectra.share_by_frequency(table).max(0)
     return np.histogram(best, bins=10, range=(0, 1))[0].tolist()
@@ -123,7 +125,7 @@ def attention(model: GPT, data: Data) -> dict[str, Any]:
     return {"mean": mean.tolist(), "std": std.tolist()}
 
 
-def history(kept: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str, list[Any]]:
+def history(saved: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str, list[Any]]:
     """Return, for each step whose weights were kept, how far the circuit of the last one had come.
 
     Restricted loss is over all pairs, excluded loss over those trained on (Nanda et al. 2023,
@@ -133,12 +135,12 @@ def history(kept: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str
     sign, answers, seen = SIGNS[config.operations[0]], grid(config)[1], trained_pairs(data)
     keys = claim(model.cpu(), data)["keys"]
     out: dict[str, list[Any]] = {}
-    for step, then in kept:
+    for step, then in saved:
         table = logit_table(then, config)
         only = spectra.restricted(table, keys, sign)
         without = spectra.excluded(table, keys, sign)
         right = table.argmax(-1) == answers
-        found = {
+        row = {
             "step": step,
             "restricted": spectra.loss_and_accuracy(only, answers)[0],
             "excluded": spectra.loss_and_accuracy(without[seen], answers[seen])[0],
@@ -147,7 +149,7 @@ def history(kept: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str
             "gini": spectra.gini(embedding_share(then, config)),
             "right": base64.b64encode(np.packbits(right).tobytes()).decode(),
         }
-        for name, value in found.items():
+        for name, value in row.items():
             short = float(f"{value:.4g}") if isinstance(value, float) else value
             out.setdefault(name, []).append(short)
     return out

@@ -64,9 +64,9 @@ def power(values: Float[np.ndarray, "n *rest"]) -> Float[np.ndarray, "frequencie
     They are 0, the constant, to n // 2, in turns for all n values (Parseval's theorem).
     """
     n = len(values)
-    found = np.abs(np.fft.rfft(values.astype(np.float64), axis=0)) ** 2 / n
-    found[1 : (n + 1) // 2] *= 2  # those of which the conjugate is not stored
-    return found
+    spectrum = np.abs(np.fft.rfft(values.astype(np.float64), axis=0)) ** 2 / n
+    spectrum[1 : (n + 1) // 2] *= 2  # those of which the conjugate is not stored
+    return spectrum
 
 
 def table_power(table: Float[np.ndarray, "n n *rest"]) -> Float[np.ndarray, "n n *rest"]:
@@ -95,12 +95,12 @@ def share_by_frequency(
     one frequency has a share of 1 there (Nanda et al. 2023, 2301.05217, section 4.3). A frequency
     n - k is k.
     """
-    n, found = len(table), table_power(table)
-    found[0, 0] = 0
-    total = found.sum((0, 1))
+    n, spectrum = len(table), table_power(table)
+    spectrum[0, 0] = 0
+    total = spectrum.sum((0, 1))
     modes = [sorted({0, k, n - k}) for k in range(1, n // 2 + 1)]
-    own = np.stack([found[np.ix_(k, k)].sum((0, 1)) for k in modes])
-    return own / np.where(total > 0, total, 1)
+    powers_by_frequency = np.stack([spectrum[np.ix_(k, k)].sum((0, 1)) for k in modes])
+    return powers_by_frequency / np.where(total > 0, total, 1)
 
 
 def along(table: Float[np.ndarray, "n n *rest"], sign: Sign) -> Float[np.ndarray, "n *rest"]:
@@ -127,11 +127,11 @@ def waves(
     n = len(table)
     if not all(1 <= k <= n // 2 for k in frequencies):
         raise ValueError(f"waves over {n} values have frequencies 1 to {n // 2}, not {frequencies}")
-    found = np.fft.rfft(along(table, sign), axis=0)
-    kept = np.zeros_like(found)
-    kept[frequencies] = found[frequencies]
+    spectrum = np.fft.rfft(along(table, sign), axis=0)
+    chosen = np.zeros_like(spectrum)
+    chosen[frequencies] = spectrum[frequencies]
     a, b = np.ogrid[:n, :n]
-    return np.fft.irfft(kept, n, axis=0)[(a + sign * b) % n]
+    return np.fft.irfft(chosen, n, axis=0)[(a + sign * b) % n]
 
 
 def restricted(
@@ -189,6 +189,6 @@ def loss_and_accuracy(
 ) -> tuple[float, float]:
     """Return the mean cross-entropy in nats, taken in float64, and the share of right answers."""
     above = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    own = np.take_along_axis(above, answers[..., None], -1)[..., 0]
-    nats = np.log(np.exp(above).sum(-1)) - own
+    right = np.take_along_axis(above, answers[..., None], -1)[..., 0]
+    nats = np.log(np.exp(above).sum(-1)) - right
     return float(nats.mean()), float((logits.argmax(-1) == answers).mean())

@@ -1,0 +1,19 @@
+"""Run the notebooks."""
+
+from lmcore.experiments.experiment import workspace
+
+
+def notebooks(small: bool = False) -> None:
+    """Run every notebook from its .py and save its outputs and figures.
+
+    Args:
+        small: Run at smoke scale, without committed results, and save to .smoke.
+    """
+    try:
+        from lmcore.report.execute import execute
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{error.name} is missing, and notebooks need it: pip install 'lmcore[notebooks]'"
+        ) from None
+    for source in sorted((workspace() / "notebooks").glob("*.py")):
+        print(execute(source, "smoke" if small else "full"))

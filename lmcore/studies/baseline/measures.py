@@ -1,0 +1,20 @@
+"""The lowest loss that a model can reach on generated titles."""
+
+from lmcore.data import grammar
+from lmcore.experiments.experiment import Experiment
+from lmcore.tasks.titles import joined, split_titles, titles_of
+
+
+def entropy_floor(experiment: Experiment) -> float:
+    """Return what the grammar itself scores on experiment's validation titles, in nats/character.
+
+    A model that does not know the grammar cannot be expected to score lower.
+
+    Raises:
+        ValueError: the titles are real, so nobody knows their entropy.
+    """
+    config = experiment.task
+    if config.source != "generated":
+        raise ValueError(f"{experiment.path} reads real titles, whose entropy is unknown")
+    titles = split_titles(titles_of(config, None)[0], config)["validation"]
+    return grammar.surprise(titles) / len(joined(titles))

@@ -1,0 +1,91 @@
+"""Numbers read from runs: accuracy, the step at which a table is solved, best settings."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from lmcore.experiments.experiment import slug
+from lmcore.experiments.run_folder import Run
+from lmcore.report import plotting
+from lmcore.report.tables import mean_sd, select
+from lmcore.studies.grokking.experiments import METHODS, RATES, SOLVED
+from lmcore.training.early_stopping import ACCURATE_EVALUATIONS
+
+
+def accuracy(record: dict[str, Any], name: str = "validation") -> float | None:
+    """Return the share of right answers in the set called name, where it was scored."""
+    score = record.get(name)
+    return score and score.accuracy
+
+
+def loss(record: dict[str, Any], name: str = "validation") -> float | None:
+    """Return nats per answer in the set called name, where it was scored."""
+    score = record.get(name)
+    return score and score.loss
+
+
+def solved_at(run: Run, level: float = SOLVED, name: str = "validation") -> int | None:
+    """Return the step from which accuracy held at level for ACCURATE_EVALUATIONS, if it did."""
+    scored = [record for record in run.records if name in record]
+    good = [accuracy(record, name) >= level for record in scored]
+    starts = range(len(good) - ACCURATE_EVALUATIONS + 1)
+    first = next(
+        (start for start in starts if all(good[start : start + ACCURATE_EVALUATIONS])), None
+    )
+    return None if first is None else scored[first]["step"]
+
+
+def first_step_at(run: Run, level: float, name: str) -> int | None:
+    """Return the first scored step at which accuracy reached level."""
+    steps, values = plotting.series(run, lambda record: accuracy(record, name))
+    return next((int(s) for s, v in zip(steps, values, strict=True) if v >= level), None)
+
+
+def percent(values: Sequence[float | None]) -> str:
+    """Return mean and spread of the known shares in percent, and how many are not."""
+    return mean_sd([None if value is None else 100 * value for value in values], 1, " %")
+
+
+def outcome_accuracy(run: Run, name: str) -> float | None:
+    """Return the accuracy on a set scored once, after training; a run that diverged has none."""
+    score = run.outcome.get(name)
+    return score and score.accuracy
+
+
+def coverage(runs: Sequence[Run]) -> float:
+    """Return the mean share of the table that training saw."""
+    return statistics.fmean(run.environment["data"]["coverage"] for run in runs)
+
+
+def seconds_to(run: Run, step: int | None) -> float | None:
+    """Return the seconds of training until a scored step."""
+    return next((r["elapsed_s"] for r in run.records if r["step"] == step), None)
+
+
+def mean_solving_step(runs: Sequence[Run]) -> float:
+    """Return the mean step at which runs solved their tables; infinite if one did not."""
+    return statistics.fmean(solved_at(run) or math.inf for run in runs)
+
+
+def final_accuracy(runs: Sequence[Run]) -> float:
+    """Return the mean share of validation pairs right after the last step; none if one diverged."""
+    return statistics.fmean(accuracy(run.records[-1]) or 0 for run in runs)
+
+
+def tuning_runs(runs: Sequence[Run], name: str, lr: float, value: float) -> list[Run]:
+    """Return the runs of a method with a learning rate and a value of its own number."""
+    return select(runs, f"tune-{slug(name)}-lr{lr:g}-{value:g}")
+
+
+def best_setting(runs: Sequence[Run], name: str) -> tuple[float, float]:
+    """Return the learning rate and own number with which a method solved its table soonest.
+
+    Where no setting did on every seed, it is the one that ended with the most right.
+    """
+
+    def rank(setting: tuple[float, float]) -> tuple[float, float]:
+        group = tuning_runs(runs, name, *setting)
+        return mean_solving_step(group), -final_accuracy(group)
+
+    return min(((lr, value) for lr in RATES for value in METHODS[name].values), key=rank)

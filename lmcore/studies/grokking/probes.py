@@ -1,0 +1,32 @@
+"""What is kept of a trained model: what it writes, or what it learned of arithmetic."""
+
+from typing import Any
+
+from lmcore.generation.probabilities import next_probabilities
+from lmcore.model.gpt import GPT
+from lmcore.studies.grokking import circuits
+from lmcore.tasks.modular import Table as Data
+from lmcore.tasks.sentence import Sentence
+
+
+def probe(model: GPT, data: Data | Sentence) -> dict[str, Any]:
+    """Return what the tables show of a trained model, small enough to keep."""
+    if isinstance(data, Sentence):
+        return {"written": continuation(model, data)}
+    config = data.config
+    is_one = len(config.operations) == 1 and config.operations[0] in circuits.SIGNS
+    if not is_one or config.n_samples is not None or model.config.n_layers > 1:
+        return {}
+    model.cpu()  # where the tables are
+    return {"claim": circuits.claim(model, data), "attention": circuits.attention(model, data)}
+
+
+def continuation(model: GPT, data: Sentence) -> str:
+    """Return what the model writes after the sentence's first character, the likeliest each time.
+
+    A window of the context slides along, as in the windows it learned from.
+    """
+    ids = data.config.ids(data.config.sentence[0])
+    while len(ids) < len(data.config.sentence):
+        ids.append(int(next_probabilities(model, ids).argmax()))
+    return "".join(data.config.characters[i] for i in ids)

@@ -1,0 +1,70 @@
+"""Figures that studies of headlines share."""
+
+import statistics
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lmcore.experiments.run_folder import Run
+from lmcore.report import plotting
+
+
+def draw_changes(ax: Axes, higher: dict[str, Sequence[float]]) -> None:
+    """Draw how much higher each change ends: a dot a seed, a bar their mean, a dashed line at 0."""
+    for place, differences in enumerate(higher.values()):
+        ax.plot(differences, [place] * len(differences), "o", color=plotting.OURS, ms=5, alpha=0.7)
+        if differences:
+            ax.plot(statistics.fmean(differences), place, "|", color="black", ms=16)
+    ax.axvline(0, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
+    ax.set_yticks(range(len(higher)), list(higher))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+
+
+def draw_guesses(
+    groups: dict[str, Sequence[Run]], which: str, colors: dict[str, str], n: int = 6
+) -> Figure:
+    """Return the n likeliest tokens of each named group of runs, a panel each, and the input."""
+    rows = len(groups) // 2 + 1
+    fig, axes = plt.subplots(rows, 2, figsize=(plotting.WIDTH, 0.4 + 2 * rows), sharex=True)
+    for ax, (shown, runs) in zip(axes.flat, groups.items(), strict=False):
+        if runs:
+            draw_next_token(ax, runs, n, colors[shown], which)
+        ax.set_title(shown, color=colors[shown], fontsize=9.5, pad=4)
+        ax.tick_params(labelsize=8.5)
+    for ax in axes.flat[len(groups) :]:
+        ax.axis("off")
+    guess = next(runs for runs in groups.values() if runs)[0].outcome["probe"][which]
+    text = (
+        f"input:\n{guess['input'].strip()}\n\ntrue next token:\n{plotting.shown(guess['target'])}"
+    )
+    axes.flat[len(groups)].annotate(
+        text, (0, 0.9), xycoords="axes fraction", va="top", fontsize=9, wrap=True
+    )
+    fig.supxlabel("probability of the next token", fontsize=10)
+    return fig
+
+
+def draw_next_token(
+    ax: Axes,
+    runs: Sequence[Run],
+    n: int = 10,
+    color: str = plotting.OURS,
+    which: str = "next_token",
+) -> None:
+    """Draw the n likeliest tokens of the first run's guess as bars, other seeds as marks."""
+    probes = [run.outcome["probe"][which] for run in runs]
+    top = probes[0]["top"][:n]
+    tokens = [entry["token"] for entry in top]
+    places = np.arange(len(tokens))
+    ax.barh(places, [e["probability"] for e in top], color=color, height=0.65)
+    for probe in probes[1:]:
+        other = {entry["token"]: entry["probability"] for entry in probe["top"]}
+        known = [(place, other[t]) for place, t in zip(places, tokens, strict=True) if t in other]
+        ax.plot([p for _, p in known], [place for place, _ in known], "|", ms=14, color="black")
+    ax.set_yticks(places, [plotting.shown(token) for token in tokens])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)

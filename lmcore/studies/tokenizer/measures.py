@@ -1,0 +1,19 @@
+"""Numbers read from surveys: bytes per token, and extra tokens on other text."""
+
+import numpy as np
+
+from lmcore.experiments.run_folder import Run
+from lmcore.studies.tokenizer.surveys import Row
+
+
+def per_token(row: Row) -> float:
+    """Return bytes per token."""
+    return row["bytes"] / row["tokens"]
+
+
+def excess(run: Run) -> np.ndarray:
+    """Return by text learned and text encoded the share of tokens beyond the text's own."""
+    texts = run.config.texts
+    tokens = {(row["learned"], row["encoded"]): row["tokens"] for row in run.records}
+    counts = [[tokens[learned, encoded] for encoded in texts] for learned in texts]
+    return np.array(counts) / np.diag(counts) - 1
