@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from lmcore.evaluation.scores import Score
+from lmcore.evaluation.score_types import Score
 from lmcore.evaluation.sliding_window import score_text
 from lmcore.files import write_text
 from lmcore.generation.saved_model import load
