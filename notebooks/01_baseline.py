@@ -1,9 +1,9 @@
 # %% [markdown]
 # # What does a small GPT learn from 90,000 headlines with plain SGD?
 #
-# Less than token frequencies: after seven epochs it scores worse than a model that counts tokens and
-# ignores the context, and it predicts `<eos>` nearly everywhere. All three seeds of the headline
-# run agree; the scores are in the table below.
+# Less than token frequencies: after seven epochs it scores worse than a model that counts tokens
+# and ignores the context, and it predicts `<eos>` nearly everywhere. All three seeds of the
+# headline run agree; the scores are in the table below.
 #
 # With the committed results this notebook takes seconds. A full run trains 27 million parameters on
 # 8 million tokens: about an hour and a half on two busy CPU cores (the table has the time), not yet

@@ -33,8 +33,9 @@ SCALE = "full"
 # %% [markdown]
 # ## Experiments
 #
-# Every optimizer is tuned over the same number of learning rates on two seeds. All are then compared
-# on three other seeds, chosen before any of them was run. The table shows the settings that differ.
+# Every optimizer is tuned over the same number of learning rates on two seeds. All are then
+# compared on three other seeds, chosen before any of them was run. The table shows the settings
+# that differ.
 
 # %%
 from lmcore.experiments.runner import load_finished

@@ -63,8 +63,8 @@ compare.Table(("5 / 7 mod 97 = ?", "probability"), rows)
 # %% [markdown]
 # ## More of it live
 #
-# With `LIVE = True` in the parameters, this cell trains one new seed of the sentence, of a sum and of
-# the classic picture, in minutes.
+# With `LIVE = True` in the parameters, this cell trains one new seed of the sentence, of a sum and
+# of the classic picture, in minutes.
 
 # %% tags=["live"]
 for experiment in live.live_experiments() if LIVE else ():
@@ -228,9 +228,9 @@ plotting.save(fig, "fig-grokking-attention", fast)
 #
 # We say that the share of the table in training decides, not the modulus. Runs of equal share and
 # different moduli that generalise differently would refute this. The recipe was tuned only on
-# division modulo 97, on three seeds that are not among those shown, and mostly for AdamW, so it does
-# not show that other optimizers are slower in general. All models have one layer, except in one
-# ablation.
+# division modulo 97, on three seeds that are not among those shown, and mostly for AdamW, so it
+# does not show that other optimizers are slower in general. All models have one layer, except in
+# one ablation.
 
 # %%
 notebook.stamp("04_grokking", [*fast, *classic, *inside])
