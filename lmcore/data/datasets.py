@@ -1,7 +1,7 @@
 """Batches of a torch Dataset, of a DataLoader, or of any iterable of batches."""
 
-from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class DatasetBatches:
         if not len(dataset):
             raise ValueError(f"{type(dataset).__name__} has no rows")
         require_positive(batch_size=batch_size)
-        self.dataset, self.n_rows = dataset, len(dataset)
+        self.dataset, self.n_rows = cast(Sequence, dataset), len(dataset)
         self.batch_size, self.order, self.seed = batch_size, order, seed
 
     @property

@@ -23,14 +23,12 @@ from lmcore.model.gpt import GPT
 from lmcore.tasks.text import TextTask
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
-from lmcore.tokenizer.unigram import UnigramTokenizer
 
 HUB_DATASET = "julien040/hacker-news-posts"
 HUB_REVISION = "9e21b0f3c36bd7ce50b741ce966297a7f73cae38"
 EOS = "<eos>"
 SPECIAL_TOKENS = ("<pad>", EOS, "<unk>")
 SPLITS = ("train", "validation", "test")
-TOKENIZERS = {"bpe": Tokenizer, "unigram": UnigramTokenizer}
 FILES = "tokenizer.json in Hugging Face's format, token files whose records name their eos"
 """What a prepared folder holds. It is part of the folder's name, so other formats are not read."""
 
@@ -257,7 +255,7 @@ def prepare(
     if not is_prepared(folder):
         write_corpus(folder, config, splits, progress)
         write_json(folder / "corpus.json", {"config": asdict(config), "text_sha256": text_sha256})
-    tokenizer = TOKENIZERS[config.tokenizer].load(folder)
+    tokenizer = tokenizer_class(config.tokenizer).load(folder)
     parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, verify=True) for name in SPLITS}
     origin = {
         "titles": source,
@@ -267,6 +265,23 @@ def prepare(
         **{f"{name}_characters": parts[name].info.characters for name in SPLITS},
     }
     return Corpus(tokenizer, *parts.values(), origin)
+
+
+def tokenizer_class(name: str) -> Any:
+    """Return the class of tokenizers of this name.
+
+    Raises:
+        ValueError: it is Unigram, and `tokenizers`, which trains it, is not installed.
+    """
+    if name == "bpe":
+        return Tokenizer
+    try:
+        from lmcore.tokenizer.unigram import UnigramTokenizer
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"tokenizer {name!r} needs the library `tokenizers`: pip install 'lmcore[unigram]'"
+        ) from None
+    return UnigramTokenizer
 
 
 def is_prepared(folder: Path) -> bool:
@@ -282,8 +297,9 @@ def write_corpus(
 ) -> None:
     """Train the tokenizer of config on the splits that it names, and write all three in tokens."""
     text = [f" {title}" for name in config.tokenizer_text.split("+") for title in splits[name]]
-    kind = TOKENIZERS[config.tokenizer]
-    tokenizer = kind.train(text, config.vocab_size, SPECIAL_TOKENS, progress=progress)
+    tokenizer = tokenizer_class(config.tokenizer).train(
+        text, config.vocab_size, SPECIAL_TOKENS, progress=progress
+    )
     tokenizer.save(folder)
     for name, titles in splits.items():
         write_documents(folder / f"{name}.npy", titles, tokenizer, EOS, prefix=" ")

@@ -210,7 +210,7 @@ def parse_frame(stored: Any, known_model: Mapping[str, tuple]) -> tuple[dict[str
     for token in added:
         require("added token", token, ADDED)
     if len({token.get("normalized", False) for token in added}) > 1:
-        raise NotUnderstoodError("normalized added tokens together with others that are not")
+        raise NotUnderstoodError("added token normalized for some tokens but not for others")
     specials = {_of(str, token["content"]): _of(int, token["id"]) for token in added}
     return specials, parse_pattern(stored["pre_tokenizer"])
 

@@ -134,7 +134,10 @@ def texts_in_blocks(
     a file, or the characters of each block of a text.
     """
     for text in [Path(texts)] if isinstance(texts, str | Path) else texts:
-        yield (_file_blocks if isinstance(text, Path) else _text_blocks)(text, errors, on_read)
+        if isinstance(text, Path):
+            yield _file_blocks(text, errors, on_read)
+        else:
+            yield _text_blocks(text, on_read)
 
 
 def plain_pieces(
@@ -151,7 +154,7 @@ def plain_pieces(
                 yield piece
 
 
-def _text_blocks(text: str, errors: str, on_read: Callable[[int], object]) -> Iterator[str]:
+def _text_blocks(text: str, on_read: Callable[[int], object]) -> Iterator[str]:
     for start in range(0, len(text), BLOCK):
         on_read(min(BLOCK, len(text) - start))
         yield text[start : start + BLOCK]

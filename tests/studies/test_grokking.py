@@ -261,7 +261,7 @@ def test_the_right_answer_is_python_s(a, b):
         ("5 / -1 mod 7", "-1 is none of the numbers modulo 7"),
         ("5 / 6 mod 8", "8 is not prime.*take 7 or 11"),
         ("5 / 6 mod 0", "p must be at least 2, not 0"),
-        ("five over six", "'five over six' is no question"),
+        ("five over six", "'five over six' is not a question"),
         ("5 / 6 mod 11", "no model has learned / modulo 11 here yet: python -m lmcore live"),
     ],
 )

@@ -18,6 +18,7 @@ from lmcore.tasks.titles import (
     read_titles,
     split_titles,
     titles_of,
+    tokenizer_class,
 )
 from lmcore.tokenizer.unigram import UnigramTokenizer
 
@@ -234,6 +235,13 @@ def test_a_corpus_read_again_has_a_tokenizer_of_the_same_kind(headlines, tmp_pat
     first, second = (prepare(config, tmp_path / "cache", headlines) for _ in range(2))
     assert {type(corpus.tokenizer) for corpus in (first, second)} == {UnigramTokenizer}
     assert np.array_equal(first.validation.ids, second.validation.ids)
+
+
+def test_without_the_library_of_unigram_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "lmcore.tokenizer.unigram", raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ValueError, match=r"'unigram' needs .*lmcore\[unigram\]"):
+        tokenizer_class("unigram")
 
 
 def test_the_small_version_keeps_the_tokenizer_and_its_text():

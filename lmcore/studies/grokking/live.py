@@ -84,7 +84,7 @@ def ask(question: str) -> list[tuple[int, float]]:
     """Return every answer to a question such as 5 / 7 mod 97 with its probability, likeliest first.
 
     Raises:
-        ValueError: it is no question, has no answer, or no model was trained for it yet.
+        ValueError: it is not a question, has no answer, or no model was trained for it yet.
     """
     a, operation, b, p = parsed(question)
     experiment = live_variant(operation, FAST.task.p if p is None else p)

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -18,7 +19,7 @@ from jaxtyping import Int, UInt8
 Bytes = UInt8[np.ndarray, "n"]
 Numbers = Int[np.ndarray, "n"]
 
-NO_REFERENCE_COUNTS = {"_nrt": False}
+NO_REFERENCE_COUNTS: dict[str, Any] = {"_nrt": False}
 """No loop here allocates an array, and counting references took more time than all the rest."""
 
 _works: dict[Callable[[], object], bool] = {}
