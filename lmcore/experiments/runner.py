@@ -107,7 +107,7 @@ def run_or_load(
         for _ in records:
             pass
         with parallel.first_goes_first():
-            return load(experiment)
+            return _finished(experiment)
     writer = RunWriter(folder, experiment)
     writer.check_text(corpus.origin["text_sha256"])
     session = environment(resolved)
@@ -138,7 +138,13 @@ def run_or_load(
     )
     with parallel.first_goes_first():
         writer.finish(outcome, experiment.root / "results" / experiment.path)
-    return load(experiment)
+    return _finished(experiment)
+
+
+def _finished(experiment: Experiment) -> Run:
+    run = load(experiment)
+    assert run is not None, f"{experiment.path} was just written"
+    return run
 
 
 def run_all(

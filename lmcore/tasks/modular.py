@@ -132,6 +132,7 @@ class ModularConfig:
         rng = np.random.default_rng(self.seed)
         n_rows = len(self.table)
         if self.n_samples is None:
+            assert self.train_fraction is not None, "one of the two is given"
             order, n = rng.permutation(n_rows), round(self.train_fraction * n_rows)
             cuts = (n, n + (n_rows - n) // 2)
         else:

@@ -193,7 +193,7 @@ def hub_titles() -> list[str]:
         ) from None
     try:
         rows = datasets.load_dataset(HUB_DATASET, revision=HUB_REVISION, split="train")
-    except (OSError, ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
+    except OSError as error:  # a data set or network that is not there is one too
         reason = type(error).__name__
         raise ValueError(
             f"no local headlines, and {HUB_DATASET} cannot be downloaded ({reason}): {way_out}"
@@ -217,7 +217,7 @@ def split_titles(titles: Sequence[str], config: TitlesConfig) -> dict[str, list[
             f"and {config.n_test_titles:,} for the test; lower n_titles or use a larger file"
         )
     order = np.random.default_rng(config.seed).permutation(len(titles))[:needed]
-    chosen = [titles[i] for i in order]
+    chosen = [titles[i] for i in order.tolist()]
     cuts = (0, config.n_train_titles, config.n_titles, needed)
     return {
         name: chosen[start:stop] for name, start, stop in zip(SPLITS, cuts, cuts[1:], strict=False)
@@ -264,7 +264,8 @@ def prepare(
         **{f"{name}_tokens": parts[name].info.n_tokens for name in SPLITS},
         **{f"{name}_characters": parts[name].info.characters for name in SPLITS},
     }
-    return Corpus(tokenizer, *parts.values(), origin)
+    train, validation, test = (parts[name] for name in SPLITS)
+    return Corpus(tokenizer, train, validation, test, origin)
 
 
 def tokenizer_class(name: str) -> Any:

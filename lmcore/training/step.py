@@ -80,8 +80,9 @@ class GPTLoss(nn.Module):
     ) -> Float[Tensor, ""]:
         last = y.shape[1] if y.shape[1] < x.shape[1] else None
         with self.runtime.autocast():
-            has_blocks = self.in_blocks and documents is not None
-            block_mask = self.document_block_mask(documents) if has_blocks else None
+            block_mask = None
+            if self.in_blocks and documents is not None:
+                block_mask = self.document_block_mask(documents)
             features = self.hidden(x, documents, last=last, block_mask=block_mask)
             features = features.flatten(0, 1).to(self.runtime.dtype)
             weight, compiled = self.model.head_weight, self.is_compiled
@@ -135,7 +136,7 @@ class Stepper:
                 f"a batch of {config.batch_size} does not split evenly into {self.parts} parts "
                 f"for each of {parallel.world()} processes"
             )
-        self.batch_loss = batch_loss(model, runtime, config.loss, loss)
+        self.batch_loss: Any = batch_loss(model, runtime, config.loss, loss)
 
     def start(self, batch: Batch, done: int) -> None:
         """Connect to the other processes, if any, and compile, before the step after done."""
