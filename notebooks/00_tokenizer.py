@@ -1,13 +1,14 @@
 # %% [markdown]
 # # What does a byte-level BPE gain from more entries, and lose on text of another kind?
 #
-# More entries make fewer tokens, ever more slowly, and a text's own tokenizer is worth tens of
-# percent: the figures have the numbers. Nothing here is drawn at random, so there are no seeds and
-# no bands; times and memory come from runs in turn with other libraries, as many as figures say.
+# A larger vocabulary makes fewer tokens, with ever smaller gains. A tokenizer trained on other text
+# needs tens of percent more tokens; the figures have the numbers. Nothing here is random, so there
+# are no seeds and no bands. Times and memory come from alternating runs with other libraries; each
+# figure says how many.
 #
-# From the committed results this notebook takes seconds. Measuring all of it anew takes minutes on
-# a CPU (`python -m lmcore run tokenizer --data FOLDER`); at smoke scale (`SCALE = "smoke"`)
-# everything is made from nothing in under a minute.
+# With the committed results this notebook takes seconds. Measuring everything again takes minutes
+# on a CPU (`python -m lmcore run tokenizer --data FOLDER`). At smoke scale (`SCALE = "smoke"`) it
+# needs no results and takes less than a minute.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/00_tokenizer.ipynb)
 
@@ -32,8 +33,8 @@ SCALE = "full"
 # %% [markdown]
 # ## Surveys
 #
-# Each survey names its texts and the sizes of vocabulary it measures. The last tenth of every text
-# is held out: no tokenizer learns from it.
+# Each survey names its texts and vocabulary sizes. The last tenth of every text is held out: no
+# tokenizer learns from it.
 
 # %%
 from lmcore.report import plotting
@@ -48,8 +49,8 @@ compare.settings(surveys)
 # %% [markdown]
 # ## Runs
 #
-# A finished survey is loaded; any other is measured. Costs come from the benchmarks, which are run
-# beside other libraries.
+# Finished surveys are loaded, others are measured. Costs come from the benchmarks, which compare
+# with other libraries.
 
 # %%
 runs = {run.config.name: run for run in STUDY.run(surveys)}
@@ -60,7 +61,7 @@ scaling = costs.benchmark_rows(SCALE, "tokenizer_scaling")
 # %% [markdown]
 # ## Checks
 #
-# What the text claims must hold on these runs, or this notebook stops here.
+# The claims in the text are checked on these runs. The notebook stops here if one fails.
 
 # %%
 if SCALE == "full":
@@ -133,10 +134,10 @@ tables.plan_table(runs["growth"], scaling)
 # %% [markdown]
 # ## What would change our mind
 #
-# Four English texts and four languages of manual pages are few. A text of many kinds at once, such
-# as a crawl of the web, may go on gaining from more text where these stop, and its distinct words
-# may grow faster than either exponent here. Compression says nothing of how well a model learns:
-# a study that trains models on several vocabularies at equal cost would.
+# Four English texts and four languages of manual pages are few. A mixed text such as a web crawl
+# may still gain from more text where these stop gaining, and its distinct words may grow faster
+# than either exponent here. Compression does not tell how well a model learns. That needs a study
+# that trains models on several vocabularies at equal cost.
 
 # %%
 notebook.stamp("00_tokenizer", list(runs.values()))

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # What does a small GPT learn from 90,000 headlines with plain SGD?
 #
-# Less than how often each token occurs: after seven epochs it scores worse than counting tokens and
-# ignoring what stands before them, and `<eos>` is what it predicts nearly everywhere. This rests on
-# three seeds of the headline run; the scores are in the table below.
+# Less than token frequencies: after seven epochs it scores worse than a model that counts tokens
+# and ignores the context, and it predicts `<eos>` nearly everywhere. All three seeds of the
+# headline run agree; the scores are in the table below.
 #
-# From the committed results this notebook takes seconds. A full run is 27 million parameters on
+# With the committed results this notebook takes seconds. A full run trains 27 million parameters on
 # 8 million tokens: about an hour and a half on two busy CPU cores (the table has the time), not yet
-# timed on a GPU. At smoke scale (`SCALE = "smoke"`) everything is made from nothing in under a
+# timed on a GPU. At smoke scale (`SCALE = "smoke"`) it needs no results and takes less than a
 # minute.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/01_baseline.ipynb)
@@ -34,8 +34,8 @@ SEEDS = (1337, 1338, 1339)
 # %% [markdown]
 # ## Experiments
 #
-# Nothing is varied but the seed: this is what later studies change one thing at a time. Beside the
-# headlines stands a check of the whole stack on generated titles whose entropy is known.
+# Only the seed varies. Later studies change one thing of this baseline at a time. A second
+# experiment checks the whole stack on generated titles whose entropy is known.
 
 # %%
 from lmcore.report import plotting
@@ -50,8 +50,9 @@ compare.settings(planned)
 # %% [markdown]
 # ## Runs
 #
-# A finished run is loaded; any other is trained, once its cost is said; a broken one goes on where
-# it stopped. On Colab, `scratch=notebook.drive()` keeps unfinished runs on your Drive.
+# Finished runs are loaded, others are trained after their cost is printed, and interrupted runs
+# resume from the last checkpoint. On Colab, `scratch=notebook.drive()` keeps unfinished runs on
+# your Drive.
 
 # %%
 runs = STUDY.run(planned)
@@ -61,7 +62,7 @@ known = [run for run in runs if run.config.name == "known-entropy"]
 # %% [markdown]
 # ## Checks
 #
-# What the text claims must hold on these runs, or this notebook stops here.
+# The claims in the text are checked on these runs. The notebook stops here if one fails.
 
 # %%
 if SCALE == "full":
@@ -113,23 +114,23 @@ plotting.save(fig, "fig-baseline-next-token", headlines)
 
 # %%
 #| label: tbl-baseline-samples
-#| caption: What the first seed writes; every sample that was drawn is here.
+#| caption: Every sample drawn from the first seed's model.
 tables.samples_table(headlines[0])
 
 # %%
 #| label: fig-baseline-floor
-#| caption: The same code on titles of known entropy, and the floor no model can pass.
+#| caption: The same code on titles of known entropy, with the entropy as the floor.
 fig = figures.plot_floor(known)
 plotting.save(fig, "fig-baseline-floor", known)
 
 # %% [markdown]
 # ## What would change our mind
 #
-# The curve is flat, we say, because the learning rate goes to zero. A run of the same length at a
-# constant learning rate that stays on the same plateau would refute that, and so would a larger
-# learning rate that ends in the same place. The rate is the protocol's own and was not tuned here;
-# tuned SGD is the next study's first line, and only then is a comparison with AdamW fair. Fixed
-# throughout: data, split, tokenizer, shape, epochs.
+# We say that the curve is flat because the learning rate goes to zero. A run of the same length at
+# a constant learning rate that stays on the same plateau would refute this. So would a larger
+# learning rate that ends in the same place. The challenge sets the learning rate, and we did not
+# tune it here. The next study starts with tuned SGD, which a fair comparison with AdamW needs.
+# Fixed throughout: data, split, tokenizer, shape, epochs.
 
 # %%
 notebook.stamp("01_baseline", runs)

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # What does swapping SGD for AdamW buy on headlines, and does it depend on how each is tuned?
 #
-# Two thirds of what AdamW gains on SGD as it was given come from tuning SGD's learning rate, and
-# about four fifths once SGD has momentum too. The rest AdamW keeps on each of three seeds, and
-# Muon ends lower still. The table of steps below has the numbers.
+# Tuning SGD's learning rate closes two thirds of the gap between the challenge's SGD and AdamW, and
+# momentum brings this to about four fifths. AdamW stays ahead on each of three seeds, and Muon ends
+# lower still. The table of steps below has the numbers.
 #
-# From the committed results this notebook takes seconds. Every run is one epoch of all training
-# titles through 0.9 million parameters, about a minute on one CPU core, and there are some eighty
-# of them: sweeps at a smaller budget than the baseline's, whose numbers these are not to be mixed
-# with. At smoke scale everything is made from nothing.
+# With the committed results this notebook takes seconds. Each of about eighty runs trains 0.9
+# million parameters for one epoch of all training titles, which takes about a minute on one CPU
+# core. These sweeps have a smaller budget than the baseline, so their numbers cannot be compared
+# with its numbers. At smoke scale the notebook needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/02_adamw_swap.ipynb)
 
@@ -33,8 +33,9 @@ SCALE = "full"
 # %% [markdown]
 # ## Experiments
 #
-# Every optimizer is tuned over as many learning rates on two seeds, and then compared on three
-# others, chosen before they were run. The table shows in which settings the compared ones differ.
+# Every optimizer is tuned over the same number of learning rates on two seeds. All are then
+# compared on three other seeds, chosen before any of them was run. The table shows the settings
+# that differ.
 
 # %%
 from lmcore.experiments.runner import load_finished
@@ -52,8 +53,8 @@ compare.settings([experiment for experiment in planned if experiment.name in sho
 # %% [markdown]
 # ## Runs
 #
-# A finished run is loaded; any other is trained, once its cost is said. A run that diverges is a
-# result too, and the sweep goes on.
+# Finished runs are loaded, others are trained after their cost is printed. A run that diverges is a
+# result too, and the sweep continues.
 
 # %%
 runs = STUDY.run(planned)
@@ -64,7 +65,7 @@ large = load_finished([*STUDY.compared_with(), *experiments.large()])
 # %% [markdown]
 # ## Checks
 #
-# What the text claims must hold on these runs, or this notebook stops here.
+# The claims in the text are checked on these runs. The notebook stops here if one fails.
 
 # %%
 if SCALE == "full":
@@ -79,8 +80,8 @@ if SCALE == "full":
 tables.findings(runs)
 
 # %% [markdown]
-# At the baseline's size SGD and AdamW are tuned over four rates each, on another seed, and stand
-# apart from the sweeps.
+# At the baseline's size, SGD and AdamW are tuned over four rates each on another seed. These runs
+# are separate from the sweeps.
 
 # %%
 #| label: tbl-adamw-swap-ladder
@@ -89,7 +90,7 @@ ladder(large)
 
 # %%
 #| label: tbl-adamw-swap-large-rates
-#| caption: How the rates were found at the baseline's size.
+#| caption: Learning rates tried at the baseline's size.
 tables.large_rates_table(large)
 
 # %%
@@ -100,18 +101,18 @@ plotting.save(fig, "fig-adamw-swap-loss", compared)
 
 # %%
 #| label: fig-adamw-swap-rates
-#| caption: Loss in the end against the learning rate.
+#| caption: Final loss against the learning rate.
 fig = figures.plot_rates(tuning)
 plotting.save(fig, "fig-adamw-swap-rates", tuning)
 
 # %%
 #| label: tbl-adamw-swap-optimizers
-#| caption: What each optimizer was run with, reached and took.
+#| caption: Settings, scores and time of each optimizer.
 tables.optimizer_table(runs)
 
 # %%
 #| label: fig-adamw-swap-inside
-#| caption: Gradient norm, and how far a step goes.
+#| caption: Gradient norm and size of updates.
 fig = figures.plot_inside(compared)
 plotting.save(fig, "fig-adamw-swap-inside", compared)
 
@@ -136,10 +137,10 @@ tables.ablation_table(runs)
 # %% [markdown]
 # ## What would change our mind
 #
-# We say that SGD's best is far from AdamW's. SGD with a learning rate for each kind of weight, or
-# with a longer run, that comes near would refute it as a statement about optimizers and leave it
-# one about this recipe. The sweeps are one small model and one epoch; at the baseline's size and
-# seven epochs there is SGD without momentum and AdamW, at rates a factor of two apart.
+# We say that the best SGD is far behind the best AdamW. If SGD comes close with a learning rate for
+# each kind of weight, or in a longer run, then the gap is one of this recipe and not of the
+# optimizers. The sweeps use one small model and one epoch. At the baseline's size and seven epochs
+# we ran SGD without momentum and AdamW, at rates a factor of two apart.
 
 # %%
 notebook.stamp("02_adamw_swap", compared)

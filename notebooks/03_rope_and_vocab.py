@@ -1,17 +1,18 @@
 # %% [markdown]
 # # What do rotary positions, attention within titles and the vocabulary's size buy on headlines?
 #
-# RoPE lowers the loss by nearly 5 %, with any base, where learned positions do no better than none.
-# To hide older titles harms, though they carry nothing: heads then fall on their own token in the
-# first steps, and a longer warmup undoes most of it. A larger vocabulary lowers the loss per byte
-# and raises the loss per token, which compares nothing; a good third of what 64,000 entries seem to
-# gain comes of a tokenizer that has seen the validation titles. Of a published recipe these two do
-# the work; at the baseline's size it ends at two thirds of the baseline's loss.
+# RoPE lowers the loss by nearly 5 % with any base, while learned positions do no better than none.
+# Hiding older titles raises the loss although they carry no information: in the first steps heads
+# then learn to attend to their own token, and a longer warmup undoes most of the harm. A larger
+# vocabulary lowers the loss per byte. It raises the loss per token, which cannot be compared. A
+# good third of the apparent gain of 64,000 entries comes from a tokenizer that has seen the
+# validation titles. Of a published recipe, RoPE and the vocabulary do the work; at the baseline's
+# size the recipe ends at two thirds of the baseline's loss.
 #
-# From the committed results this notebook takes seconds. Every run is one epoch of all training
-# titles, between one minute and ten on one CPU core by the size of its vocabulary, and there are
-# some eighty of them: sweeps at a smaller budget than the baseline's, not to be mixed with its
-# numbers, which one table holds. At smoke scale everything is made from nothing.
+# With the committed results this notebook takes seconds. Each of about eighty runs is one epoch of
+# all training titles and takes one to ten minutes on one CPU core, depending on its vocabulary.
+# These sweeps have a smaller budget than the baseline, so their numbers cannot be compared with its
+# numbers, which are in one separate table. At smoke scale the notebook needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
 
@@ -36,8 +37,8 @@ SCALE = "full"
 # %% [markdown]
 # ## Experiments
 #
-# The table shows in which settings the kinds of positions differ; all start from AdamW as the
-# study before tuned it. Then come a longer warmup and vocabularies of other sizes.
+# The table shows the settings in which the kinds of positions differ. All use AdamW as tuned in the
+# previous study. A longer warmup and other vocabulary sizes follow.
 
 # %%
 from lmcore.experiments.runner import load_finished
@@ -55,8 +56,8 @@ compare.settings([experiment for experiment in planned if experiment.name in sho
 # %% [markdown]
 # ## Runs
 #
-# A finished run is loaded; any other is trained, once its cost is said. A run that diverges is a
-# result too, and the sweep goes on.
+# Finished runs are loaded, others are trained after their cost is printed. A run that diverges is a
+# result too, and the sweep continues.
 
 # %%
 runs = STUDY.run(planned)
@@ -68,7 +69,7 @@ large = load_finished([*STUDY.compared_with(), *experiments.large()])
 # %% [markdown]
 # ## Checks
 #
-# What the text claims must hold on these runs, or this notebook stops here.
+# The claims in the text are checked on these runs. The notebook stops here if one fails.
 
 # %%
 if SCALE == "full":
@@ -84,7 +85,7 @@ tables.findings(runs)
 
 # %%
 #| label: fig-rope-and-vocab-positions
-#| caption: Loss in the end by kind of positions.
+#| caption: Final loss by kind of positions.
 fig = figures.plot_positions(positions)
 plotting.save(fig, "fig-rope-and-vocab-positions", positions)
 
@@ -95,7 +96,7 @@ tables.positions_table(positions)
 
 # %%
 #| label: tbl-rope-and-vocab-attention
-#| caption: The share of attention that goes to older titles, and to the token itself.
+#| caption: The share of attention to older titles and to the token itself.
 tables.attention_table(positions)
 
 # %%
@@ -117,7 +118,7 @@ plotting.save(fig, "fig-rope-and-vocab-beyond", positions)
 
 # %%
 #| label: fig-rope-and-vocab-attention
-#| caption: Where the heads of the first layer attend in one title.
+#| caption: Attention of the first layer's heads in one title.
 fig = figures.plot_title(positions)
 plotting.save(fig, "fig-rope-and-vocab-attention", positions)
 
@@ -129,7 +130,7 @@ plotting.save(fig, "fig-rope-and-vocab-vocabulary", vocabularies)
 
 # %%
 #| label: tbl-rope-and-vocab-vocabulary
-#| caption: What each vocabulary reaches and costs.
+#| caption: Loss and cost of each vocabulary.
 tables.vocabulary_table(vocabularies)
 
 # %%
@@ -145,7 +146,7 @@ tables.recipe_table(recipe)
 
 # %%
 #| label: tbl-rope-and-vocab-ladder
-#| caption: What each step gained at the baseline's size, for runs that are committed.
+#| caption: What each step gained at the baseline's size.
 ladder(large)
 
 # %%
@@ -168,10 +169,11 @@ tables.tuning_table(runs)
 # %% [markdown]
 # ## What would change our mind
 #
-# We say that RoPE's gain is one of telling distance; learned relative positions that gain nothing
-# would refute it. We say that hiding older titles harms by what it does to the first steps; runs
-# whose heads look past themselves from the start, and which end as high, would. Everything here is
-# one small model and one epoch, but for the recipe at the baseline's size, at one learning rate.
+# We say that RoPE gains because it encodes distance. Learned relative positions that gain nothing
+# would refute this. We say that hiding older titles harms because of the first steps. Runs whose
+# heads attend to other tokens from the start and still end as high would refute this. Everything
+# here is one small model and one epoch, except the recipe at the baseline's size, which was run at
+# one learning rate.
 
 # %%
 notebook.stamp("03_rope_and_vocab", positions)

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # When does a small transformer stop memorising a table of arithmetic and solve it?
 #
-# As soon as it can no longer win by making its logits larger: with a head that gives cosines, half
-# of the table of division modulo 97 is memorised and solved almost at once; with a plain head the
-# same model memorises first and solves it many times later. Steps, seconds and their spread over
-# seeds stand in the tables below, and every run is in the results.
+# As soon as larger logits no longer lower its loss. With a head that computes cosines, the model
+# memorises and solves half of the table of division modulo 97 at almost the same time. With a plain
+# head the same model memorises first and solves the table many times later. Steps, seconds and
+# their spread over seeds are in the tables below, and every run is in the results.
 #
-# From the committed results this notebook takes seconds, and one cell trains live. Without them the
+# With the committed results this notebook takes seconds, and one cell trains live. Without them the
 # runs of the two pictures of division take minutes on a laptop CPU; the whole study takes about an
-# hour. At smoke scale everything is made from nothing.
+# hour. At smoke scale the notebook needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/04_grokking.ipynb)
 
@@ -32,10 +32,11 @@ SCALE = "full"
 LIVE = False
 
 # %% [markdown]
-# ## Watch one
+# ## Watch one run
 #
-# One seed, trained now. Grey is the half of the table that it learns from, blue a quarter that it
-# never sees; the last quarter is for the test. The curve grows while the model trains.
+# One seed, trained now. Grey is the half of the table that the model is trained on, blue a quarter
+# that it never sees; the last quarter is the test set. The curve grows while the model trains. A
+# saved notebook keeps the curve of the machine that ran this cell first.
 
 # %%
 from lmcore.report import plotting
@@ -51,7 +52,7 @@ notebook.follow(live.watch(live.live_variant(seed=0, steps=steps)), live.plot_li
 # %% [markdown]
 # ## Ask it
 #
-# The same model, asked for a quotient; the probabilities are its own. On the command line this is
+# The same model gives its probabilities for a quotient. On the command line this is
 # `python -m lmcore ask "5 / 7 mod 97"`.
 
 # %% tags=["live"]
@@ -62,8 +63,8 @@ compare.Table(("5 / 7 mod 97 = ?", "probability"), rows)
 # %% [markdown]
 # ## More of it live
 #
-# With `LIVE = True` in the parameters, one new seed of the sentence, of a sum and of the classic
-# picture is trained here and now, in minutes.
+# With `LIVE = True` in the parameters, this cell trains one new seed of the sentence, of a sum and
+# of the classic picture, in minutes.
 
 # %% tags=["live"]
 for experiment in live.live_experiments() if LIVE else ():
@@ -72,8 +73,8 @@ for experiment in live.live_experiments() if LIVE else ():
 # %% [markdown]
 # ## Experiments
 #
-# Five seeds for the two pictures of division, three for everything else, chosen before they were
-# run. The table shows in which settings the first five experiments differ.
+# The two pictures of division have five seeds and everything else has three, chosen before any of
+# them was run. The table shows the settings in which five of the experiments differ.
 
 # %%
 planned = STUDY.experiments()
@@ -85,7 +86,7 @@ compare.settings([experiment for experiment in planned if experiment.name in sho
 # %% [markdown]
 # ## Runs
 #
-# A finished run is loaded; any other is trained, once its cost is said.
+# Finished runs are loaded, others are trained after their cost is printed.
 
 # %%
 runs = STUDY.run(planned)
@@ -97,7 +98,7 @@ fast, classic, inside, report, sentence = (
 # %% [markdown]
 # ## Checks
 #
-# What the text claims must hold on these runs, or this notebook stops here.
+# The claims in the text are checked on these runs. The notebook stops here if one fails.
 
 # %%
 if SCALE == "full":
@@ -108,7 +109,7 @@ if SCALE == "full":
 
 # %%
 #| label: tbl-grokking-goals
-#| caption: What was aimed at and what was reached.
+#| caption: Goals and results.
 tables.findings(runs)
 
 # %%
@@ -119,7 +120,7 @@ plotting.save(fig, "fig-grokking-sentence", sentence)
 
 # %%
 #| label: tbl-grokking-sentence
-#| caption: What is written after the first letter.
+#| caption: What the model writes after the first letter.
 tables.sentence_table(sentence)
 
 # %%
@@ -164,7 +165,7 @@ tables.speed_table(fast)
 
 # %%
 #| label: tbl-grokking-methods
-#| caption: What is said to hasten grokking, each method as tuned.
+#| caption: Methods that are said to speed up grokking, each as tuned.
 tables.method_table(runs)
 
 # %%
@@ -225,10 +226,11 @@ plotting.save(fig, "fig-grokking-attention", fast)
 # %% [markdown]
 # ## What would change our mind
 #
-# We say that what a run has seen of the table decides, not the modulus. Runs of equal coverage and
-# different moduli that generalise differently would refute that. The recipe was tuned on division
-# modulo 97 alone, on three seeds that are not among those shown, and mostly for AdamW: that others
-# are slower here says nothing about them. All models are one layer deep but for one ablation.
+# We say that the share of the table in training decides, not the modulus. Runs of equal share and
+# different moduli that generalise differently would refute this. The recipe was tuned only on
+# division modulo 97, on three seeds that are not among those shown, and mostly for AdamW, so it
+# does not show that other optimizers are slower in general. All models have one layer, except in
+# one ablation.
 
 # %%
 notebook.stamp("04_grokking", [*fast, *classic, *inside])

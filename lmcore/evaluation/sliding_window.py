@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from lmcore.evaluation.scores import Score
+from lmcore.evaluation.score_types import Score
 from lmcore.model.gpt import GPT
 from lmcore.tokenizer.base import BaseTokenizer
 

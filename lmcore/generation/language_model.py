@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from lmcore.evaluation.scores import Score
+from lmcore.evaluation.score_types import Score
 from lmcore.evaluation.sliding_window import score_text
 from lmcore.generation.generate import stream_ids
 from lmcore.generation.sampling import Sampling

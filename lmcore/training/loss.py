@@ -76,23 +76,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
         cast = F.pad(cast, (0, 0, 0, missing)) if missing else cast
         rows = rows or logit_rows(n, len(cast), cast.element_size(), cast.is_cuda)
         rows_loss = _rows_loss(x, compiled, kind)
+        # Asking a GPU would hold it up; there the rows are always masked, at no cost.
+        has_ignored = x.is_cuda or bool((targets == IGNORE_INDEX).any())
         loss = torch.zeros((), device=x.device)
         d_x, d_weight = torch.empty_like(x), torch.zeros_like(cast, dtype=weight.dtype)
         for start in range(0, n, rows):
             part = slice(start, start + rows)
-            nats, d_logits = rows_loss(x[part] @ cast.T, targets[part], n, vocab, kind)
+            nats, d_logits = rows_loss(x[part] @ cast.T, targets[part], n, vocab, kind, has_ignored)
             loss += nats
             torch.mm(d_logits, cast, out=d_x[part])
             d_weight += d_logits.T @ x[part]
         # Each row counted as 1/n so far. Where targets are ignored, the others count for more.
-        scale = n / n_targets(targets)
-        ctx.save_for_backward(d_x, d_weight[:vocab], scale)
-        return loss * scale
+        ctx.scale = n / n_targets(targets) if has_ignored else 1.0
+        ctx.save_for_backward(d_x, d_weight[:vocab])
+        return loss * ctx.scale
 
     @staticmethod
     def backward(ctx, d_loss):
-        d_x, d_weight, scale = ctx.saved_tensors
-        d_loss = d_loss * scale
+        d_x, d_weight = ctx.saved_tensors
+        d_loss = d_loss * ctx.scale
         return d_x * d_loss, d_weight * d_loss, None, None, None, None
 
 
@@ -101,7 +103,7 @@ def _rows_loss(x: Tensor, compiled: bool, kind: LossKind) -> Callable[..., tuple
     if x.is_cuda and kind == "softmax" and find_spec("triton"):
         from lmcore.training.triton_loss import loss_in_place  # torch for a GPU brings Triton
 
-        def in_place(logits, targets, n, vocab, kind):
+        def in_place(logits, targets, n, vocab, kind, has_ignored):
             return loss_in_place(logits, targets, n, vocab).sum() / n, logits
 
         return in_place
@@ -109,7 +111,7 @@ def _rows_loss(x: Tensor, compiled: bool, kind: LossKind) -> Callable[..., tuple
 
 
 def _plain_rows_loss(
-    logits: Tensor, targets: Tensor, n: int, vocab: int, kind: LossKind
+    logits: Tensor, targets: Tensor, n: int, vocab: int, kind: LossKind, has_ignored: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the sum of these rows' losses over n, and its gradient by the logits.
 
@@ -121,17 +123,21 @@ def _plain_rows_loss(
     if len(column) > vocab:
         wide = wide.masked_fill(column >= vocab, -torch.inf)
     target = targets[:, None]
-    is_ignored = target == IGNORE_INDEX
     highest = wide.amax(-1, keepdim=True)
     powers = (wide - highest).exp()  # taken once, for the loss and for its gradient
     total = powers.sum(-1, keepdim=True)
-    nats = total.log() + highest - wide.gather(-1, target.masked_fill(is_ignored, 0))
-    total = total.masked_fill(is_ignored, torch.inf)  # makes the gradient of the row zero
+    if has_ignored:
+        is_ignored = target == IGNORE_INDEX
+        nats = total.log() + highest - wide.gather(-1, target.masked_fill(is_ignored, 0))
+        nats = nats.masked_fill(is_ignored, 0)
+        total = total.masked_fill(is_ignored, torch.inf)  # makes the gradient of the row zero
+    else:
+        nats = total.log() + highest - wide.gather(-1, target)
     is_target = column == target
     d_logits = (powers / total - is_target.to(powers.dtype)) / n
     if kind == "stablemax":
         d_logits = d_logits / (1 + given.abs())
-    return nats.masked_fill(is_ignored, 0).sum() / n, d_logits.to(logits.dtype)
+    return nats.sum() / n, d_logits.to(logits.dtype)
 
 
 @functools.cache
