@@ -60,8 +60,9 @@ def follow(records: Iterable[Record], draw: Callable[[list[Record]], Figure]) ->
     _redraw(shown, draw(seen))
 
 
-def _redraw(shown: DisplayHandle, fig: Figure) -> None:
-    shown.update(fig)
+def _redraw(shown: DisplayHandle | None, fig: Figure) -> None:
+    if shown is not None:  # None: no notebook shows it
+        shown.update(fig)
     plt.close(fig)
 
 

@@ -14,6 +14,7 @@ import matplotlib.colors
 import matplotlib.pyplot as plt
 import matplotlib.ticker
 import numpy as np
+from matplotlib import colors, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -119,7 +120,7 @@ def name_ends(ax: Axes, gap: float = 11.0) -> None:
     places -= (places - heights[order]).mean()
     for number, place in zip(order, places, strict=True):
         offset = (6.0, float(place - heights[number]) - 3)
-        line, color = lines[number], mpl.colors.to_hex(lines[number].get_color())
+        line, color = lines[number], colors.to_hex(lines[number].get_color())
         name_line(ax, cast(Any, ends[number]), str(line.get_label()), color, offset)
 
 
@@ -129,7 +130,7 @@ def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
         ax.set_xscale("log", nonpositive="mask")
     ax.set_xlim(0.9 if log else -0.01 * last, last * (1.1 if log else 1.01))
     ax.set_xlabel("optimizer step (log scale)" if log else "optimizer step")
-    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
 
 
 def shown(token: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -39,7 +40,8 @@ class LogitsLoss(nn.Module):
         loss: Loss | None = None,
     ):
         super().__init__()
-        self.model, self.runtime, self.kind, self.loss = model, runtime, kind, loss
+        self.model, self.runtime, self.loss = model, runtime, loss
+        self.kind: LossKind = kind
         self.logits_of = logits_of
         if runtime.compile == "yes":
             self.logits_of = torch.compile(logits_of, dynamic=False)
@@ -64,7 +66,8 @@ class GPTLoss(nn.Module):
 
     def __init__(self, model: GPT, runtime: Runtime, kind: LossKind = "softmax"):
         super().__init__()
-        self.model, self.runtime, self.kind = model, runtime, kind
+        self.model, self.runtime = model, runtime
+        self.kind: LossKind = kind
         self.is_compiled = runtime.compile == "yes"
         self.in_blocks = runtime.document_attention(model.config.dropout) == "flex"
         self.hidden, self.document_block_mask = model.hidden, document_block_mask
@@ -191,15 +194,15 @@ class Stepper:
         rows, seq = part.x.shape
         message = f"out of memory with {rows} x {seq} tokens at once"
         if isinstance(self.model, GPT):
-            message += self._needed(rows, seq, part.x.is_cuda)
+            message += self._needed(self.model, rows, seq, part.x.is_cuda)
         return MemoryError(
             f"{message}: take a smaller batch, or split it into more parts with "
             f"--runtime.grad_accum_steps {2 * self.parts}"
         )
 
-    def _needed(self, rows: int, seq: int, on_gpu: bool) -> str:
+    def _needed(self, model: GPT, rows: int, seq: int, on_gpu: bool) -> str:
         needed = training_memory(
-            self.model.config,
+            model.config,
             rows * seq,
             moments=self.config.optimizer.moments,
             activation_bytes=self.runtime.dtype.itemsize,
