@@ -89,7 +89,7 @@ def test_lines_count_as_a_script_s_own_by_most_of_their_letters():
 def test_a_text_that_is_missing_is_told_with_the_way_to_name_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     survey = experiments.all_experiments()[0]
-    with pytest.raises(ValueError, match=r"headlines\.txt is not there.*--data"):
+    with pytest.raises(ValueError, match=r"headlines\.txt is missing.*--data"):
         runner.run_or_load(survey, tmp_path, progress=False)
 
 
