@@ -45,7 +45,7 @@ def their_model() -> torch.nn.Module:
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=SHAPE.vocab_size, n_positions=SHAPE.context_length, n_embd=SHAPE.d_model,
-            n_layer=SHAPE.n_layers, n_head=SHAPE.n_heads, n_inner=SHAPE.d_ff, bos_token_id=None,
+            n_layer=SHAPE.n_layers, n_head=SHAPE.n_heads, n_inner=SHAPE.d_hidden, bos_token_id=None,
             eos_token_id=None,
         )
     )  # fmt: skip

@@ -21,7 +21,8 @@ from lmcore.experiments.experiment import task_of
 from lmcore.model.gpt import GPT
 from lmcore.studies.grokking.experiments import FAST, SOLVED
 from lmcore.tasks.modular import Table
-from lmcore.training.loop import HELD, train
+from lmcore.training.early_stopping import ACCURATE_EVALUATIONS
+from lmcore.training.loop import train
 
 FIRST_SEED = 201
 EVERY = 20
@@ -94,7 +95,7 @@ def plain(table: Table, seed: int, model: nn.Module, optimizer: torch.optim.Opti
     peak = [group["lr"] for group in optimizer.param_groups]
     is_ours = getattr(model, "head_scale", None) is not None
     for step in range(1, (steps if is_ours else LONGEST[CONTENDERS[2]]) + 1):
-        share = FAST.train.schedule.multiplier(step, steps) if is_ours else min(step / 10, 1)
+        share = FAST.train.schedule.multiplier(step - 1, steps) if is_ours else min(step / 10, 1)
         for group, lr in zip(optimizer.param_groups, peak, strict=True):
             group["lr"] = lr * share
         rows = torch.randint(len(x), (512,))
@@ -137,9 +138,9 @@ def child(name: str, seed: int, threads: int) -> None:
         if held == 0:
             solved, solved_s = step, took
         held += 1
-        if held == HELD:
+        if held == ACCURATE_EVALUATIONS:
             break
-    is_solved = held == HELD
+    is_solved = held == ACCURATE_EVALUATIONS
     report(
         steps_per_s=step / took,
         solved=solved if is_solved else math.inf,

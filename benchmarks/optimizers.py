@@ -17,7 +17,7 @@ from turns import machine
 
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.training.optimizer import AdamW
+from lmcore.training.adamw import AdamW
 
 SHAPES = {
     "6 layers, d 512, vocabulary 16,000": (ModelConfig(vocab_size=16_000), 1),

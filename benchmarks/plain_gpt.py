@@ -50,7 +50,7 @@ class PlainGPT(nn.Module):
         self.tokens = nn.Embedding(config.vocab_size, d_model)
         self.positions = nn.Embedding(config.context_length, d_model)
         self.blocks = nn.ModuleList(
-            Block(d_model, config.n_heads, config.d_ff) for _ in range(config.n_layers)
+            Block(d_model, config.n_heads, config.d_hidden) for _ in range(config.n_layers)
         )
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, config.vocab_size, bias=False)

@@ -21,7 +21,7 @@ from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from lmcore.training.optimizer import clip_gradient
+from lmcore.training.gradients import clip_gradient
 from lmcore.training.runtime import Runtime, keep_large_blocks
 from lmcore.training.step import Stepper
 
@@ -113,7 +113,7 @@ def theirs(config: ModelConfig, batch_size: int, precision: str) -> tuple[Step, 
     model = GPT2LMHeadModel(
         GPT2Config(
             vocab_size=config.vocab_size, n_positions=config.context_length, n_embd=config.d_model,
-            n_layer=config.n_layers, n_head=config.n_heads, n_inner=config.d_ff,
+            n_layer=config.n_layers, n_head=config.n_heads, n_inner=config.d_hidden,
             resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         )
     ).train()  # fmt: skip

@@ -52,9 +52,15 @@ def _has_fields(kind: Any, stored: Any) -> bool:
 def check_choices(config: Any) -> None:
     """Raise ValueError if a Literal field of config has another value."""
     for name, hint in typing.get_type_hints(type(config)).items():
-        choices, value = typing.get_args(hint), getattr(config, name)
-        if typing.get_origin(hint) is typing.Literal and value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        if typing.get_origin(hint) is typing.Literal:
+            require_choice(name, getattr(config, name), hint)
+
+
+def require_choice(name: str, value: Any, literal: Any) -> None:
+    """Raise ValueError if the value called name is not one that the Literal lists."""
+    choices = typing.get_args(literal)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def config_hash(config: Any) -> str:

@@ -63,7 +63,7 @@ def as_tokens(ids, characters=None, n_bytes=None):
     documents = np.concatenate([[0], np.flatnonzero(ids[:-1] == 1) + 1])
     info = TokenInfo(
         tokenizer="made by hand",
-        end=None,
+        eos=None,
         dtype=ids.dtype.str,
         n_tokens=len(ids),
         n_documents=len(documents),
@@ -99,6 +99,12 @@ def text_source(batch_size, tokens=None, validation=None):
         validation=validation or random_tokens(60, seed=1),
         eos_id=1,
     )
+
+
+def random_ids(rows, length, config=TINY, seed=0):
+    """Return random ids of a model's vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.vocab_size, (rows, length), generator=generator)
 
 
 def randomised(config, seed=0, std=0.3):

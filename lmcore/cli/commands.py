@@ -5,6 +5,7 @@ import sys
 import tyro
 
 import lmcore.cli
+from lmcore.cli import evaluate, generate, prepare
 from lmcore.cli.ask import ask
 from lmcore.cli.cost import print_cost
 from lmcore.cli.live import live
@@ -16,6 +17,9 @@ from lmcore.cli.upgrade import upgrade
 from lmcore.training.records import DivergedError
 
 COMMANDS = {
+    "prepare": prepare.run,
+    "generate": generate.run,
+    "evaluate": evaluate.run,
     "run": run,
     "live": live,
     "ask": ask,

@@ -1,4 +1,4 @@
-"""Keep the README's table of findings up to date."""
+"""Keep the tables of findings and the maps of the package up to date."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,18 @@ from lmcore.experiments.experiment import workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import load_finished
 from lmcore.files import write_text
+from lmcore.report.package_map import with_map
 from lmcore.report.tables import scores
 from lmcore.studies import all_studies
 from lmcore.studies.headlines.tables import ladder
 
 
 def readme() -> None:
-    """Write the table of findings into README.md, from the committed results."""
+    """Write the findings and the map of the package into README.md and the architecture page."""
     path = workspace() / "README.md"
-    write_text(path, with_findings(path.read_text(encoding="utf-8")))
+    write_text(path, with_map(with_findings(path.read_text(encoding="utf-8"))))
+    page = workspace() / "docs/architecture.md"
+    write_text(page, with_map(page.read_text(encoding="utf-8")))
 
 
 def with_findings(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Token files, batches, and generated text of known entropy."""
+"""Token files, batches of tokens or of the user's own data, and text of known entropy."""

@@ -1,33 +1,38 @@
-"""Batches of token streams, in four orders, and the walk that scores each token once."""
+"""Batches of a stream of token ids in four orders, and windows that score each token once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 from torch import Tensor
 
 from lmcore.data.token_files import Tokens
 
 Order = Literal["sequential", "uniform", "shuffled", "documents"]
-Batch = tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]
+Ids = Tokens | np.ndarray | Tensor | Iterable[int]
+"""Tokens of a file, or ids in an array, a tensor, a list or an iterator, which is read at once."""
+InputsTargets = tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]
 
 
 class Batches:
-    """Batches by step: number k is a function of the tokens, the order and the seed alone.
+    """Batches by step: each depends on the ids, the order, the seed and its number alone.
 
-    So a step is all that has to be saved to go on. Orders: sequential walks through the tokens;
-    uniform draws each row's start from all that are possible, with replacement; shuffled takes
-    each window of context_length once an epoch; documents puts whole documents end to end in an
-    order of its own for each epoch and walks through them. An epoch leaves out what does not fill
-    a batch. Memory is 8 bytes for each window that is shuffled, 24 for each document.
+    So the step is all that has to be saved to resume. The order "sequential" walks through the ids,
+    "uniform" draws the start of each row with replacement, "shuffled" takes each window of
+    context_length once an epoch, and "documents" walks through whole documents in a new order each
+    epoch. The last incomplete batch of an epoch is left out. Memory is 8 bytes for each shuffled
+    window, and 24 for each shuffled document. Ids that are not Tokens count as one document.
+
+    Raises:
+        ValueError: the ids are no ids, or too few for one batch.
     """
 
     def __init__(
         self,
-        tokens: Tokens,
+        ids: Ids,
         batch_size: int,
         context_length: int,
         order: Order = "sequential",
@@ -35,22 +40,23 @@ class Batches:
     ):
         if order not in get_args(Order):
             raise ValueError(f"order is {order!r}: take one of {', '.join(get_args(Order))}")
-        self.tokens, self.order, self.seed = tokens, order, seed
+        require_positive(batch_size=batch_size, context_length=context_length)
+        self.ids = ids.ids if isinstance(ids, Tokens) else as_ids(ids)
+        self.document_starts = ids.documents if isinstance(ids, Tokens) else np.array([0])
         self.batch_size, self.context_length = batch_size, context_length
+        self.order, self.seed = order, seed
         self.steps_per_epoch: int | None = None
-        if order != "uniform":
-            self.steps_per_epoch = batches_per_epoch(len(tokens.ids), batch_size, context_length)
-        elif len(tokens.ids) <= context_length:
-            raise ValueError(
-                f"{len(tokens.ids)} tokens are not more than context_length {context_length}"
-            )
+        if order == "uniform":
+            require_longer(len(self.ids), context_length)
+        else:
+            self.steps_per_epoch = batches_per_epoch(len(self.ids), batch_size, context_length)
         self._shuffled: tuple = (None,)
 
     def positions(self, step: int) -> Int[np.ndarray, "batch span"]:
-        """Return the places in the tokens that batch number step reads."""
+        """Return the places of the ids in batch number step."""
         if self.order == "uniform":
             rng = np.random.default_rng([self.seed, step])
-            starts = rng.integers(len(self.tokens.ids) - self.context_length, size=self.batch_size)
+            starts = rng.integers(len(self.ids) - self.context_length, size=self.batch_size)
             return starts[:, None] + np.arange(self.context_length + 1)
         epoch, index = divmod(step, self.steps_per_epoch)
         windows = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
@@ -59,53 +65,148 @@ class Batches:
         places = window_positions(windows, self.context_length)
         return self._in_documents(epoch, places) if self.order == "documents" else places
 
-    def batch(self, step: int) -> Batch:
-        """Return (x, y) number step, from 0 on; y is x one token later."""
-        return take(self.tokens.ids, self.positions(step))
+    def batch(self, step: int) -> InputsTargets:
+        """Return (x, y) of batch number step, from 0 on; y is x one token later."""
+        return take(self.ids, self.positions(step))
 
     def documents(self, step: int) -> Int[Tensor, "batch seq"]:
-        """Return for each token of x in batch number step the document of the token after it.
+        """Return the number of the document of each target in batch number step.
 
-        So what ends a document is read as the first token of the next, which it is to foretell.
+        So the token that ends a document counts as the first input of the next one, where the
+        model predicts the first token of that document from it.
         """
-        return documents_at(self.tokens, self.positions(step)[:, 1:])
+        return document_numbers(self.document_starts, self.positions(step)[:, 1:])
 
     def _windows(self, epoch: int) -> np.ndarray:
-        """Return the epoch's order of windows; the last one asked for is kept."""
+        """Return the epoch's order of windows; the latest one is kept."""
         if self._shuffled[0] != epoch:
-            n_windows = (len(self.tokens.ids) - 1) // self.context_length
+            n_windows = (len(self.ids) - 1) // self.context_length
             rng = np.random.default_rng([self.seed, epoch])
             self._shuffled = epoch, rng.permutation(n_windows)
         return self._shuffled[1]
 
     def _in_documents(self, epoch: int, places: np.ndarray) -> np.ndarray:
-        """Return where in the tokens the places of the epoch's order of documents are."""
+        """Return the places in the ids for places in the epoch's order of documents."""
         if self._shuffled[0] != epoch:
-            begins = self.tokens.documents
-            lengths = np.diff(begins, append=len(self.tokens.ids))
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(begins))
+            starts = self.document_starts
+            lengths = np.diff(starts, append=len(self.ids))
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(starts))
             ends = np.cumsum(lengths[order])
-            self._shuffled = epoch, ends, begins[order] + lengths[order] - ends
+            self._shuffled = epoch, ends, starts[order] + lengths[order] - ends
         _, ends, shifts = self._shuffled
         return places + shifts[np.searchsorted(ends, places, side="right")]
+
+
+def get_batch(
+    ids: np.ndarray | Tensor | Sequence[int],
+    batch_size: int,
+    context_length: int,
+    device: str | torch.device = "cpu",
+    generator: torch.Generator | None = None,
+) -> InputsTargets:
+    """Return (x, y) on device with uniformly drawn starts; y is x one token later.
+
+    Each of the len(ids) - context_length starts is equally likely, with replacement. Starts come
+    from generator, or else from torch's global one.
+
+    Raises:
+        ValueError: the ids are no ids or too few, or torch does not have the device here.
+    """
+    require_positive(batch_size=batch_size, context_length=context_length)
+    array = as_array(ids)
+    require_longer(len(array), context_length)
+    starts = torch.randint(len(array) - context_length, (batch_size, 1), generator=generator)
+    rows = array[starts.numpy() + np.arange(context_length + 1)]
+    require_not_negative(rows)
+    x, y = to_device(take(rows.ravel(), np.arange(rows.size).reshape(rows.shape)), device)
+    return x, y
+
+
+# Ids
+
+
+def as_array(ids: np.ndarray | Tensor | Iterable[int]) -> Integer[np.ndarray, "n"]:
+    """Return ids as an array, which is theirs where they are in one.
+
+    Raises:
+        ValueError: they are not integers in one dimension.
+    """
+    if isinstance(ids, Tensor):
+        array = ids.numpy(force=True)
+    elif isinstance(ids, np.ndarray):
+        array = ids
+    else:
+        values = list(ids)
+        try:
+            array = np.array(values) if values else np.empty(0, dtype=np.int64)
+        except ValueError:
+            raise ValueError("ids are lists of different lengths: give one flat list") from None
+    if array.ndim != 1:
+        raise ValueError(f"ids have shape {array.shape}: give one dimension")
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"ids are of type {array.dtype}: token ids are integers")
+    return array
+
+
+def as_ids(ids: np.ndarray | Tensor | Iterable[int]) -> Integer[np.ndarray, "n"]:
+    """Return `as_array` of ids, none of them negative.
+
+    Raises:
+        ValueError: they are not integers in one dimension, or one is negative.
+    """
+    array = as_array(ids)
+    require_not_negative(array)
+    return array
+
+
+def require_not_negative(ids: Integer[np.ndarray, "*shape"]) -> None:
+    """Raise ValueError if an id is negative."""
+    if ids.dtype.kind == "i" and ids.size and ids.min() < 0:
+        raise ValueError(f"id {ids.min()} is negative: token ids count from 0")
+
+
+def require_longer(n_tokens: int, context_length: int) -> None:
+    """Raise ValueError if n_tokens are too few for context_length inputs and the last target."""
+    if n_tokens <= context_length:
+        raise ValueError(
+            f"{n_tokens} tokens are not more than context_length {context_length}: "
+            "take more text or a smaller context_length"
+        )
+
+
+def require_positive(**sizes: int) -> None:
+    """Raise ValueError if one of sizes is less than 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, not {size}")
+
+
+# Positions
 
 
 def documents_at(
     tokens: Tokens, places: Int[np.ndarray, "*batch seq"]
 ) -> Int[Tensor, "*batch seq"]:
-    """Return the number of the document that stands at each of places in tokens."""
-    return torch.from_numpy(np.searchsorted(tokens.documents, places, side="right") - 1)
+    """Return the number of the document at each of places in tokens."""
+    return document_numbers(tokens.documents, places)
+
+
+def document_numbers(
+    starts: Int[np.ndarray, "documents"], places: Int[np.ndarray, "*batch seq"]
+) -> Int[Tensor, "*batch seq"]:
+    """Return the number of the document at each of places, given where documents start."""
+    return torch.from_numpy(np.searchsorted(starts, places, side="right") - 1)
 
 
 def window_positions(
     windows: Int[np.ndarray, "batch"], context_length: int
 ) -> Int[np.ndarray, "batch span"]:
-    """Return the places that windows by number read, the target after the last input included."""
+    """Return the places of windows, given by number, with the target after the last input."""
     return windows[:, None] * context_length + np.arange(context_length + 1)
 
 
-def take(ids: np.ndarray, positions: Int[np.ndarray, "batch span"]) -> Batch:
-    """Return (x, y) of ids at positions; y is x one place later. Nothing else is copied."""
+def take(ids: np.ndarray, positions: Int[np.ndarray, "batch span"]) -> InputsTargets:
+    """Return (x, y) of ids at positions; y is x one place later. Only these ids are copied."""
     rows = torch.from_numpy(ids[positions].astype(np.int64))
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
@@ -114,7 +215,7 @@ def batches_per_epoch(n_tokens: int, batch_size: int, context_length: int) -> in
     """Return how many whole batches n_tokens fill, each token a target at most once.
 
     Raises:
-        ValueError: not even one.
+        ValueError: they fill none.
     """
     n = (n_tokens - 1) // (batch_size * context_length)
     if n < 1:
@@ -125,30 +226,12 @@ def batches_per_epoch(n_tokens: int, batch_size: int, context_length: int) -> in
     return n
 
 
-def to_device(batch: Sequence[Tensor], device: str | torch.device) -> list[Tensor]:
-    """Return the tensors of batch on device; to a GPU they go pinned, while the CPU goes on.
-
-    Raises:
-        ValueError: torch knows or sees no such device.
-    """
-    try:
-        device = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"unknown device {device!r}: take cpu or cuda") from None
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError(f"device {device} was asked for, but torch sees no GPU here")
-        pinned = (t.pin_memory() if t.device.type == "cpu" else t for t in batch)
-        return [tensor.to(device, non_blocking=True) for tensor in pinned]
-    return [tensor.to(device) for tensor in batch]
-
-
 def scoring_windows(
     ids: np.ndarray, context_length: int, rows: int, start_id: int
 ) -> Iterator[tuple[Int[Tensor, "rows seq"], Int[Tensor, "rows seq"]]]:
     """Yield (x, y) so that each token of ids is a target exactly once, the first after start_id.
 
-    Windows do not overlap; all but the last are full, and the last is as short as the rest is.
+    Windows do not overlap. All are full but the last, which has the remaining tokens.
     """
     whole = len(ids) // context_length * context_length
     cuts = [*range(0, whole, rows * context_length), whole]
@@ -158,3 +241,36 @@ def scoring_windows(
         x = torch.cat([torch.tensor([before]), y[:-1]])
         width = min(context_length, stop - start)
         yield x.view(-1, width), y.view(-1, width)
+
+
+# Devices
+
+
+def available_device(name: str | torch.device) -> torch.device:
+    """Return the torch device of this name.
+
+    Raises:
+        ValueError: torch does not know it, or does not have it here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"unknown device {name!r}: take cpu, cuda or mps") from None
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError):
+        raise ValueError(f"device {device} is not available to torch here: take cpu") from None
+    return device
+
+
+def to_device(batch: Sequence[Tensor], device: str | torch.device) -> list[Tensor]:
+    """Return the tensors of batch on device. Copies to a GPU are pinned and do not block.
+
+    Raises:
+        ValueError: torch does not know the device, or does not have it here.
+    """
+    device = available_device(device)
+    if device.type != "cuda":
+        return [tensor.to(device) for tensor in batch]
+    pinned = (tensor.pin_memory() if tensor.device.type == "cpu" else tensor for tensor in batch)
+    return [tensor.to(device, non_blocking=True) for tensor in pinned]

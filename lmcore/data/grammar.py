@@ -1,7 +1,7 @@
-"""A grammar of headline-like titles whose entropy is known to the last digit.
+"""A grammar of headline-like titles whose entropy is known exactly.
 
-Each title is a template with its slots filled independently. No two ways of filling give the same
-title, so the entropy of titles is the entropy of the choices, and no model can score below it.
+A title is a template whose slots are filled independently. No two choices give the same title, so
+the entropy of titles is the entropy of the choices, and no model's loss can be below it.
 """
 
 import itertools
@@ -33,11 +33,11 @@ TEMPLATES: tuple[tuple[float, str], ...] = (
     (0.12, "Why {language} {reason}"),
     (0.08, "The {project} of {year}"),
 )
-"""Probability and text; within a slot the entry ranked r has probability proportional to 1/r."""
+"""Probability and text. In a slot, the entry of rank r has a probability proportional to 1/r."""
 
 
 def weights(slot: str) -> np.ndarray:
-    """Return the probability of each entry of slot: Zipf's law over its rank."""
+    """Return the probability of each entry of slot, by Zipf's law."""
     raw = 1 / np.arange(1, len(SLOTS[slot]) + 1)
     return raw / raw.sum()
 
@@ -64,7 +64,7 @@ def titles(n: int, seed: int) -> list[str]:
 
 @cache
 def probabilities() -> dict[str, float]:
-    """Return every title the grammar can make, with its probability."""
+    """Return every title of the grammar with its probability."""
     total: Counter[str] = Counter()
     for share, template in TEMPLATES:
         slots = slots_of(template)
@@ -76,7 +76,7 @@ def probabilities() -> dict[str, float]:
 
 
 def entropy() -> float:
-    """Return the entropy of one title in nats: of the template, then of its slots."""
+    """Return the entropy of one title in nats: of its template and of its slots."""
     nats = 0.0
     for share, template in TEMPLATES:
         inner = sum(-(weights(slot) @ np.log(weights(slot))) for slot in slots_of(template))
@@ -85,6 +85,6 @@ def entropy() -> float:
 
 
 def surprise(drawn: list[str]) -> float:
-    """Return -log of the probability of these titles, in nats: the floor for a model on them."""
+    """Return -log of the probability of these titles in nats, the loss of a perfect model."""
     known = probabilities()
     return -math.fsum(math.log(known[title]) for title in drawn)

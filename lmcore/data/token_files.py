@@ -1,8 +1,8 @@
-"""Token files on disk. No torch, so that writing them starts at once.
+"""Token files on disk, without torch, so that a program that writes them starts at once.
 
-A token file is an .npy of unsigned integers that is mapped, not read. Beside it stand an .npy of
-where documents begin and a .json that says which text and which tokenizer made both, so that tokens
-are never read with another one.
+A token file is an .npy of unsigned integers that is mapped into memory. With it come an .npy of the
+places where documents start, and a .json that names the text and the tokenizer of both, so that
+tokens are never read with another tokenizer.
 """
 
 import hashlib
@@ -22,19 +22,20 @@ from lmcore.tokenizer.pretokens import texts_in_blocks
 
 HEADER_BYTES = 128
 PLACES = "<i8"
-"""The type of places where documents begin; unsigned ones turn to floats beside others."""
+"""The type of document starts. NumPy turns unsigned ones to floats in sums with signed ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenInfo:
-    """What a token file is made of; characters and bytes count each <eos> as the text it is.
+    """What a token file holds.
 
-    Documents end with the special token end; where it is None, the text is one. Checksums are of
-    the text, the ids and the documents' places, without headers: those are compared as they are.
+    Documents end with the special token eos; if it is None, the text is one document. Characters
+    and bytes include the text of each eos. Checksums are of the text, the ids and the document
+    starts without their headers, which are compared directly.
     """
 
     tokenizer: str
-    end: str | None
+    eos: str | None
     dtype: str
     n_tokens: int
     n_documents: int
@@ -47,7 +48,7 @@ class TokenInfo:
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A stream of token ids, where its documents begin, and the size of the text it stands for."""
+    """A stream of token ids, the places where its documents start, and what it was made from."""
 
     ids: np.ndarray
     documents: np.ndarray
@@ -58,7 +59,7 @@ class Tokens:
 
 
 class _Measure:
-    """Counts and hashes a text that passes by."""
+    """Counts and hashes a text as its parts are added."""
 
     def __init__(self):
         self.characters, self.bytes, self.sha256 = 0, 0, hashlib.sha256()
@@ -72,10 +73,10 @@ class _Measure:
 
 
 def header(dtype: str, n: int) -> bytes:
-    """Return the head of an .npy of n numbers, as long for every n.
+    """Return the header of an .npy of n numbers, of the same length for every n.
 
-    It is written here so that its bytes do not depend on the version of NumPy: a file is known to
-    be whole by comparing them.
+    NumPy does not write it, so that its bytes do not depend on NumPy's version: a file is complete
+    only if they are equal.
     """
     text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({n},), }}"
     start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
@@ -83,7 +84,7 @@ def header(dtype: str, n: int) -> bytes:
 
 
 class _GrowingArray:
-    """An .npy that arrays are appended to; its header is known at the end."""
+    """An .npy that arrays are appended to; its header is written at the end."""
 
     def __init__(self, file: BinaryIO, dtype: str):
         self.file, self.dtype, self.n, self.sha256 = file, dtype, 0, hashlib.sha256()
@@ -101,50 +102,50 @@ class _GrowingArray:
 
 
 def documents_path(path: Path) -> Path:
-    """Return where the places of the documents of the token file at path are kept."""
+    """Return the path of the document starts of the token file at path."""
     return path.with_suffix(".documents.npy")
 
 
 def little_endian(dtype: np.dtype) -> str:
-    """Return the name of dtype in files, the same on every machine."""
+    """Return dtype's name in files, the same on every machine."""
     return np.dtype(dtype).newbyteorder("<").str
 
 
 def write_documents(
-    path: Path, documents: Iterable[str], tokenizer: BaseTokenizer, end: str, prefix: str = ""
+    path: Path, documents: Iterable[str], tokenizer: BaseTokenizer, eos: str, prefix: str = ""
 ) -> TokenInfo:
-    """Write the tokens of documents to path, each closed by the special token end.
+    """Write the tokens of documents to path, each followed by the special token eos.
 
-    What documents spell is never special. A prefix goes before each and is not counted as its
-    text: a blank makes a document's first word a word like any other. Memory follows the longest
-    document; the file appears whole or not at all.
+    Inside documents nothing counts as special. The prefix goes before each document and does not
+    count as its text: with a blank, the first word is encoded like any other. Memory grows with the
+    longest document. The file appears whole or not at all.
     """
-    text, close = _Measure(), np.array([tokenizer.special_id(end)], tokenizer.dtype)
+    text, end = _Measure(), np.array([tokenizer.special_id(eos)], tokenizer.dtype)
 
     def prefixed() -> Iterator[str]:
         for document in documents:
-            text.add(document + end)
+            text.add(document + eos)
             yield prefix + document
 
-    arrays = (np.append(ids, close) for ids in tokenizer.encode_many(prefixed(), "text"))
-    return _write(path, arrays, text, tokenizer, end)
+    arrays = (np.append(ids, end) for ids in tokenizer.encode_many(prefixed(), "text"))
+    return _write(path, arrays, text, tokenizer, eos)
 
 
 def write_text(
     path: Path,
     source: Path,
     tokenizer: BaseTokenizer,
-    end: str | None = None,
+    eos: str | None = None,
     *,
     workers: int | None = None,
     errors: str = "strict",
 ) -> TokenInfo:
     """Write the tokens of the text file source to path; special tokens in it count as such.
 
-    Documents begin after each special token end. Memory does not follow the size of source, but
-    workers, the threads that encode: one for each core unless given. They change no byte. Errors
-    tells what becomes of bytes that are not UTF-8, as in `bytes.decode`; the record is of the text
-    that comes of it.
+    A document starts after each special token eos. Memory does not grow with the size of source,
+    only with workers, the threads that encode: by default one for each core. The result does not
+    depend on them. Bytes that are not UTF-8 are treated as errors says, as in `bytes.decode`; the
+    record is of the text after that.
 
     Raises:
         ValueError: source is not UTF-8, and errors is "strict"; the message names the first byte.
@@ -153,26 +154,26 @@ def write_text(
     [blocks] = texts_in_blocks(source, errors)
     chunks = map(text.add, blocks)
     ids = tokenizer.encode_chunks(chunks, workers=workers or os.cpu_count() or 1)
-    return _write(path, ids, text, tokenizer, end)
+    return _write(path, ids, text, tokenizer, eos)
 
 
 def tokens_of_file(
-    path: Path, source: Path, tokenizer: BaseTokenizer, end: str | None = None
+    path: Path, source: Path, tokenizer: BaseTokenizer, eos: str | None = None
 ) -> Tokens:
     """Return the tokens of the text file source, written to path unless they are there already.
 
-    They are there if they load and their record names this text, this tokenizer and this end.
-    Writing that was killed begins again: what it left is never taken for a token file.
+    They are if they load and their record names this text, tokenizer and eos. If writing was killed
+    it starts again: an incomplete file is never taken for a token file.
     """
     with open(source, "rb") as file:
         text_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         tokens = load_tokens(path, tokenizer)
-        if (tokens.info.text_sha256, tokens.info.end) == (text_sha256, end):
+        if (tokens.info.text_sha256, tokens.info.eos) == (text_sha256, eos):
             return tokens
     except ValueError:
-        pass  # missing, damaged or another's: made anew
-    write_text(path, source, tokenizer, end)
+        pass  # missing, damaged, or of another tokenizer
+    write_text(path, source, tokenizer, eos)
     return load_tokens(path, tokenizer)
 
 
@@ -181,10 +182,10 @@ def _write(
     arrays: Iterable[np.ndarray],
     text: _Measure,
     tokenizer: BaseTokenizer,
-    end: str | None,
+    eos: str | None,
 ) -> TokenInfo:
-    """Write what arrays hold, then the record without which it is no token file."""
-    eos_id = -1 if end is None else tokenizer.special_id(end)
+    """Write arrays and the document starts, and last the record, which makes it a token file."""
+    eos_id = -1 if eos is None else tokenizer.special_id(eos)
     record = path.with_suffix(".json")
     with whole_file(documents_path(path)) as places_path, whole_file(path) as ids_path:
         with open(ids_path, "wb") as ids_file, open(places_path, "wb") as places_file:
@@ -192,16 +193,16 @@ def _write(
             places, is_between = _GrowingArray(places_file, PLACES), True
             for array in arrays:
                 after = np.flatnonzero(array == eos_id) + 1
-                begins = [0] * is_between + after.tolist()
-                is_between = bool(begins) and begins[-1] == len(array)
-                places.append(ids.n + np.array(begins[: len(begins) - is_between], dtype=np.int64))
+                starts = [0] * is_between + after.tolist()
+                is_between = bool(starts) and starts[-1] == len(array)
+                places.append(ids.n + np.array(starts[: len(starts) - is_between], dtype=np.int64))
                 ids.append(array)
             ids.finish()
             places.finish()
-        record.unlink(missing_ok=True)  # an older one would speak of the files that now go
+        record.unlink(missing_ok=True)  # an older one describes the files that are replaced here
     info = TokenInfo(
         tokenizer=tokenizer.fingerprint,
-        end=end,
+        eos=eos,
         dtype=ids.dtype,
         n_tokens=ids.n,
         n_documents=places.n,
@@ -223,20 +224,19 @@ def _record_sha256(info: TokenInfo) -> str:
 
 
 def load_tokens(path: Path, tokenizer: BaseTokenizer, *, verify: bool = False) -> Tokens:
-    """Return the tokens at path, mapped into memory, checked against record and tokenizer.
+    """Return the tokens at path, mapped into memory and checked against record and tokenizer.
 
-    The record's own checksum, headers and sizes are always checked, whatever the file's length;
-    verify reads all of it and checks each id too.
+    The record's checksum, headers and sizes are always checked. With verify, the whole file is
+    read, and its checksums and ids are checked too.
 
     Raises:
-        ValueError: a file is missing or damaged, or another tokenizer made it; the message names
-            it and what to do.
+        ValueError: a file is missing or damaged, or another tokenizer made it.
     """
     info = _read_info(path.with_suffix(".json"))
     if info.tokenizer != tokenizer.fingerprint:
         raise ValueError(
             f"{path} was made by tokenizer {info.tokenizer}, not by {tokenizer.fingerprint}: "
-            "their ids mean different text"
+            "take that tokenizer, or encode the text again"
         )
     ids = _mapped(path, info.dtype, info.n_tokens)
     documents = _mapped(documents_path(path), PLACES, info.n_documents)
@@ -258,7 +258,7 @@ def _read_info(record: Path) -> TokenInfo:
         info = from_dict(TokenInfo, stored)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{record} is no record of tokens ({error}): delete it and run again"
+            f"{record} is not the record of a token file ({error}): delete it and run again"
         ) from None
     if checksum != _record_sha256(info):
         raise ValueError(f"{record} is damaged (its checksum differs): delete it and run again")
@@ -266,7 +266,7 @@ def _read_info(record: Path) -> TokenInfo:
 
 
 def _mapped(path: Path, dtype: str, n: int) -> np.ndarray:
-    """Return the n numbers in the .npy at path, read as they are used."""
+    """Return the n numbers in the .npy at path, mapped into memory."""
     try:
         with open(path, "rb") as file:
             start, size = file.read(HEADER_BYTES), file.seek(0, 2)
@@ -286,7 +286,7 @@ def _require_sum(path: Path, array: np.ndarray, sha256: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a token stands: in which document, how many tokens into it, and that one's text."""
+    """A token's document, its position there, and the text of the document."""
 
     document: int
     offset: int
@@ -302,6 +302,6 @@ def locate(tokens: Tokens, position: int, tokenizer: BaseTokenizer) -> Place:
     if not 0 <= position < len(tokens.ids):
         raise ValueError(f"position {position} is outside the {len(tokens.ids)} tokens")
     number = int(np.searchsorted(tokens.documents, position, side="right")) - 1
-    begin, *rest = tokens.documents[number : number + 2].tolist()
-    text = tokenizer.decode(tokens.ids[begin : rest[0] if rest else None])
-    return Place(document=number, offset=position - begin, text=text)
+    start, *following = tokens.documents[number : number + 2].tolist()
+    text = tokenizer.decode(tokens.ids[start : following[0] if following else None])
+    return Place(document=number, offset=position - start, text=text)

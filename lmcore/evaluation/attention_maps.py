@@ -1,4 +1,4 @@
-"""Looks at a trained model: where its heads attend, and the same weights in a longer context."""
+"""Where a model's heads attend; and the same weights in a model with a longer context."""
 
 from dataclasses import replace
 
@@ -6,38 +6,45 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmcore.model.attention import causal_mask
+from lmcore.model.block import Block
 from lmcore.model.gpt import GPT
+from lmcore.model.heads import share_heads
+from lmcore.model.masks import causal_mask
+from lmcore.model.norm import at_least_float32
 
 
 @torch.no_grad()
 def attention_maps(
     model: GPT, ids: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"] | None = None
 ) -> Float[Tensor, "layers batch heads seq seq"]:
-    """Return how much each query, the second last dimension, attends to each key.
+    """Return how much each query, the second last dimension, attends to each key, the last one.
 
     Raises:
-        ValueError: the model is post-norm, which is not looked into, or ids do not suit it.
+        ValueError: the model is post-norm, which is not supported, or ids do not suit it.
     """
     if model.config.norm_at == "post":
-        raise ValueError("attention is looked at in pre-norm models: this one has norm_at 'post'")
-    view, positions = model.view(ids, documents, None, None)
-    mask = causal_mask(ids.shape[1], ids.shape[1], ids.device) if view.mask is None else view.mask
-    x, found = model.embedded(ids, positions), []
+        raise ValueError("attention maps need a pre-norm model: this one has norm_at 'post'")
+    model.require_known(ids)
+    positions = model.positions(ids, documents)
+    mask = model.mask(positions, documents)
+    rope_table = model.rope_table(positions)
+    visible = causal_mask(ids.shape[1], ids.shape[1], ids.device) if mask is None else mask
+    x, maps = model.embed(ids, positions), []
     for block in model.blocks:
-        q, k, _ = block.attention.turned(block.attention_norm(x), view)
-        k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
-        scores = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).float()
-        found.append(scores.masked_fill(~mask, -torch.inf).softmax(-1))
-        x = block(x, view)
-    return torch.stack(found)
+        assert isinstance(block, Block)
+        q, k, _ = block.attention.project(block.attention_norm(x), rope_table=rope_table)
+        k = share_heads(k, block.attention.n_heads // block.attention.n_kv_heads)
+        scores = at_least_float32(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5)
+        maps.append(scores.masked_fill(~visible, -torch.inf).softmax(-1))
+        x = block(x, mask, rope_table=rope_table)
+    return torch.stack(maps)
 
 
 def with_context_length(model: GPT, context_length: int) -> GPT:
-    """Return the model with the same weights and another context.
+    """Return a model with the same weights and another context length.
 
     Raises:
-        ValueError: its positions are learned, so there are none beyond those it was trained with.
+        ValueError: positions are learned, so there are none beyond the model's own context.
     """
     if model.config.positions == "learned":
         raise ValueError(

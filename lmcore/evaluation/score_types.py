@@ -32,6 +32,11 @@ class Score:
         return self.nats / self.n_tokens
 
     @property
+    def perplexity(self) -> float:
+        """exp(loss): how many equally probable tokens would be as hard to predict."""
+        return math.exp(self.loss)
+
+    @property
     def nats_per_character(self) -> float:
         """Nats over the characters of the whole text, in which <eos> counts as five."""
         return self.nats / self.characters

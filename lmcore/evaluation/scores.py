@@ -1,4 +1,7 @@
-"""Scores of a model on fixed tokens, each of them scored exactly once."""
+"""Scores of a model on fixed tokens, each of them scored exactly once.
+
+A model is any module that maps ids to logits.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,64 +10,64 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.data.token_files import Tokens
+from lmcore.evaluation.logits import IGNORE_INDEX, device_of, logit_parts, logits_of
 from lmcore.evaluation.score_types import Answers, Score
-from lmcore.model.gpt import GPT
 
 
 @torch.no_grad()
 def answer_score(
-    model: GPT, x: Int[Tensor, "n seq"], y: Int[Tensor, "n targets"], rows: int = 2048
+    model: nn.Module, x: Int[Tensor, "n seq"], y: Int[Tensor, "n targets"], rows: int = 2048
 ) -> Answers:
-    """Return the score of the answers y, which stand at the last positions of x.
+    """Return the score of the answers y at the last positions of x.
 
-    The size of logits is their root mean square once each row's mean is taken away.
+    Targets of -100 are not scored. For logit_rms each row's mean is subtracted first.
     """
     was_training = model.training
     model.eval()
-    device = model.head_weight.device
+    device = device_of(model)
     nats, squares, n_correct = 0.0, 0.0, 0
-    for asked, answers in zip(x.split(rows), y.split(rows), strict=True):
-        logits = model(asked.to(device), last=answers.shape[1]).flatten(0, 1).double()
+    for questions, answers in zip(x.split(rows), y.split(rows), strict=True):
+        logits = logits_of(model, questions.to(device), last=answers.shape[1]).double()
         targets = answers.flatten().to(device)
         nats += F.cross_entropy(logits, targets, reduction="sum").item()
         n_correct += int((logits.argmax(-1) == targets).sum())
-        squares += logits.var(-1, correction=0).sum().item()
+        squares += logits.var(-1, correction=0)[targets != IGNORE_INDEX].sum().item()
     model.train(was_training)
-    n = y.numel()
+    n = int((y != IGNORE_INDEX).sum())
     size = round(math.sqrt(squares / n), 4)
     return Answers(nats=round(nats, 4), n=n, n_correct=n_correct, logit_rms=size)
 
 
 Window = Sequence[Tensor]
-"""(x, y), and where attention is to stay within documents, the number of each token's."""
+"""(x, y), and for attention within documents also the number of each token's document."""
 
 
 def token_nats(
-    model: GPT, windows: Iterable[Window], rows: int = 1024
+    model: nn.Module, windows: Iterable[Window], rows: int = 1024
 ) -> tuple[Float[Tensor, "tokens"], Int[Tensor, "tokens"]]:
-    """Return each target's cross-entropy in nats and the id thought most likely in its place.
+    """Return each target's cross-entropy in nats and the model's most probable id in its place.
 
-    The model is set to evaluation for the time being; at most rows rows of logits are held.
+    The model is in evaluation mode meanwhile. Of a GPT at most rows rows of logits are held.
     """
     was_training = model.training
     model.eval()
-    weight = model.head_weight
+    device = device_of(model)
     windows = list(windows)
-    targets = torch.cat([y.flatten() for _, y, *_ in windows]).to(weight.device)
+    targets = torch.cat([y.flatten() for _, y, *_ in windows]).to(device)
     # Filled in place: results kept from between the large blocks would split the allocator's heap.
-    nats = torch.empty(len(targets), device=weight.device)
+    nats = torch.empty(len(targets), device=device)
     best = torch.empty_like(targets)
     done = 0
     with torch.no_grad():
         for x, _, *documents in windows:
-            asked = [each.to(weight.device) for each in (x, *documents)]
-            for part in model.hidden(*asked).flatten(0, 1).split(rows):
+            numbers = documents[0].to(device) if documents else None
+            for part in logit_parts(model, x.to(device), numbers, rows):
                 here = slice(done, done + len(part))
-                logits = F.linear(part, weight).float()
+                logits = part.float()
                 nats[here] = F.cross_entropy(logits, targets[here], reduction="none")
                 best[here] = logits.argmax(-1)
                 done += len(part)
@@ -75,51 +78,84 @@ def token_nats(
 def windows_within(
     windows: Iterable[Window], tokens: Tokens, places: Int[np.ndarray, "*shape"]
 ) -> list[Window]:
-    """Return windows with the documents of their targets, which stand at places in tokens."""
+    """Return windows with the documents of their targets, which are at places in tokens."""
     windows = list(windows)
     sizes = [y.numel() for _, y in windows]
     documents = documents_at(tokens, places).flatten().split(sizes)
-    return [(x, y, own.view_as(y)) for (x, y), own in zip(windows, documents, strict=True)]
+    return [(x, y, part.view_as(y)) for (x, y), part in zip(windows, documents, strict=True)]
+
+
+def context_length_of(model: nn.Module, context_length: int | None) -> int:
+    """Return context_length, or where it is None the one in model's config.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    if context_length is None:
+        context_length = getattr(getattr(model, "config", None), "context_length", None)
+    if context_length is None:
+        raise ValueError(
+            f"{type(model).__name__} has no config with a context_length: give context_length"
+        )
+    return context_length
 
 
 def token_scores(
-    model: GPT, tokens: Tokens, eos_id: int, within_documents: bool = False
+    model: nn.Module,
+    tokens: Tokens,
+    eos_id: int,
+    within_documents: bool = False,
+    context_length: int | None = None,
 ) -> tuple[Float[Tensor, "tokens"], Int[Tensor, "tokens"]]:
-    """Return for each of tokens what `token_nats` does, the first read as if it followed an <eos>.
+    """Return for each of tokens what `token_nats` does; the first one follows an <eos>.
 
     Raises:
-        ValueError: there is no token to score.
+        ValueError: there is no token to score, or no context_length.
     """
     if not len(tokens.ids):
         raise ValueError("there are no tokens to score")
-    windows = scoring_windows(tokens.ids, model.config.context_length, 64, eos_id)
+    context_length = context_length_of(model, context_length)
+    windows = scoring_windows(tokens.ids, context_length, 64, eos_id)
     if within_documents:
         windows = windows_within(windows, tokens, np.arange(len(tokens.ids)))
     return token_nats(model, windows)
 
 
-def score(model: GPT, tokens: Tokens, eos_id: int, within_documents: bool = False) -> Score:
-    """Return the house score: every token once, the first one as if it followed an <eos>.
+def score(
+    model: nn.Module,
+    tokens: Tokens,
+    eos_id: int,
+    within_documents: bool = False,
+    context_length: int | None = None,
+) -> Score:
+    """Return the score of every token once, the first one as if it followed an <eos>.
+
+    Tokens are read in windows of context_length, by default that of model.config.
 
     Raises:
-        ValueError: there is no token to score.
+        ValueError: there is no token to score, or no context_length.
     """
-    found = token_scores(model, tokens, eos_id, within_documents)
-    return _summed(*found, tokens.ids, tokens, eos_id)
+    nats, best = token_scores(model, tokens, eos_id, within_documents, context_length)
+    return _summed(nats, best, tokens.ids, tokens, eos_id)
 
 
 def challenge_score(
-    model: GPT, tokens: Tokens, eos_id: int, batch_size: int, within_documents: bool = False
+    model: nn.Module,
+    tokens: Tokens,
+    eos_id: int,
+    batch_size: int,
+    within_documents: bool = False,
+    context_length: int | None = None,
 ) -> Score:
-    """Return the score that the headlines challenge's own evaluator computes.
+    """Return the score that the headlines challenge's evaluator computes.
 
-    It walks the text in spans of batch_size x context + 1 tokens, scores all but the first of
-    each, drops what does not fill the last span, and still divides by all characters.
+    It walks the text in spans of batch_size x context_length + 1 tokens, scores all but the first
+    token of each, drops the incomplete last span, and still divides by all characters.
 
     Raises:
-        ValueError: the text does not fill one span.
+        ValueError: the text does not fill one span, or there is no context_length.
     """
-    context = model.config.context_length
+    context = context_length_of(model, context_length)
     span = batch_size * context + 1
     n_spans = len(tokens.ids) // span
     if not n_spans:

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
 from lmcore.training import parallel
-from lmcore.training.checkpoint import kept_weights
+from lmcore.training.checkpoint import weights_by_step
 from lmcore.training.loop import train
+from lmcore.training.metrics import Metric
 from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
 
@@ -71,8 +72,12 @@ def run_or_load(
     data: Path | None = None,
     scratch: Path | None = None,
     progress: bool = True,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Run:
     """Return experiment's run: load it if it is finished, else train it or resume its training.
+
+    metrics are recorded with each score; they are not part of the config, so a finished run is
+    loaded without new ones.
 
     An unfinished run is in scratch and moves to the results when it is done. After training, the
     test set is scored once, and what probe returns is saved with the scores. A run that diverged
@@ -95,7 +100,9 @@ def run_or_load(
     flops = steps_of(experiment, source) * flops_per_step(experiment)
     resolved = (runtime or Runtime()).resolve(flops, experiment.train.precision)
     folder = (scratch or experiment.root / "runs") / experiment.path
-    records = train(model, experiment.train, source, resolved, folder / "checkpoints")
+    records = train(
+        model, experiment.train, source, resolved, folder / "checkpoints", metrics=metrics
+    )
     if parallel.rank() > 0:
         for _ in records:
             pass
@@ -120,7 +127,7 @@ def run_or_load(
             outcome = {name: asdict(score) for name, score in tests.items()}
             outcome["probe"] = probe(model, corpus)
         if history and experiment.train.evaluation.keep_weights:
-            weights = kept_weights(folder / "checkpoints", model)
+            weights = weights_by_step(folder / "checkpoints", model)
             outcome["history"] = history(weights, model, corpus)
     writer.note_environment(
         {
@@ -173,6 +180,7 @@ def show_progress(
             first = first or record
             if "validation" in record.scores:
                 numbers["validation"] = str(record.scores["validation"])
+            numbers |= {name: f"{value:.3g}" for name, value in record.metrics.items()}
             if record.elapsed_s > first.elapsed_s and is_long:
                 per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
                 numbers["tokens/s"] = f"{per_s:,.0f}"
@@ -185,5 +193,6 @@ def show_progress(
 def record_to_dict(record: Record) -> dict[str, Any]:
     """Return a record as metrics.jsonl has it: without None, time in hundredths of a second."""
     known = {name: value for name, value in asdict(record).items() if value is not None}
-    scores = known.pop("scores")
-    return known | {"elapsed_s": round(record.elapsed_s, 2)} | scores
+    scores, metrics = known.pop("scores"), known.pop("metrics")
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    return known | {"elapsed_s": round(record.elapsed_s, 2)} | scores | finite

@@ -31,6 +31,9 @@ V1_TRAIN = {
 }  # fmt: skip
 """Values of the first schema's fields that a config lacks because it is older than they are."""
 
+V1_TITLES = {"tokenizer": "bpe", "tokenizer_text": "train+validation"}
+"""Fields of titles that the first schema lacked, with what its runs did."""
+
 V1_OPTIMIZER = {
     "kind": "optimizer", "lr": "lr", "momentum": "momentum", "betas": "betas", "eps": "eps",
     "weight_decay": "weight_decay", "decay_embeddings": "decay_embeddings",
@@ -72,9 +75,12 @@ def from_v1(config: dict[str, Any]) -> dict[str, Any]:
     }
     if not has_momentum:
         train["optimizer"]["momentum"] = None
+    task = config["corpus"]
+    if "n_titles" in task:
+        task = V1_TITLES | task
     rest = {name: value for name, value in config.items() if name not in ("corpus", "scale")}
     return rest | {
-        "task": config["corpus"],
+        "task": task,
         "model": {V1_MODEL_NAMES.get(name, name): value for name, value in model.items()},
         "train": train,
         "scale": config.get("scale", "full"),

@@ -1,4 +1,4 @@
-"""What a model thinks of a text: next-token and sequence probabilities."""
+"""Probabilities that a model gives to next tokens and to the tokens of a text."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from lmcore.data.batches import scoring_windows
 from lmcore.evaluation.scores import token_nats
-from lmcore.generation.generate import evaluating, require_some
+from lmcore.generation.generate import evaluating, require_prompt
 from lmcore.model.gpt import GPT
 
 
 @torch.no_grad()
 def next_probabilities(model: GPT, ids: list[int]) -> Float[Tensor, "vocab"]:
-    """Return the probabilities of the token after ids, of which the last context's worth count."""
-    require_some(model, ids)
+    """Return the probabilities of the token after ids, cut to the newest context length of them."""
+    require_prompt(model, ids)
     window = ids[-model.config.context_length :]
     with evaluating(model):
         logits = model(torch.tensor([window], device=model.head_weight.device))[0, -1]
@@ -25,36 +25,37 @@ def next_probabilities(model: GPT, ids: list[int]) -> Float[Tensor, "vocab"]:
 
 
 @torch.no_grad()
-def likeliest(
+def top_next_tokens(
     model: GPT, ids: Sequence[int], k: int, rows: int = 1024
 ) -> tuple[Int[Tensor, "seq k"], Float[Tensor, "seq k"]]:
-    """Return the k likeliest tokens after each of ids, best first, and their probabilities.
+    """Return the k most probable tokens after each of ids, best first, and their probabilities.
 
-    Texts beyond the context are read in windows that do not overlap. At most rows rows of logits
-    are held.
+    Texts beyond the context are read in windows that do not overlap. rows bounds the logits that
+    are in memory at a time.
     """
-    require_some(model, ids)
+    require_prompt(model, ids)
     if not 1 <= k <= model.config.vocab_size:
         raise ValueError(f"k {k} is not from 1 to the vocabulary of {model.config.vocab_size}")
-    text, found = torch.tensor(ids, device=model.head_weight.device), []
+    text, tops = torch.tensor(ids, device=model.head_weight.device), []
     with evaluating(model):
         for window in text.split(model.config.context_length):
-            for part in model.hidden(window[None])[0].split(rows):
-                found.append(F.linear(part, model.head_weight).float().softmax(-1).topk(k))
-    tokens, probabilities = torch.cat([f.indices for f in found]), [f.values for f in found]
+            for features in model.hidden(window[None])[0].split(rows):
+                logits = F.linear(features, model.head_weight).float()
+                tops.append(logits.softmax(-1).topk(k))
+    tokens, probabilities = torch.cat([top.indices for top in tops]), [top.values for top in tops]
     return tokens.cpu(), torch.cat(probabilities).cpu()
 
 
 def log_probabilities(
     model: GPT, ids: Sequence[int], start_id: int | None = None
 ) -> Float[Tensor, "scored"]:
-    """Return ln p of each of ids after those before it: all but the first, or with start_id all.
+    """Return ln p of each of ids after those before it, except the first.
 
-    The first is scored as if it followed start_id. Texts beyond the context are read in windows
-    that do not overlap, like the house metric.
+    With start_id, the first is scored too, as if it followed start_id. Texts beyond the context are
+    read in windows that do not overlap, as in the house metric.
     """
     text = [*ids] if start_id is None else [start_id, *ids]
-    require_some(model, text)
+    require_prompt(model, text)
     if len(text) == 1:
         return torch.empty(0, dtype=torch.float64)
     windows = scoring_windows(np.array(text[1:]), model.config.context_length, 16, text[0])

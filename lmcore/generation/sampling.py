@@ -11,20 +11,29 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is drawn from logits; temperature 0 is greedy, the likeliest each time.
+    """How the next token is drawn from logits.
 
-    In this order, which is that of transformers: logits of tokens seen before are lowered by the
-    penalty (Keskar et al. 2019, 1909.05858) and all are divided by the temperature; then stay the
-    top_k likeliest (Fan et al. 2018, 1805.04833), of these the fewest that have top_p of the
-    probability (Holtzman et al. 2020, 1904.09751), and of these the ones at least min_p times as
-    probable as the likeliest (Nguyen et al. 2024, 2407.01082).
+    The fields apply in this order, which is that of transformers: repetition_penalty, temperature,
+    top_k, top_p, min_p.
     """
 
-    temperature: float = 1.0
+    temperature: int | float = 1.0
+    """Logits are divided by it; 0 is greedy, which takes the most probable token."""
+
     top_k: int | None = None
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    """Only the k most probable tokens remain (Fan et al. 2018, 1805.04833); None keeps all."""
+
+    top_p: int | float = 1.0
+    """Only the fewest tokens remain that have this share of the probability (Holtzman et al. 2020,
+    1904.09751)."""
+
+    min_p: int | float = 0.0
+    """Only tokens remain that are at least this many times as probable as the most probable one
+    (Nguyen et al. 2024, 2407.01082)."""
+
+    repetition_penalty: int | float = 1.0
+    """Logits of tokens seen before are divided by it where positive, multiplied where negative
+    (Keskar et al. 2019, 1909.05858)."""
 
     def __post_init__(self):
         if not 0 <= self.temperature < math.inf:
@@ -41,7 +50,7 @@ class Sampling:
     def penalised(
         self, logits: Float[Tensor, "rows vocab"], seen: Bool[Tensor, "rows vocab"] | None
     ) -> Float[Tensor, "rows vocab"]:
-        """Return logits in float32, those of seen tokens lowered."""
+        """Return logits in float32, with the penalty on tokens seen before."""
         logits, penalty = logits.float(), self.repetition_penalty
         if seen is None or penalty == 1:
             return logits
@@ -52,21 +61,21 @@ class Sampling:
     def weights(
         self, logits: Float[Tensor, "rows vocab"], seen: Bool[Tensor, "rows vocab"] | None = None
     ) -> Float[Tensor, "rows vocab"]:
-        """Return numbers in proportion to the probabilities that tokens are drawn with."""
+        """Return numbers proportional to the probabilities that tokens are drawn with."""
         logits = self.penalised(logits, seen)
         if self.temperature == 0:
             return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-        if self.temperature != 1:  # from the top down, so that no quotient is infinite
+        if self.temperature != 1:  # the largest logit becomes 0, so that no quotient overflows
             logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            least = logits.topk(self.top_k).values[:, -1:]
-            logits = logits.masked_fill(logits < least, -torch.inf)
+            lowest = logits.topk(self.top_k).values[:, -1:]
+            logits = logits.masked_fill(logits < lowest, -torch.inf)
         weights = logits.softmax(-1)
         if self.top_p < 1:
             weights = nucleus(weights, self.top_p)
         if self.min_p > 0:
-            least = self.min_p * weights.amax(-1, keepdim=True)
-            weights = weights.masked_fill(weights < least, 0)
+            lowest = self.min_p * weights.amax(-1, keepdim=True)
+            weights = weights.masked_fill(weights < lowest, 0)
         return weights
 
     def probabilities(
@@ -82,41 +91,42 @@ class Sampling:
         uniforms: Float[Tensor, "rows"],
         seen: Bool[Tensor, "rows vocab"] | None = None,
     ) -> Int[Tensor, "rows"]:
-        """Return for each row the id up to which the probabilities first exceed its uniform number.
+        """Return for each row the first id whose cumulative probability exceeds its uniform number.
 
-        Sums are taken in float64: in float32 their rounding could give a token of probability 0.
+        Sums are in float64: float32 rounding could select a token of probability 0.
         """
         if self.temperature == 0:
             return self.penalised(logits, seen).argmax(-1)
-        reached = self.weights(logits, seen).cumsum(-1, dtype=torch.float64)
-        aims = uniforms * reached[:, -1]
-        return torch.searchsorted(reached, aims[:, None], right=True)[:, 0]
+        cumulative = self.weights(logits, seen).cumsum(-1, dtype=torch.float64)
+        targets = uniforms * cumulative[:, -1]
+        return torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
 
 
-PREDICTED = Sampling()
+DEFAULT_SAMPLING = Sampling()
 """Tokens are drawn with the model's own probabilities."""
 
 
 def nucleus(
-    weights: Float[Tensor, "rows vocab"], top_p: float, in_order: bool = False
+    weights: Float[Tensor, "rows vocab"], top_p: float, sort_all: bool = False
 ) -> Float[Tensor, "rows vocab"]:
-    """Return weights with zeros but for the fewest that together have top_p of their row's sum.
+    """Return weights with zeros except for the fewest that make up top_p of their row's sum.
 
-    Putting all in_order is slow, so only rows are for which a 64th of the vocabulary, up to which
-    torch's top-k is cheap on a CPU, does not suffice.
+    Sorting the whole vocabulary is slow. So a top-k of a 64th of it, which is cheap on a CPU, comes
+    first, and only rows for which that is not enough are sorted.
     """
     vocab_size = weights.shape[-1]
-    aims = top_p * weights.sum(-1, keepdim=True, dtype=torch.float64)
-    few = max(1, vocab_size // 64)
-    best, ids = weights.sort(-1, descending=True) if in_order else weights.topk(few)
-    reached = best.cumsum(-1, dtype=torch.float64)
-    kept = torch.zeros_like(weights).scatter(-1, ids, best.masked_fill(reached - best >= aims, 0))
-    if not in_order and (is_short := reached[:, -1] < aims[:, 0]).any():
+    targets = top_p * weights.sum(-1, keepdim=True, dtype=torch.float64)
+    n_top = max(1, vocab_size // 64)
+    top, ids = weights.sort(-1, descending=True) if sort_all else weights.topk(n_top)
+    cumulative = top.cumsum(-1, dtype=torch.float64)
+    remaining = top.masked_fill(cumulative - top >= targets, 0)
+    out = torch.zeros_like(weights).scatter(-1, ids, remaining)
+    if not sort_all and (is_short := cumulative[:, -1] < targets[:, 0]).any():
         rows = is_short.nonzero()[:, 0]
-        kept[rows] = nucleus(weights[rows], top_p, in_order=True)
-    return kept
+        out[rows] = nucleus(weights[rows], top_p, sort_all=True)
+    return out
 
 
 def uniform_numbers(n: int, seed: int) -> Float[Tensor, "n"]:
-    """Return n numbers from [0, 1), the first of as many as one likes from seed."""
+    """Return n numbers from [0, 1); a larger n with the same seed begins with the same numbers."""
     return torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

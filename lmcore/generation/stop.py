@@ -3,22 +3,44 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 
-def until(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """Yield the text of pieces before the first string of stop to be complete, if there is one.
+class StopStringFilter:
+    """Passes text on up to the first stop string that is complete.
 
-    What could be a stop's beginning is kept back until it is known.
+    Text that could be the beginning of a stop string is held back until more text decides.
     """
-    text = ""
+
+    def __init__(self, stop: Sequence[str]):
+        if isinstance(stop, str) or not all(stop):
+            raise ValueError(f"stop takes a list of strings that are not empty, not {stop!r}")
+        self.stop, self.held_back, self.has_stopped = tuple(stop), "", False
+
+    def feed(self, piece: str) -> str:
+        """Return the text, with piece at its end, that certainly precedes every stop string."""
+        if self.has_stopped:
+            return ""
+        text = self.held_back + piece
+        matches = [(at + len(s), at) for s in self.stop if (at := text.find(s)) >= 0]
+        if matches:
+            self.has_stopped, self.held_back = True, ""
+            return text[: min(matches)[1]]
+        begun = [n for s in self.stop for n in range(1, len(s)) if text.endswith(s[:n])]
+        certain = len(text) - max(begun, default=0)
+        self.held_back = text[certain:]
+        return text[:certain]
+
+    def finish(self) -> str:
+        """Return what was held back, now that no text follows."""
+        rest, self.held_back = self.held_back, ""
+        return rest
+
+
+def text_before_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
+    """Yield the text of pieces that precedes the first complete stop string, or all of it."""
+    stops = StopStringFilter(stop)
     for piece in pieces:
-        text += piece
-        found = [(at + len(end), at) for end in stop if (at := text.find(end)) >= 0]
-        if found:
-            text = text[: min(found)[1]]
-            break
-        begun = [n for end in stop for n in range(1, len(end)) if text.endswith(end[:n])]
-        sure = len(text) - max(begun, default=0)
-        if sure:
-            yield text[:sure]
-        text = text[sure:]
-    if text:
+        if text := stops.feed(piece):
+            yield text
+        if stops.has_stopped:
+            return
+    if text := stops.finish():
         yield text

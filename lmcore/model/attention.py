@@ -1,176 +1,109 @@
-"""Causal self-attention with rotary positions, grouped keys and values, and masks."""
-
-import math
-from dataclasses import dataclass
+"""Causal multi-head self-attention with rotary positions and grouped key/value heads."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lmcore.model.cache import Cache, Rotation
-from lmcore.model.config import ModelConfig
+from lmcore.model.dot_product import attend
 from lmcore.model.dropout import drop
 from lmcore.model.flex import BlockMask, attend_in_blocks
-from lmcore.model.layers import RMSNorm
-from lmcore.model.rope import rotate
-
-
-def causal_mask(q_len: int, k_len: int, device: torch.device) -> Bool[Tensor, "q_len k_len"]:
-    """Return which keys each query may see; the last query sees every key."""
-    return torch.ones(q_len, k_len, dtype=torch.bool, device=device).tril(k_len - q_len)
-
-
-FEW_KEYS = 8
-"""Up to so many keys, one query's products are faster as sums: as matrices they are too small."""
-
-
-def attend(
-    q: Float[Tensor, "*batch q_len d_head"],
-    k: Float[Tensor, "*batch k_len d_head"],
-    v: Float[Tensor, "*batch k_len d_value"],
-    mask: Bool[Tensor, "..."] | None = None,
-    *,
-    causal: bool = False,
-    dropout: float = 0.0,
-) -> Float[Tensor, "*batch q_len d_value"]:
-    """Return softmax(q kᵀ / sqrt(d_head)) v over the keys for which mask is True.
-
-    The mask broadcasts over leading dimensions, and each query must be let see some key; causal
-    is `causal_mask`. Where gradients are wanted on a CPU it is written out: there the fused kernel
-    has no dropout and a slow backward pass, and compiled this is the faster one at the studies'
-    context lengths. The softmax is taken in float32.
-    """
-    q_len, k_len = q.shape[-2], k.shape[-2]
-    dtype, q = q.dtype, q.to(k.dtype)  # those of a cache may differ
-    is_fused = q.device.type != "cpu" or not torch.is_grad_enabled()
-    if causal and not (is_fused and q_len == k_len):
-        mask, causal = causal_mask(q_len, k_len, q.device), False
-    if is_fused:
-        y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
-        return y.to(dtype)
-    q = q * (1 / math.sqrt(q.shape[-1]))
-    is_small = q_len == 1 and k_len <= FEW_KEYS
-    scores = ((q * k).sum(-1)[..., None, :] if is_small else q @ k.transpose(-2, -1)).float()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    weights = drop(scores.softmax(-1).to(v.dtype), dropout)
-    return ((weights[..., 0, :, None] * v).sum(-2, keepdim=True) if is_small else weights @ v).to(
-        dtype
-    )
-
-
-@dataclass(frozen=True)
-class View:
-    """What tokens may see and from where, the same for all layers; without a mask, the past."""
-
-    mask: Bool[Tensor, "..."] | BlockMask | None = None
-    rotation: Rotation | None = None
-    cache: Cache | None = None
-    places: Int[Tensor, "batch seq"] | None = None
-
-
-PAST = View()
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Features many of which are equal: each distinct one, and which of them stands where."""
-
-    distinct: Float[Tensor, "rows f"]
-    places: Int[Tensor, "batch seq"]
-
-
-def newest(x: Tensor | Rows, last: int | None) -> Float[Tensor, "batch last f"]:
-    """Return the last positions of x, or all of them where their number is not given."""
-    at = slice(None if last is None else -last, None)
-    return F.embedding(x.places[:, at], x.distinct) if isinstance(x, Rows) else x[:, at]
+from lmcore.model.heads import head_sizes, share_heads
+from lmcore.model.kv_cache import LayerCache
+from lmcore.model.norm import RMSNorm
+from lmcore.model.rope import RoPE, RopeTable, rotate
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; head h uses rows h·d_head … of each of q, k and v.
+    """Multi-head self-attention; head h uses rows h·d_head … (h+1)·d_head of q, k and v.
 
-    The three weights lie in one, in this order. With fewer heads of keys and values, each serves
-    as many neighbouring query heads (Ainslie et al. 2023, 2305.13245). qk_norm is an RMSNorm of
-    each head's queries and keys before they are turned (Dehghani et al. 2023, 2302.05442, there a
-    LayerNorm).
+    `qkv` holds the rows of the three weights, in this order. Without n_kv_heads each query head
+    has its own key/value head; with fewer, adjacent query heads share one (Ainslie et al. 2023,
+    2305.13245). rope turns queries and keys. qk_norm is an RMSNorm of each head's queries and keys
+    before they are turned (Dehghani et al. 2023, 2302.05442, who use a LayerNorm). Without d_head
+    the heads split d_model.
+
+    Example:
+        attention = Attention(64, 4, rope=RoPE(base=10_000.0)); y = attention(x)
+
+    Raises:
+        ValueError: the heads do not fit d_model or each other, or RoPE's pairs do not fit a head.
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_kv_heads: int | None = None,
+        *,
+        d_head: int | None = None,
+        rope: RoPE | None = None,
+        qk_norm: bool = False,
+        norm_eps: float = 1e-5,
+        bias: bool = True,
+        dropout: float = 0.0,
+    ):
         super().__init__()
-        self.heads = (config.n_heads, config.n_kv, config.n_kv)
-        self.d_head, self.dropout = config.d_head, config.dropout
-        self.qkv = nn.Linear(config.d_model, sum(self.heads) * self.d_head, bias=config.bias)
-        self.out = nn.Linear(config.n_heads * self.d_head, config.d_model, bias=config.bias)
-        self.q_norm = RMSNorm(self.d_head, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(self.d_head, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.n_heads = n_heads
+        self.n_kv_heads, self.d_head = head_sizes(d_model, n_heads, n_kv_heads, d_head)
+        if rope is not None and self.d_head % 2:
+            raise ValueError(f"RoPE turns pairs of features: d_head {self.d_head} is odd")
+        self.rope, self.dropout = rope, dropout
+        self.qkv = nn.Linear(d_model, sum(self.qkv_heads) * self.d_head, bias=bias)
+        self.out = nn.Linear(n_heads * self.d_head, d_model, bias=bias)
+        self.q_norm = RMSNorm(self.d_head, norm_eps) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(self.d_head, norm_eps) if qk_norm else nn.Identity()
+
+    @property
+    def qkv_heads(self) -> tuple[int, int, int]:
+        """Heads of queries, keys and values, in the order in which `qkv` makes them."""
+        return self.n_heads, self.n_kv_heads, self.n_kv_heads
 
     def forward(
         self,
-        x: Float[Tensor, "batch seq d_model"] | Rows,
-        view: View = PAST,
-        layer: int = 0,
-        last: int | None = None,
-    ) -> Float[Tensor, "batch last d_model"]:
-        dropout = self.dropout if self.training else 0.0
-        q, k, v = self.turned(x, view, last)
-        if view.cache:
-            k, v = view.cache.extend(layer, torch.cat((k, v), dim=1), view.places)
-        shape, n_kv = q.shape, k.shape[1]
-        if isinstance(view.mask, BlockMask):
-            y = attend_in_blocks(q, k, v, view.mask)
-            return drop(self.out(y.transpose(1, 2).flatten(2)), dropout)
-        if q.shape[2] == 1:  # heads that share keys are laid out as queries: no key is copied
-            q = q.reshape(len(q), n_kv, -1, self.d_head)
-        elif n_kv < q.shape[1]:
-            k, v = (each.repeat_interleave(q.shape[1] // n_kv, 1) for each in (k, v))
-        causal, mask = view.mask is None and shape[2] > 1, view.mask
-        if mask is not None and last is not None:
-            mask = mask[..., -last:, :]
-        y = attend(q, k, v, mask, causal=causal, dropout=dropout).reshape(shape)
-        return drop(self.out(y.transpose(1, 2).flatten(2)), dropout)
+        x: Float[Tensor, "*batch seq d_model"],
+        mask: Bool[Tensor, "..."] | BlockMask | None = None,
+        positions: Int[Tensor, "*#batch seq"] | None = None,
+        rope_table: RopeTable | None = None,
+        cache: LayerCache | None = None,
+    ) -> Float[Tensor, "*batch seq d_model"]:
+        """Return what the heads read from x.
 
-    def turned(
-        self, x: Tensor | Rows, view: View = PAST, last: int | None = None
+        Without a mask each position attends to itself and the past. Without positions they count
+        from 0; where many layers share them, rope's table at them is computed once and given
+        instead. With a cache, x follows the tokens whose keys and values the cache holds.
+        """
+        dropout = self.dropout if self.training else 0.0
+        q, k, v = self.project(x, positions, rope_table)
+        if isinstance(mask, BlockMask):
+            y = attend_in_blocks(q, k, v, mask)
+        elif cache is not None:
+            y = cache.attend(q, k, v, mask, dropout)
+        else:
+            group = self.n_heads // self.n_kv_heads
+            k, v = share_heads(k, group), share_heads(v, group)
+            y = attend(q, k, v, mask, causal=mask is None, dropout=dropout)
+        return drop(self.out(y.transpose(-3, -2).flatten(-2)), dropout)
+
+    def project(
+        self,
+        x: Float[Tensor, "*batch seq d_model"],
+        positions: Int[Tensor, "*#batch seq"] | None = None,
+        rope_table: RopeTable | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries and keys as they are compared, normed and turned, and the values."""
-        q, k, v = self.projected(x, last)
+        """Return queries, keys and values by heads, the first two normalised and turned."""
+        heads = self.split_heads(self.qkv(x))
+        q, k, v = heads.split(self.qkv_heads, dim=-3)
         q, k = self.q_norm(q), self.k_norm(k)
-        if view.rotation:
-            cos, sin = view.rotation
-            at = slice(k.shape[2] - q.shape[2], None)
-            q, k = rotate(q, cos[..., at, :], sin[..., at, :]), rotate(k, cos, sin)
+        if self.rope is not None:
+            if rope_table is None:
+                if positions is None:
+                    positions = torch.arange(x.shape[-2], device=x.device)
+                rope_table = self.rope.table(positions, self.d_head)
+            q, k = rotate(q, *rope_table), rotate(k, *rope_table)
         return q, k, v
 
-    def projected(self, x: Tensor | Rows, last: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the heads' keys and values at every position, and the last queries or all."""
-
-        def heads(y: Tensor, n: int) -> Tensor:
-            return y.unflatten(-1, (n, self.d_head)).transpose(1, 2)
-
-        if last is None and not isinstance(x, Rows):
-            return heads(self.qkv(x), sum(self.heads)).split(self.heads, dim=1)
-        sizes = (self.heads[0] * self.d_head, 2 * self.heads[1] * self.d_head)
-        if isinstance(x, Rows):
-            q, both = (Rows(y, x.places) for y in self.qkv(x.distinct).split(sizes, dim=-1))
-            q, both = newest(q, last), newest(both, None)
-        else:
-            weights = self.qkv.weight.split(sizes)
-            biases = (None, None) if self.qkv.bias is None else self.qkv.bias.split(sizes)
-            q = F.linear(newest(x, last), weights[0], biases[0])
-            both = F.linear(x, weights[1], biases[1])
-        return heads(q, self.heads[0]), *heads(both, 2 * self.heads[1]).split(self.heads[1:], dim=1)
-
-
-def starts(documents: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
-    """Return for each position where the run of equal numbers that it stands in began."""
-    index = torch.arange(documents.shape[1], device=documents.device)
-    is_first = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
-    return torch.where(is_first, index, 0).cummax(1).values
-
-
-def document_mask(documents: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch 1 seq seq"]:
-    """Return which keys each query sees: those up to its own of the same document."""
-    seq, device = documents.shape[1], documents.device
-    same = documents[:, :, None] == documents[:, None, :]
-    return (same & causal_mask(seq, seq, device))[:, None]
+    def split_heads(
+        self, y: Float[Tensor, "*batch seq rows"]
+    ) -> Float[Tensor, "*batch heads seq d_head"]:
+        """Return the features of each head."""
+        return y.unflatten(-1, (-1, self.d_head)).transpose(-3, -2)

@@ -5,111 +5,154 @@ from typing import Literal
 
 from lmcore.config import check_choices
 from lmcore.model import accounting
-from lmcore.model.rope import RopeScaling
+from lmcore.model.heads import head_sizes
+from lmcore.model.mlp import Activation, default_hidden_size
+from lmcore.model.norm import NormAt, NormKind
+from lmcore.model.rope import RoPE, RopeScaling
 
-Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2", "swiglu"]
+Positions = Literal["learned", "rope", "sinusoidal", "none"]
+Initialisation = Literal["flat", "gpt2", "truncated", "zero_residual"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a decoder; vocab_size comes from the tokenizer.
-
-    Without n_kv_heads each query head has keys and values of its own, and without head_size the
-    heads share d_model. Llama's shape has a d_ff of `swiglu_hidden_size`. With a head_scale, logits
-    are that number times the cosine between features and rows of the head. initial_scale multiplies
-    every matrix as drawn, embedding_scale the tokens' embeddings as they are read: sqrt(d_model)
-    in Vaswani et al. 2017 (1706.03762), without which sinusoidal positions drown them.
-    """
+    """The shape of a decoder and how its weights are drawn."""
 
     vocab_size: int
+    """Number of token ids; it comes from the tokenizer."""
+
     context_length: int = 128
+    """Longest sequence the model reads, in tokens."""
+
     d_model: int = 512
+    """Features of each position in the residual stream."""
+
     n_layers: int = 6
+    """Number of blocks."""
+
     n_heads: int = 8
+    """Query heads of each attention."""
+
     n_kv_heads: int | None = None
+    """Key/value heads of each attention, shared by groups of query heads; None: n_heads."""
+
     head_size: int | None = None
-    d_ff: int = 2048
+    """Features of one attention head; None: d_model / n_heads."""
+
+    d_ff: int | None = None
+    """Hidden features of the MLP; None: 4 d_model, or about 8/3 d_model for SwiGLU."""
+
     activation: Activation = "gelu"
-    positions: Literal["learned", "rope", "sinusoidal", "none"] = "learned"
+    """Activation of the MLP; gelu is exact, gelu_tanh is GPT-2's approximation."""
+
+    positions: Positions = "learned"
+    """How the model knows the order of tokens."""
+
     rope_base: float = 10_000.0
+    """Base of RoPE's frequencies: pair k turns base^(-2k / d_head) radians per position."""
+
     rope_scaling: RopeScaling | None = None
-    norm: Literal["layer", "rms", "none"] = "layer"
-    norm_at: Literal["pre", "post"] = "pre"
+    """Llama 3.1's scaling of RoPE for a longer context; None: no scaling."""
+
+    norm: NormKind = "layer"
+    """LayerNorm, RMSNorm or no norm."""
+
+    norm_at: NormAt = "pre"
+    """Whether norms come before attention and MLP, or after the residual sum."""
+
     norm_eps: float = 1e-5
+    """Number added to the variance or mean square in norms."""
+
     qk_norm: bool = False
+    """Whether queries and keys are normalised, per head, by an RMSNorm."""
+
     parallel_residual: bool = False
+    """Whether attention and MLP read the same norm and are added together, as in GPT-J."""
+
     layer_scale: float | None = None
+    """Where LayerScale's learned factors start; None: no LayerScale."""
+
     bias: bool = True
+    """Whether linear maps and LayerNorms have biases; the head never has."""
+
     tie_embeddings: bool = True
+    """Whether the head uses the token embedding's matrix."""
+
     dropout: float = 0.1
-    initialisation: Literal["flat", "gpt2", "truncated", "zero_residual"] = "flat"
+    """Probability that an embedding, attention weight or block output is dropped in training."""
+
+    initialisation: Initialisation = "flat"
+    """How weights are drawn; see lmcore.model.initialisation."""
+
     initial_scale: float = 1.0
+    """Factor on every matrix when it is drawn."""
+
     embedding_scale: float = 1.0
+    """Factor on token embeddings when they are read; sqrt(d_model) in Vaswani et al. 2017."""
+
     head_scale: float | None = None
+    """Logits are this times the cosine of features and head rows; None: their dot product."""
 
     def __post_init__(self):
         for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
         check_choices(self)
-        if self.head_size is None and self.d_model % self.n_heads:
-            raise ValueError(f"d_model {self.d_model} does not split into {self.n_heads} heads")
-        if self.d_head < 1 or self.n_kv < 1 or self.n_heads % self.n_kv:
-            raise ValueError(
-                f"{self.n_heads} heads of {self.d_head} features cannot share "
-                f"{self.n_kv} heads of keys and values"
-            )
+        head_sizes(self.d_model, self.n_heads, self.n_kv_heads, self.head_size)
         if self.positions == "rope" and self.d_head % 2:
             raise ValueError(f"RoPE turns pairs of features: d_head {self.d_head} is odd")
         if self.positions == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"sine and cosine need an even d_model, not {self.d_model}")
-        if self.rope_base <= 0 or self.norm_eps <= 0:
-            raise ValueError(f"rope_base {self.rope_base}, norm_eps {self.norm_eps}: above 0 only")
         if self.parallel_residual and self.norm_at == "post":
-            raise ValueError("parallel attention and MLP share the norm before them: norm_at pre")
+            raise ValueError(
+                "parallel_residual shares one norm before attention and MLP: it needs norm_at "
+                "'pre', not 'post'"
+            )
         if self.tie_embeddings and self.initialisation == "truncated":
             raise ValueError(
                 "truncated initialisation draws embeddings with standard deviation 1, too wide for "
                 "a tied head: set tie_embeddings=False or initialisation='gpt2'"
             )
-        scales = (self.initial_scale, self.embedding_scale, self.head_scale)
-        if any(scale is not None and scale <= 0 for scale in scales):
-            raise ValueError(
-                f"initial_scale {scales[0]}, embedding_scale {scales[1]}, head_scale {scales[2]}: "
-                "above 0 only"
-            )
+        positive = ("rope_base", "norm_eps", "initial_scale", "embedding_scale", "head_scale")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
 
     @property
     def d_head(self) -> int:
         """Features of one attention head."""
-        return self.d_model // self.n_heads if self.head_size is None else self.head_size
+        return head_sizes(self.d_model, self.n_heads, self.n_kv_heads, self.head_size)[1]
 
     @property
     def n_kv(self) -> int:
-        """Heads of keys and values."""
+        """Key/value heads of each attention, with the default filled in."""
         return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def d_hidden(self) -> int:
+        """Hidden features of the MLP, with the default filled in."""
+        return self.d_ff or default_hidden_size(self.d_model, self.activation)
 
     @property
     def d_up(self) -> int:
         """Features that the MLP's first map makes: a gate doubles them."""
-        return 2 * self.d_ff if self.activation == "swiglu" else self.d_ff
+        return 2 * self.d_hidden if self.activation == "swiglu" else self.d_hidden
+
+    @property
+    def rope(self) -> RoPE | None:
+        """RoPE's frequencies; None if positions are of another kind."""
+        return RoPE(self.rope_base, self.rope_scaling) if self.positions == "rope" else None
 
     @property
     def n_parameters(self) -> int:
-        """Trained numbers, the embedding shared with the head counted once."""
+        """Trained numbers, with an embedding shared by the head counted once."""
         return accounting.n_parameters(self)
 
     @property
     def flops_per_token(self) -> int:
         """Operations of one training step for a token at full context; see `accounting`."""
         return accounting.flops_per_token(self)
-
-
-def swiglu_hidden_size(d_model: int) -> int:
-    """Return the d_ff at which SwiGLU has about the parameters of a plain MLP of 4 d_model.
-
-    It is 8/3 d_model, to the nearest multiple of 64 (Shazeer 2020, 2002.05202).
-    """
-    return max(64, round(d_model * 8 / 3 / 64) * 64)

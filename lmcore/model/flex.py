@@ -1,7 +1,7 @@
-"""Attention within documents by FlexAttention (Dong et al. 2024, 2412.05496), as GPUs train it.
+"""Attention within documents by FlexAttention (Dong et al. 2024, 2412.05496), for GPUs.
 
-Keys come in blocks, and one that no query of a block may see is never computed; a mask hides keys
-only once their scores are there.
+A mask hides scores that have already been computed. FlexAttention works in blocks of keys and never
+computes a block that no query may attend to.
 """
 
 from jaxtyping import Float, Int
@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 
-def blocks_within(documents: Int[Tensor, "batch seq"]) -> BlockMask:
-    """Return which keys each query sees: those up to its own of the same document."""
+def document_block_mask(documents: Int[Tensor, "batch seq"]) -> BlockMask:
+    """Return `document_mask` as blocks: queries attend to the past of their own document."""
     batch, seq = documents.shape
     return create_block_mask(
         lambda row, head, query, key: (
@@ -24,11 +24,11 @@ def attend_in_blocks(
     q: Float[Tensor, "batch heads seq d_head"],
     k: Float[Tensor, "batch kv_heads seq d_head"],
     v: Float[Tensor, "batch kv_heads seq d_head"],
-    blocks: BlockMask,
+    block_mask: BlockMask,
 ) -> Float[Tensor, "batch heads seq d_head"]:
-    """Return softmax(q kᵀ / sqrt(d_head)) v over the keys that blocks let each query see.
+    """Return softmax(q kᵀ / sqrt(d_head)) v over the keys that block_mask allows.
 
-    Neighbouring query heads share the heads of keys and values where those are fewer. On a CPU
-    torch has no backward pass for it.
+    Adjacent query heads share a key/value head where there are fewer of those. On a CPU torch has
+    no backward pass for it.
     """
-    return flex_attention(q, k, v, block_mask=blocks, enable_gqa=k.shape[1] < q.shape[1])
+    return flex_attention(q, k, v, block_mask=block_mask, enable_gqa=k.shape[1] < q.shape[1])

@@ -160,9 +160,9 @@ def model_costs(
     The last rows are the memory that the step needs with an optimizer that keeps moments numbers
     for each weight.
     """
-    parts = accounting.parts(config)
+    parts = accounting.model_parts(config)
     tokens = batch_size * config.context_length
-    total = accounting.Part(
+    total = accounting.ModelPart(
         name="all",
         parameters=sum(part.parameters for part in parts),
         forward_flops=sum(part.forward_flops for part in parts),
@@ -177,7 +177,7 @@ def model_costs(
         )
         for part in (*parts, total)
     ]
-    memory = accounting.memory(
+    memory = accounting.training_memory(
         config, tokens, moments=moments, activation_bytes=activation_bytes, on_gpu=on_gpu
     )
     rows += [

@@ -1,1 +1,1 @@
-"""What a model learns from and is judged by: titles, arithmetic, a sentence."""
+"""What a model is trained and scored on: text, titles, arithmetic, a sentence, rows of any data."""

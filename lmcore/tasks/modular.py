@@ -1,6 +1,6 @@
-"""Tables of modular arithmetic: for every a, b and operation the answer, split into sets.
+"""Tables of modular arithmetic: the answer for every a, b and operation, split into sets.
 
-A row is read as three tokens, a, b and the operation, and the answer is asked for at the last.
+A row is three tokens, a, b and the operation, and the model predicts the answer at the last one.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 
 N_SCORED = 1024
-"""Rows of the training set, the first ones, that are scored beside the validation set."""
+"""How many rows of the training set are scored."""
 SHARES = (0.4, 0.8)
-"""Where a set of drawn samples is cut into training, validation and test."""
+"""Where drawn samples are cut into training, validation and test."""
 LENGTH = 3
 
 
 def quotient(a: np.ndarray, b: np.ndarray, p: int) -> np.ndarray:
-    """Return a / b modulo the prime p; where b is 0 there is none, and 0 is returned."""
+    """Return a / b modulo the prime p, and 0 where b is 0."""
     inverses = np.array([pow(int(i), -1, p) if i % p else 0 for i in range(p)])
     return a * inverses[b % p] % p
 
@@ -53,19 +53,23 @@ def is_prime(n: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModularConfig:
-    """Which operations modulo p, and which rows are trained on.
-
-    With a train_fraction the sets share nothing: that share of the whole table trains, half of
-    the rest validates and half is the test. With n_samples instead, rows are drawn one by one
-    with repeats and cut 40/40/20: a from 0 to p and b from 1 to p, both ends included (p is a
-    token of its own and counts as 0; nothing is divided by it), so pairs are shared between sets.
-    """
+    """Which operations modulo p, and how their rows are split: by train_fraction or n_samples."""
 
     operations: tuple[str, ...]
+    """Operations whose tables are joined, each a key of OPERATIONS."""
     p: int
+    """The modulus, a prime if an operation divides."""
     train_fraction: float | None = 0.5
+    """Share of all rows in the training set; validation and test get half of the rest each, and no
+    two sets share a row. None for sets of drawn rows.
+    """
     n_samples: int | None = None
+    """Rows drawn with replacement and cut 40/40/20, so that sets share rows. Here a goes from 0 to
+    p and b from 1 to p; p has its own token and counts as 0, and nothing is divided by it. None for
+    a split of the whole table.
+    """
     seed: int = 0
+    """Seed of the split or of the draws."""
 
     def __post_init__(self):
         unknown = [name for name in self.operations if name not in OPERATIONS]
@@ -76,37 +80,35 @@ class ModularConfig:
         if self.p < 2:
             raise ValueError(f"p must be at least 2, not {self.p}")
         if set(self.operations) & set(DIVIDING) and not is_prime(self.p):
-            primes = [next(n for n in ns if is_prime(n)) for ns in self._beside()]
+            below, above = range(max(self.p, 2), 1, -1), range(self.p + 1, 2 * self.p + 2)
+            primes = [next(filter(is_prime, numbers)) for numbers in (below, above)]
             raise ValueError(
                 f"p {self.p} is not prime, and division needs an inverse of every number but 0: "
                 f"take {' or '.join(map(str, primes))}"
             )
         if (self.train_fraction is None) == (self.n_samples is None):
             raise ValueError(
-                f"rows are split by train_fraction or drawn as n_samples, and the other is None: "
-                f"not {self.train_fraction} and {self.n_samples}"
+                f"train_fraction {self.train_fraction} and n_samples {self.n_samples}: set one of "
+                "them, and the other to None"
             )
         if self.train_fraction is not None and not 0 < self.train_fraction < 1:
             raise ValueError(f"train_fraction {self.train_fraction} is outside (0, 1)")
         if self.n_samples is not None and self.n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, not {self.n_samples}")
 
-    def _beside(self) -> tuple[range, range]:
-        return range(max(self.p, 2), 1, -1), range(self.p + 1, 2 * self.p + 2)
-
     @property
     def n_numbers(self) -> int:
-        """Numbers that have a token: those below p, and p itself where rows are drawn."""
+        """Numbers that have a token: those below p, and p itself if rows are drawn."""
         return self.p + (self.n_samples is not None)
 
     @property
     def vocab_size(self) -> int:
-        """Numbers, then operations."""
+        """Tokens: one for each number, then one for each operation."""
         return self.n_numbers + len(self.operations)
 
     @cached_property
     def table(self) -> Int[np.ndarray, "rows four"]:
-        """Every row that there is: tokens of a, b and the operation, and the answer."""
+        """All rows: the tokens of a, b and the operation, and the answer."""
         least_b = 0 if self.n_samples is None else 1
         parts = []
         for number, name in enumerate(self.operations):
@@ -122,7 +124,7 @@ class ModularConfig:
     def prepare(
         self, cache: Path | None = None, data: Path | None = None, progress: bool = False
     ) -> "Table":
-        """Return the table with its sets; it needs neither disk nor data.
+        """Return the table with its sets; cache, data and progress are not used.
 
         Raises:
             ValueError: a set would be empty.
@@ -137,15 +139,15 @@ class ModularConfig:
             cuts = tuple(round(share * self.n_samples) for share in SHARES)
         sets = np.split(order, cuts)
         if not all(map(len, sets)):
-            told = ", ".join(map(str, map(len, sets)))
+            sizes = ", ".join(map(str, map(len, sets)))
             raise ValueError(
                 f"a table of {n_rows} rows leaves a set empty (training, validation, test have "
-                f"{told} rows): change train_fraction, n_samples or p"
+                f"{sizes} rows): change train_fraction, n_samples or p"
             )
         return Table(self, *sets)
 
     def small(self) -> tuple["ModularConfig", dict[str, Any], dict[str, Any]]:
-        """Return the small version, and what changes of the model and of the training plan."""
+        """Return the small version, and the changes to the model and the training plan."""
         config = replace(self, p=11, n_samples=self.n_samples and 100)
         if self.train_fraction is not None:
             config = replace(config, train_fraction=max(self.train_fraction, 0.2))
@@ -156,7 +158,7 @@ class ModularConfig:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table and its three sets, each a list of places in it."""
+    """A table and its three sets, each an array of row numbers."""
 
     config: ModularConfig
     train: Int[np.ndarray, "train"]
@@ -165,24 +167,24 @@ class Table:
 
     @property
     def coverage(self) -> float:
-        """The share of the table's rows that training sees."""
+        """The share of the table's rows in the training set."""
         return len(np.unique(self.train)) / len(self.config.table)
 
     @property
     def memoriser(self) -> float:
-        """The accuracy on the test set, in expectation, of one who knows the training rows by
-        heart and guesses the others evenly.
+        """The expected accuracy on the test set of a model that has memorised the training rows and
+        guesses all others uniformly.
         """
         is_known = np.isin(self.test, self.train).mean()
         return float(is_known + (1 - is_known) / self.config.p)
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What a run's environment says of its data."""
-        told = b"".join(self.config.table[part].tobytes() for part in self.sets().values())
+        """What a run's environment.json says of the data."""
+        content = b"".join(self.config.table[part].tobytes() for part in self.sets().values())
         return {
             "table": f"{', '.join(self.config.operations)} modulo {self.config.p}",
-            "text_sha256": hashlib.sha256(told).hexdigest(),
+            "text_sha256": hashlib.sha256(content).hexdigest(),
             "rows": len(self.config.table),
             "coverage": self.coverage,
             "memoriser": self.memoriser,
@@ -190,7 +192,7 @@ class Table:
         }
 
     def sets(self) -> dict[str, Int[np.ndarray, "places"]]:
-        """Return the places in the table of each set; what training has not seen goes apart."""
+        """Return the row numbers of each set, and of the rows that are not in the training set."""
         out = {"train": self.train, "validation": self.validation, "test": self.test}
         if self.config.n_samples is None:
             return out
@@ -199,7 +201,7 @@ class Table:
         return {name: part for name, part in out.items() if len(part)}
 
     def rows(self, places: Int[np.ndarray, "places"]) -> tuple[Tensor, Tensor]:
-        """Return the tokens of a, b and the operation, and the answers, at places."""
+        """Return the tokens of a, b and the operation, and the answers, of rows by number."""
         rows = torch.from_numpy(self.config.table[places])
         return rows[:, :LENGTH].contiguous(), rows[:, LENGTH:].contiguous()
 
@@ -211,10 +213,10 @@ class Table:
         order: str,
         seed: int,
     ) -> "ModularTask":
-        """Return batches of the training set in an order of their own for each epoch.
+        """Return the task of a run with these numbers.
 
         Raises:
-            ValueError: the model or the plan does not suit a table.
+            ValueError: context_length or order does not suit a table.
         """
         if context_length != LENGTH:
             raise ValueError(
@@ -226,20 +228,20 @@ class Table:
         return ModularTask(self, batch_size, seed)
 
     def test_scores(self, model: GPT) -> dict[str, Answers]:
-        """Return the scores that are taken once, of the finished model."""
+        """Return the scores of the finished model on the test sets."""
         names = [name for name in self.sets() if name.endswith("test")]
         return {name: self.score(model, name) for name in names}
 
     def score(self, model: GPT, name: str) -> Answers:
-        """Return the score of a set, for training of its first rows."""
+        """Return the score of a set; of the training set only the first rows count."""
         places = self.sets()[name]
         return answer_score(model, *self.rows(places[:N_SCORED] if name == "train" else places))
 
 
 class ModularTask:
-    """Batches from one endless walk through the training rows, shuffled anew in each epoch.
+    """Batches from an endless walk through the training rows, in a new order each epoch.
 
-    No row is left out, and a batch may be larger than the set.
+    No row is left out, and a batch may be larger than the training set.
     """
 
     def __init__(self, table: Table, batch_size: int, seed: int):
@@ -250,7 +252,7 @@ class ModularTask:
 
     @property
     def batches_per_epoch(self) -> int:
-        """How many batches begin in one walk through the rows."""
+        """Batches that begin in one epoch."""
         return -(-len(self.table.train) // self.batch_size)
 
     def batch(self, number: int) -> Batch:
@@ -262,11 +264,11 @@ class ModularTask:
         return Batch(*(part[drawn] for part in self.rows))
 
     def scores(self, model: GPT) -> dict[str, Answers]:
-        """Return the scores of the training and validation rows, and of unseen ones if apart."""
+        """Return the scores of the training and validation sets, and of unseen validation rows."""
         return {name: self.table.score(model, name) for name in self.sets}
 
     def _shuffled(self, epoch: int) -> Int[np.ndarray, "rows"]:
-        """Return an epoch's order; the last one asked for is kept."""
+        """Return an epoch's order; the latest one is kept."""
         if self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, epoch])
             self._order = epoch, rng.permutation(len(self.table.train))
@@ -278,13 +280,13 @@ SIGNS = {"×": "*", "÷": "/", "−": "-"}
 
 
 def parsed(question: str) -> tuple[int, str, int, int | None]:
-    """Return a, the operation, b, and p where it is given, from text such as 5 / 7 mod 97.
+    """Return a, the operation, b, and p or None, from text such as 5 / 7 mod 97.
 
     Raises:
-        ValueError: it is no such question.
+        ValueError: the text is not such a question.
     """
-    found = QUESTION.fullmatch(question)
-    if not found:
-        raise ValueError(f"{question!r} is no question: ask for example '5 / 7 mod 97'")
-    a, sign, b, p = found.groups()
+    match = QUESTION.fullmatch(question)
+    if not match:
+        raise ValueError(f"{question!r} is not a question: ask for example '5 / 7 mod 97'")
+    a, sign, b, p = match.groups()
     return int(a), SIGNS.get(sign, sign), int(b), int(p) if p else None

@@ -1,18 +1,17 @@
-"""What the training loop asks of data: batches by number, scores on fixed sets."""
+"""What the training loop needs from data: batches by number, scores on fixed sets."""
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmcore.data.batches import to_device
 from lmcore.evaluation.scores import Answers, Score
-from lmcore.model.gpt import GPT
 
 
 class Batch(NamedTuple):
-    """Inputs, the targets of their last positions or of all, and where attention is to stay
-    within documents, the number of each token's document.
+    """Inputs, targets of all their positions or of the last ones, and for attention within
+    documents the number of each token's document. A target of -100 is ignored.
     """
 
     x: Int[Tensor, "batch seq"]
@@ -20,43 +19,43 @@ class Batch(NamedTuple):
     documents: Int[Tensor, "batch seq"] | None = None
 
     def part(self, number: int, parts: int) -> "Batch":
-        """Return every parts-th row from the one of this number on."""
-        return Batch(*(None if each is None else each[number::parts] for each in self))
+        """Return every parts-th row, beginning with the row of this number."""
+        return Batch(*(None if tensor is None else tensor[number::parts] for tensor in self))
 
     def to(self, device: str) -> "Batch":
         """Return the batch on device."""
-        return Batch(*to_device([each for each in self if each is not None], device))
+        return Batch(*to_device([tensor for tensor in self if tensor is not None], device))
 
 
 @runtime_checkable
 class Task(Protocol):
-    """All that the training loop asks of data. A batch is a pure function of its number, so the
-    number of the step is all that an exact resume needs.
+    """Data as the training loop sees it. A batch depends on its number alone, so that the step is
+    all that an exact resume needs.
     """
 
     @property
     def batches_per_epoch(self) -> int | None:
-        """How many batches read everything once, where that can be said."""
+        """Batches that go through all the data once; None where there is no such number."""
         ...
 
     def batch(self, number: int) -> Batch:
-        """Return the batch of this number, counted from 0 and without end."""
+        """Return the batch of this number, counted from 0, without an upper limit."""
         ...
 
-    def scores(self, model: GPT) -> dict[str, Score | Answers]:
-        """Return the model's scores by name; `validation` selects."""
+    def scores(self, model: nn.Module) -> dict[str, Score | Answers]:
+        """Return the model's scores by name; early stopping follows `validation` by default."""
         ...
 
 
 @runtime_checkable
 class Data(Protocol):
-    """Data made ready to be learned from. An experiment's corpus config makes it by `prepare`, and
-    says by `small` what its small version is and what of model and plan shrinks with it.
+    """Prepared data. An experiment's task config returns it from `prepare`; its `small` returns the
+    config of the small version and the changes to the model and the training plan.
     """
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What a run's environment keeps; `text_sha256` is a hash of all of it."""
+        """What a run's environment.json says of the data; `text_sha256` is a hash of all of it."""
         ...
 
     def source(
@@ -67,9 +66,9 @@ class Data(Protocol):
         order: str,
         seed: int,
     ) -> Task:
-        """Return what a run with these numbers learns from."""
+        """Return the task of a run with these numbers."""
         ...
 
-    def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
-        """Return the scores that are taken once, of the finished model; one is `test`."""
+    def test_scores(self, model: nn.Module) -> dict[str, Score | Answers]:
+        """Return the scores of the finished model on the test set, one of them called `test`."""
         ...

@@ -1,4 +1,4 @@
-"""One sentence, character by character, to be learned by heart: the smallest test of the stack."""
+"""One sentence, character by character, to be memorised: the smallest test of training."""
 
 import hashlib
 import math
@@ -19,13 +19,14 @@ from lmcore.tasks.protocols import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceConfig:
-    """The sentence; its distinct characters are the vocabulary, in order."""
+    """The sentence to memorise."""
 
     sentence: str
+    """At least two characters; the distinct ones, sorted, are the vocabulary."""
 
     def __post_init__(self):
         if len(self.sentence) < 2:
-            raise ValueError(f"a sentence of two characters or more is needed: {self.sentence!r}")
+            raise ValueError(f"sentence {self.sentence!r} is shorter than two characters")
 
     @property
     def vocab_size(self) -> int:
@@ -38,55 +39,55 @@ class SentenceConfig:
         return sorted(set(self.sentence))
 
     def ids(self, text: str) -> list[int]:
-        """Return the ids of text's characters, all of which must be the sentence's."""
+        """Return the ids of text's characters, which must all be in the sentence."""
         return [self.characters.index(character) for character in text]
 
     def prepare(
         self, cache: Path | None = None, data: Path | None = None, progress: bool = False
     ) -> "Sentence":
-        """Return the sentence as data; it needs neither disk nor data."""
+        """Return the sentence as data; cache, data and progress are not used."""
         return Sentence(self)
 
     def small(self) -> tuple["SentenceConfig", dict[str, Any], dict[str, Any]]:
-        """Return the small version, and what changes of the model and of the training plan."""
+        """Return the small version, and the changes to the model and the training plan."""
         return self, {}, {"steps": 24, "eval_at": (1, 4), "eval_every": 8}
 
 
 @dataclass(frozen=True, eq=False)
 class Sentence:
-    """A sentence to train on; it is its own validation and test, since it is to be memorised."""
+    """A sentence to train on, which is also the validation and the test set."""
 
     config: SentenceConfig
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What a run's environment says of its data."""
+        """What a run's environment.json says of the data."""
         text = self.config.sentence
         return {"sentence": text, "text_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
     def windows(self, context_length: int) -> tuple[Tensor, Tensor]:
-        """Return each stretch of context_length characters, and the same one character later."""
+        """Return all windows of context_length characters, and the same one character later."""
         ids = torch.tensor(self.config.ids(self.config.sentence))
         if len(ids) <= context_length:
             raise ValueError(
-                f"{self.config.sentence!r} has no window of {context_length} characters and the "
-                "one after it: lower context_length"
+                f"{self.config.sentence!r} has no window of {context_length} characters and a next "
+                "one: lower context_length"
             )
         rows = ids.unfold(0, context_length + 1, 1)
         return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
     def floor(self, context_length: int) -> float:
-        """Return the least loss on the windows, in nats per character.
+        """Return the lowest possible loss on the windows, in nats per character.
 
-        It is above zero where windows that begin alike go on in different ways.
+        It is above zero if windows with the same beginning continue differently.
         """
-        seen: list[tuple[tuple[int, ...], int]] = [
+        steps: list[tuple[tuple[int, ...], int]] = [
             (tuple(x[: i + 1]), y[i])
-            for x, y in zip(*(each.tolist() for each in self.windows(context_length)), strict=True)
+            for x, y in zip(*(part.tolist() for part in self.windows(context_length)), strict=True)
             for i in range(context_length)
         ]
-        pairs, beginnings = Counter(seen), Counter(beginning for beginning, _ in seen)
-        return -sum(n * math.log(n / beginnings[b]) for (b, _), n in pairs.items()) / len(seen)
+        pairs, beginnings = Counter(steps), Counter(beginning for beginning, _ in steps)
+        return -sum(n * math.log(n / beginnings[b]) for (b, _), n in pairs.items()) / len(steps)
 
     def source(
         self,
@@ -96,19 +97,23 @@ class Sentence:
         order: str,
         seed: int,
     ) -> "SentenceTask":
-        """Return batches of windows drawn with replacement."""
+        """Return the task of a run with these numbers, which draws windows with replacement.
+
+        Raises:
+            ValueError: the order is not "uniform", or the sentence is shorter than the context.
+        """
         if order != "uniform":
             raise ValueError(f"a sentence is read in order 'uniform', not {order!r}")
         return SentenceTask(*self.windows(context_length), batch_size, seed)
 
     def test_scores(self, model: GPT) -> dict[str, Answers]:
-        """Return the score of every window."""
+        """Return the score of all windows."""
         return {"test": answer_score(model, *self.windows(model.config.context_length))}
 
 
 @dataclass(frozen=True, eq=False)
 class SentenceTask:
-    """Windows of a sentence, drawn evenly."""
+    """Windows of a sentence, drawn uniformly with replacement."""
 
     x: Int[Tensor, "windows seq"]
     y: Int[Tensor, "windows seq"]
@@ -123,5 +128,5 @@ class SentenceTask:
         return Batch(self.x[drawn], self.y[drawn])
 
     def scores(self, model: GPT) -> dict[str, Answers]:
-        """Return the score of every window."""
+        """Return the score of all windows."""
         return {"validation": answer_score(model, self.x, self.y)}

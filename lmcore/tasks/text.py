@@ -1,11 +1,12 @@
-"""Learning from a stream of tokens."""
+"""A stream of tokens as a task: batches to learn from, validation tokens to score."""
 
 from dataclasses import dataclass
+
+from torch import nn
 
 from lmcore.data.batches import Batches
 from lmcore.data.token_files import Tokens
 from lmcore.evaluation.scores import Score, challenge_score, score
-from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 
 
@@ -20,18 +21,19 @@ class TextTask:
 
     @property
     def batches_per_epoch(self) -> int | None:
-        """How many whole batches the tokens fill; none are counted if drawn with replacement."""
+        """Whole batches that the tokens fill, or None if rows are drawn with replacement."""
         return self.batches.steps_per_epoch
 
     def batch(self, number: int) -> Batch:
-        """Return the batch of this number in the order that batches has."""
+        """Return the batch of this number in the order of batches."""
         documents = self.batches.documents(number) if self.within_documents else None
         return Batch(*self.batches.batch(number), documents)
 
-    def scores(self, model: GPT) -> dict[str, Score]:
-        """Return both scores of the validation tokens, each of them scored once."""
-        rows, text = self.batches.batch_size, (self.validation, self.eos_id)
+    def scores(self, model: nn.Module) -> dict[str, Score]:
+        """Return both scores of the validation tokens, in windows as long as the batches' rows."""
+        text, context_length = (self.validation, self.eos_id), self.batches.context_length
+        within, rows = self.within_documents, self.batches.batch_size
         return {
-            "validation": score(model, *text, self.within_documents),
-            "challenge": challenge_score(model, *text, rows, self.within_documents),
+            "validation": score(model, *text, within, context_length),
+            "challenge": challenge_score(model, *text, rows, within, context_length),
         }

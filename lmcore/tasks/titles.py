@@ -1,6 +1,6 @@
-"""Where titles come from: the hub, a local file, or a grammar whose entropy is known.
+"""Titles from the hub, a local file, or a grammar of known entropy.
 
-All three end the same way: one seeded shuffle, fixed splits, one tokenizer, three token files.
+All three are prepared alike: one seeded shuffle, fixed splits, one tokenizer, three token files.
 """
 
 import hashlib
@@ -21,38 +21,54 @@ from lmcore.evaluation.scores import Score, score
 from lmcore.files import write_json
 from lmcore.model.gpt import GPT
 from lmcore.tasks.text import TextTask
+from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
 HUB_DATASET = "julien040/hacker-news-posts"
 HUB_REVISION = "9e21b0f3c36bd7ce50b741ce966297a7f73cae38"
-END = "<eos>"
-SPECIAL_TOKENS = ("<pad>", END, "<unk>")
+EOS = "<eos>"
+SPECIAL_TOKENS = ("<pad>", EOS, "<unk>")
 SPLITS = ("train", "validation", "test")
-FILES = "tokenizer.json of Hugging Face's form, tokens with documents and what ends them"
-"""What a prepared folder holds; folders of another form have another name and are not read."""
+FILES = "tokenizer.json in Hugging Face's format, token files whose records name their eos"
+"""What a prepared folder holds. It is part of the folder's name, so other formats are not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TitlesConfig:
-    """Which titles, how they are split, and the size of the vocabulary learned from them."""
+    """Which titles to use, how to split them, and which tokenizer to train on them."""
 
     source: Literal["headlines", "generated"] = "headlines"
+    """Headlines from a local file or the hub, or titles drawn from a grammar of known entropy."""
     n_titles: int = 100_000
+    """Titles in the train and validation splits together."""
     n_test_titles: int = 10_000
+    """Titles in the test split, which come on top of n_titles."""
     validation_fraction: float = 0.10
+    """Share of n_titles in the validation split."""
     seed: int = 1337
+    """Seed of the shuffle before the split, and of generated titles."""
     vocab_size: int = 16_000
+    """Entries of the vocabulary: special tokens, the 256 bytes, and what is learned."""
+    tokenizer: Literal["bpe", "unigram"] = "bpe"
+    """Byte-pair encoding, or a Unigram model."""
+    tokenizer_text: Literal["train", "train+validation"] = "train+validation"
+    """Splits that the tokenizer is trained on. The challenge trains it on both; with train alone
+    the validation loss is of text that the tokenizer has not seen either.
+    """
 
     def __post_init__(self):
         check_choices(self)
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction {self.validation_fraction} is outside (0, 1)")
         if min(self.n_train_titles, self.n_titles - self.n_train_titles, self.n_test_titles) < 1:
-            raise ValueError(f"n_titles {self.n_titles} leaves a split without a title")
+            raise ValueError(
+                f"n_titles {self.n_titles} and n_test_titles {self.n_test_titles} leave a split "
+                "without a title: raise them"
+            )
 
     @property
     def n_train_titles(self) -> int:
-        """Titles to train on; the rest of n_titles validate."""
+        """Titles in the train split."""
         return int(self.n_titles * (1 - self.validation_fraction))
 
     def prepare(self, cache: Path, data: Path | None = None, progress: bool = False) -> "Corpus":
@@ -60,12 +76,17 @@ class TitlesConfig:
         return prepare(self, cache, data, progress)
 
     def small(self) -> tuple["TitlesConfig", dict[str, Any], dict[str, Any]]:
-        """Return generated titles for runs of seconds, with sizes that suit them.
-
-        The shape stays what it is and sizes shrink; lr is what so small a model learns well
-        with by SGD.
+        """Return generated titles for runs of seconds, and what changes of the model and of the
+        training plan. The learning rate is one at which so small a model learns well with SGD.
         """
-        titles = TitlesConfig(source="generated", n_titles=4_000, n_test_titles=400, vocab_size=512)
+        titles = TitlesConfig(
+            source="generated",
+            n_titles=4_000,
+            n_test_titles=400,
+            vocab_size=512,
+            tokenizer=self.tokenizer,
+            tokenizer_text=self.tokenizer_text,
+        )
         shape = {"vocab_size": 512, "context_length": 32, "d_model": 64, "n_layers": 2}
         plan = {"batch_size": 16, "epochs": 2, "steps": None, "n_tokens": None, "lr": 0.12}
         return (
@@ -77,12 +98,12 @@ class TitlesConfig:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Tokenized splits, the tokenizer that made them, and where their text came from.
+    """Tokenized splits, their tokenizer, and where the text came from.
 
-    Read within documents, no title is seen from another, in training or in any score.
+    With within_documents, no token attends to another title, in training or in any score.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: BaseTokenizer
     train: Tokens
     validation: Tokens
     test: Tokens
@@ -91,8 +112,8 @@ class Corpus:
 
     @property
     def eos_id(self) -> int:
-        """The id of <eos>, which closes every title."""
-        return self.tokenizer.special_tokens[END]
+        """The id of <eos>, which ends every title."""
+        return self.tokenizer.special_tokens[EOS]
 
     def source(
         self,
@@ -102,7 +123,7 @@ class Corpus:
         order: Order,
         seed: int,
     ) -> TextTask:
-        """Return what is learned from and judged by."""
+        """Return the task of a run with these numbers: batches of the train split, and scores."""
         return TextTask(
             batches=Batches(self.train, batch_size, context_length, order, seed),
             validation=self.validation,
@@ -116,12 +137,12 @@ class Corpus:
 
 
 def joined(titles: Sequence[str]) -> str:
-    """Return the text that characters and bytes are counted on: every title closed by <eos>."""
-    return "".join(title + END for title in titles)
+    """Return the text whose characters and bytes count: each title followed by <eos>."""
+    return "".join(title + EOS for title in titles)
 
 
 def read_titles(path: Path) -> list[str]:
-    """Return the lines of a local file, one title each, blank ones left out.
+    """Return the titles in a local file, one a line, without blank lines.
 
     Raises:
         ValueError: the file is missing, empty or not UTF-8; the message names it.
@@ -129,7 +150,9 @@ def read_titles(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(f"{path} is not there; it should be a file of one title a line") from None
+        raise ValueError(
+            f"{path} does not exist; it should be a file with one title a line"
+        ) from None
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}): "
@@ -142,24 +165,24 @@ def read_titles(path: Path) -> list[str]:
 
 
 def local_file(data: Path | None) -> Path | None:
-    """Return the local headlines file that the setting names, if it names any.
+    """Return the local file of headlines, or None if none is set.
 
-    The setting is `data`, or else the variable LMCORE_DATA: a file, or a folder that holds
-    headlines.txt.
+    It is set by `data`, or else by the environment variable LMCORE_DATA: a file, or a folder with
+    a file headlines.txt.
     """
     named = data or (Path(os.environ["LMCORE_DATA"]) if os.environ.get("LMCORE_DATA") else None)
     return named / "headlines.txt" if named and named.is_dir() else named
 
 
 def hub_titles() -> list[str]:
-    """Return the titles of the challenge's data set at its pinned revision, fetched if need be.
+    """Return the titles of the challenge's data set at its pinned revision, downloaded if needed.
 
     Raises:
-        ValueError: the library or the network is missing; the message names both ways out.
+        ValueError: `datasets` is not installed, or the download fails.
     """
     way_out = (
         "give a file of one title a line with --data PATH (or LMCORE_DATA), "
-        "or connect to the internet to fetch the hub data set"
+        "or connect to the internet to download the hub data set"
     )
     try:
         import datasets
@@ -173,16 +196,16 @@ def hub_titles() -> list[str]:
     except (OSError, ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
         reason = type(error).__name__
         raise ValueError(
-            f"no local headlines, and {HUB_DATASET} cannot be fetched ({reason}): {way_out}"
+            f"no local headlines, and {HUB_DATASET} cannot be downloaded ({reason}): {way_out}"
         ) from None
     return [(title or "").strip() for title in rows["title"]]
 
 
 def split_titles(titles: Sequence[str], config: TitlesConfig) -> dict[str, list[str]]:
-    """Return the train, validation and test titles: one seeded shuffle, cut at fixed places.
+    """Return the train, validation and test titles: one seeded shuffle, cut in three.
 
-    The shuffle is the one `datasets` does with the same seed. Test titles come from beyond the
-    first n_titles, which the challenge never touches.
+    It is the shuffle that `datasets` does with the same seed. Test titles come after the first
+    n_titles, and the challenge never uses those.
 
     Raises:
         ValueError: there are too few titles for the three splits.
@@ -191,7 +214,7 @@ def split_titles(titles: Sequence[str], config: TitlesConfig) -> dict[str, list[
     if len(titles) < needed:
         raise ValueError(
             f"{len(titles):,} titles are too few: the splits take {config.n_titles:,} "
-            f"and {config.n_test_titles:,} for the test; lower n_titles or bring more text"
+            f"and {config.n_test_titles:,} for the test; lower n_titles or use a larger file"
         )
     order = np.random.default_rng(config.seed).permutation(len(titles))[:needed]
     chosen = [titles[i] for i in order]
@@ -202,7 +225,7 @@ def split_titles(titles: Sequence[str], config: TitlesConfig) -> dict[str, list[
 
 
 def titles_of(config: TitlesConfig, data: Path | None) -> tuple[list[str], str]:
-    """Return the titles that config asks for, and in words where they came from."""
+    """Return the titles of config, and a description of where they came from."""
     if config.source == "generated":
         n = config.n_titles + config.n_test_titles
         return grammar.titles(n, config.seed), "generated from the grammar of known entropy"
@@ -215,38 +238,68 @@ def titles_of(config: TitlesConfig, data: Path | None) -> tuple[list[str], str]:
 def prepare(
     config: TitlesConfig, cache: Path, data: Path | None = None, progress: bool = False
 ) -> Corpus:
-    """Return the corpus of config, made once and kept in cache under a hash of config and text.
+    """Return the corpus of config, kept in a folder of cache named by a hash of config and text.
 
-    The tokenizer is trained on train and validation titles, as the challenge does; every title
-    is encoded with a blank before it, so that its first word is a word like any other.
+    The tokenizer never sees a test title; by default it sees validation titles, as in the
+    challenge. A blank goes before each title, so that its first word is a word like any other.
 
     Raises:
         ValueError: text is missing, too short or damaged; see the functions above.
     """
-    titles, words = titles_of(config, data)
+    titles, source = titles_of(config, data)
     splits = split_titles(titles, config)
     text = "".join(joined(splits[name]) for name in SPLITS)
-    text_hash = hashlib.sha256(text.encode()).hexdigest()
-    told = json.dumps(asdict(config)) + text_hash + FILES
-    key = hashlib.sha256(told.encode()).hexdigest()[:16]
-    folder = cache / f"{config.source}-{key}"
-    kinds = ("npy", "documents.npy", "json")
-    token_files = [f"{name}.{kind}" for name in SPLITS for kind in kinds]
-    made = ("tokenizer.json", *token_files, "corpus.json")
-    if not all((folder / file).exists() for file in made):
-        known = [f" {title}" for name in SPLITS[:2] for title in splits[name]]
-        tokenizer = Tokenizer.train(known, config.vocab_size, SPECIAL_TOKENS, progress=progress)
-        tokenizer.save(folder)
-        for name, part in splits.items():
-            write_documents(folder / f"{name}.npy", part, tokenizer, END, prefix=" ")
-        write_json(folder / "corpus.json", {"config": asdict(config), "text_sha256": text_hash})
-    tokenizer = Tokenizer.load(folder)
+    text_sha256 = hashlib.sha256(text.encode()).hexdigest()
+    identity = json.dumps(asdict(config)) + text_sha256 + FILES
+    folder = cache / f"{config.source}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    if not is_prepared(folder):
+        write_corpus(folder, config, splits, progress)
+        write_json(folder / "corpus.json", {"config": asdict(config), "text_sha256": text_sha256})
+    tokenizer = tokenizer_class(config.tokenizer).load(folder)
     parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, verify=True) for name in SPLITS}
     origin = {
-        "titles": words,
-        "text_sha256": text_hash,
+        "titles": source,
+        "text_sha256": text_sha256,
         "tokenizer": tokenizer.fingerprint,
         **{f"{name}_tokens": parts[name].info.n_tokens for name in SPLITS},
         **{f"{name}_characters": parts[name].info.characters for name in SPLITS},
     }
     return Corpus(tokenizer, *parts.values(), origin)
+
+
+def tokenizer_class(name: str) -> Any:
+    """Return the class of tokenizers of this name.
+
+    Raises:
+        ValueError: it is Unigram, and `tokenizers`, which trains it, is not installed.
+    """
+    if name == "bpe":
+        return Tokenizer
+    try:
+        from lmcore.tokenizer.unigram import UnigramTokenizer
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"tokenizer {name!r} needs the library `tokenizers`: pip install 'lmcore[unigram]'"
+        ) from None
+    return UnigramTokenizer
+
+
+def is_prepared(folder: Path) -> bool:
+    """Return whether folder has each file of a prepared corpus."""
+    suffixes = ("npy", "documents.npy", "json")
+    token_files = [f"{name}.{suffix}" for name in SPLITS for suffix in suffixes]
+    files = ("tokenizer.json", *token_files, "corpus.json")
+    return all((folder / file).exists() for file in files)
+
+
+def write_corpus(
+    folder: Path, config: TitlesConfig, splits: dict[str, list[str]], progress: bool = False
+) -> None:
+    """Train the tokenizer of config on the splits that it names, and write all three in tokens."""
+    text = [f" {title}" for name in config.tokenizer_text.split("+") for title in splits[name]]
+    tokenizer = tokenizer_class(config.tokenizer).train(
+        text, config.vocab_size, SPECIAL_TOKENS, progress=progress
+    )
+    tokenizer.save(folder)
+    for name, titles in splits.items():
+        write_documents(folder / f"{name}.npy", titles, tokenizer, EOS, prefix=" ")

@@ -1,4 +1,4 @@
-"""What all tokenizers over bytes share: special tokens, streams, decoding, files."""
+"""What all byte-level tokenizers share: special tokens, streams, decoding, files."""
 
 import codecs
 import hashlib
@@ -16,17 +16,14 @@ import regex
 
 from lmcore.files import write_json
 from lmcore.tokenizer.encoder import BATCH
-from lmcore.tokenizer.hf_files import (
-    NotUnderstoodError,
-    symbols,
-)
+from lmcore.tokenizer.hf_files import NotUnderstoodError, symbols
 from lmcore.tokenizer.pretokens import SAFE_CUTS, in_threads, split_on_specials
 
 Special = Literal["allow", "text", "forbid"]
-"""What a special token's text in a text is: its id, text like any other, or an error."""
+"""What a special token in a text becomes: its id, the tokens of its letters, or an error."""
 
-GATHERED = 2**14
-"""Characters that a stream waits for once it is under way, so that pieces are worth their call."""
+STREAM_CHUNK = 2**14
+"""Characters that a stream collects before it encodes them, once it has given its first ids."""
 
 
 def smallest_dtype(vocab_size: int) -> type[np.unsignedinteger]:
@@ -36,7 +33,7 @@ def smallest_dtype(vocab_size: int) -> type[np.unsignedinteger]:
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """What a token is; text is None where its bytes are no whole characters."""
+    """A token: its bytes, its text if they are whole characters, and how files write it."""
 
     id: int
     bytes: bytes
@@ -46,9 +43,9 @@ class Token:
 
 
 class BaseTokenizer(ABC):
-    """What tokenizers over bytes share; a kind of tokenizer adds how plain text is encoded.
+    """A byte-level tokenizer. A subclass encodes plain text and reads and writes its files.
 
-    Special tokens missing from vocab get the next free ids. Ids may stand in any order.
+    Special tokens that vocab lacks get the next free ids. Ids may have any order.
     """
 
     def __init__(self, vocab: dict[int, bytes], special_tokens: Iterable[str] | None, pattern: str):
@@ -57,54 +54,55 @@ class BaseTokenizer(ABC):
         self._ids = {token: id for id, token in sorted(self.vocab.items(), reverse=True)}
         for special in special_tokens or ():
             if not special:
-                raise ValueError("a special token of no characters would be everywhere")
+                raise ValueError("a special token is empty: give it characters")
             id = self._ids.setdefault(special.encode(), max(self.vocab, default=-1) + 1)
             self.vocab[id] = special.encode()
             self.special_tokens[special] = id
         for id in (min(self.vocab, default=0), max(self.vocab, default=0)):
             if not 0 <= id < 2**32:
-                raise ValueError(f"id {id} is outside 0 … 2³² - 1")
+                raise ValueError(f"id {id} is outside 0 to 2**32 - 1")
         _require_characters(pattern)
-        proper = (special[:n] for special in self.special_tokens for n in range(1, len(special)))
-        self._beginnings = frozenset(proper)
+        self._special_prefixes = frozenset(
+            special[:n] for special in self.special_tokens for n in range(1, len(special))
+        )
 
     @abstractmethod
     def _encode_plain(self, texts: list[str]) -> list[np.ndarray]:
-        """Return the ids of each text, nothing in them being special; threads may call this."""
+        """Return the ids of each text, without special tokens. Threads may call this."""
 
     @abstractmethod
     def _json(self) -> str:
-        """Return all that decides ids."""
+        """Return everything that ids depend on."""
 
     @abstractmethod
     def _stored(self) -> dict[str, Any]:
-        """Return the content of its tokenizer.json."""
+        """Return the content of tokenizer.json."""
 
     @classmethod
     @abstractmethod
     def _from_stored(cls, stored: Any) -> "BaseTokenizer":
-        """Return the tokenizer of a tokenizer.json's content."""
+        """Return the tokenizer of a tokenizer.json with this content."""
 
     @cached_property
     def vocab_size(self) -> int:
-        """One more than the largest id: the number of rows an embedding needs."""
+        """The largest id plus one: the rows that an embedding needs."""
         return max(self.vocab) + 1
 
     @cached_property
     def dtype(self) -> np.dtype:
-        """The smallest type of array that holds every id."""
+        """The smallest unsigned type that holds every id."""
         return np.dtype(smallest_dtype(self.vocab_size))
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides ids; token files carry it to know their tokenizer."""
+        """A hash of everything that ids depend on. Token files name their tokenizer by it."""
         return hashlib.sha256(self._json().encode()).hexdigest()[:16]
 
     def special_id(self, special: str) -> int:
         """Return the id of a special token.
 
         Raises:
-            ValueError: it is none of this tokenizer's.
+            ValueError: this tokenizer does not have it.
         """
         if special not in self.special_tokens:
             known = ", ".join(map(repr, self.special_tokens)) or "none"
@@ -112,11 +110,11 @@ class BaseTokenizer(ABC):
         return self.special_tokens[special]
 
     def encode(self, text: str, special: Special = "allow") -> list[int]:
-        """Return the ids of text; of special tokens that overlap in it the longest counts.
+        """Return the ids of text. Of overlapping special tokens, the longest one counts.
 
         Raises:
-            ValueError: the text has a lone surrogate, which no bytes stand for, or a special
-                token that is forbidden.
+            ValueError: the text has a lone surrogate, which has no bytes, or a forbidden special
+                token.
         """
         return self.encode_array(text, special).tolist()
 
@@ -135,7 +133,7 @@ class BaseTokenizer(ABC):
     ) -> Iterator[np.ndarray]:
         """Yield the ids of each text in an array, in order; see `encode`.
 
-        Texts are taken some at a time by workers threads, one for each core unless given.
+        The threads, workers of them or one for each core, take some texts at a time.
         """
 
         def batches() -> Iterator[list[tuple[str, int]]]:
@@ -150,15 +148,15 @@ class BaseTokenizer(ABC):
                 yield batch
 
         encode = partial(self._encode, special=special)
-        for some in in_threads(encode, batches(), workers or os.cpu_count() or 1):
-            yield from some
+        for encoded in in_threads(encode, batches(), workers or os.cpu_count() or 1):
+            yield from encoded
 
     def encode_iterable(self, chunks: Iterable[str], special: Special = "allow") -> Iterator[int]:
-        """Yield the ids of the text that chunks make up, the same however it is cut.
+        """Yield the ids of the joined chunks, which do not depend on where the text is cut.
 
-        Ids come as soon as no further text can change them, so what is held back is the text
-        since the last blank that follows a non-blank, with GPT-2's pattern; with a pattern of
-        unknown habits it is the text since the last special token.
+        Ids come as soon as no further text can change them. With GPT-2's pattern this holds back
+        the text since the last blank after a non-blank; with an unknown pattern, all text since the
+        last special token.
         """
         for ids in self.encode_chunks(chunks, special):
             yield from ids.tolist()
@@ -166,88 +164,85 @@ class BaseTokenizer(ABC):
     def encode_chunks(
         self, chunks: Iterable[str], special: Special = "allow", workers: int = 1
     ) -> Iterator[np.ndarray]:
-        """Yield the ids of `encode_iterable` in arrays; more workers read a few chunks ahead."""
+        """Yield the ids of `encode_iterable` in arrays. Several workers read a few chunks ahead."""
         encode = partial(self._encode, special=special)
         for [ids] in in_threads(encode, self._settled_texts(chunks, special), workers):
             yield ids
 
-    def encode_documents(self, texts: Iterable[str], end: str) -> np.ndarray:
-        """Return the ids of all texts in one array, each text closed by the special token end.
+    def encode_documents(self, texts: Iterable[str], eos: str) -> np.ndarray:
+        """Return the ids of all texts in one array, each text followed by the special token eos.
 
-        Nothing inside a text counts as special, whatever it spells.
+        Inside texts nothing counts as special.
         """
-        parts, close = [np.empty(0, self.dtype)], np.array([self.special_id(end)], self.dtype)
+        parts, end = [np.empty(0, self.dtype)], np.array([self.special_id(eos)], self.dtype)
         for ids in self.encode_many(texts, "text"):
-            parts += [ids, close]
+            parts += [ids, end]
         return np.concatenate(parts)
 
     def _encode(self, texts: list[tuple[str, int]], special: Special) -> list[np.ndarray]:
-        """Return the ids of each text; a number beside it says at which character it begins."""
+        """Return the ids of each text, given with the place of its first character."""
         cut = [self._parts(text, place, special) for text, place in texts]
         plain = [part for parts in cut for part in parts[::2]]
         encoded = iter(self._encode_plain(plain))
         out = []
         for parts in cut:
             ids = [next(encoded)]
-            for found in parts[1::2]:
-                ids += [np.array([self.special_tokens[found]]), next(encoded)]
+            for special_token in parts[1::2]:
+                ids += [np.array([self.special_tokens[special_token]]), next(encoded)]
             whole = np.concatenate(ids) if len(ids) > 1 else ids[0]
             out.append(whole.astype(self.dtype, copy=False))
         return out
 
     def _parts(self, text: str, place: int, special: Special) -> list[str]:
-        """Return text, which begins at character place, cut at special tokens as they count."""
+        """Return text, whose first character has this place, cut at the special tokens in it."""
         if special not in get_args(Special):
             raise ValueError(f"special is {special!r}: take one of {', '.join(get_args(Special))}")
         parts = [text] if special == "text" else split_on_specials(text, self.special_tokens)
         if special == "forbid" and len(parts) > 1:
             raise ValueError(
-                f"special token {parts[1]!r} stands at character {place + len(parts[0])}: take it "
-                "out, or encode with special='allow' for its id or special='text' for its letters"
+                f"special token {parts[1]!r} is at character {place + len(parts[0])}: remove it "
+                "or encode with special='allow' for its id or special='text' for its letters"
             )
         return parts
 
     def _settled_texts(
         self, chunks: Iterable[str], special: Special
     ) -> Iterator[list[tuple[str, int]]]:
-        """Yield pieces of the text of chunks that keep their ids, with the place of each.
-
-        One is a list of its own, as `_encode` takes them.
-        """
-        held, size, place, enough = [""], 0, 0, 1
+        """Yield pieces of the joined chunks whose ids are final, each with its place in a list."""
+        waiting, size, place, enough = [""], 0, 0, 1
         for chunk in chunks:
-            held.append(chunk)
+            waiting.append(chunk)
             size += len(chunk)
             if size >= enough:
-                text = "".join(held)
+                text = "".join(waiting)
                 cut = self._settled(text, special)
                 if cut:
                     yield [(text[:cut], place)]
-                held, size, place = [text[cut:]], size - cut, place + cut
+                waiting, size, place = [text[cut:]], size - cut, place + cut
                 # twice what could not be cut, so that a text without blanks takes linear time
-                enough = max(min(2 * enough, GATHERED), 2 * size)
+                enough = max(min(2 * enough, STREAM_CHUNK), 2 * size)
         if size:
-            yield [("".join(held), place)]
+            yield [("".join(waiting), place)]
 
     def _settled(self, text: str, special: Special) -> int:
-        """Return how many characters of text keep their ids whatever text follows."""
+        """Return how many characters of text have final ids, whatever text follows."""
         specials = () if special == "text" else self.special_tokens
         parts = split_on_specials(text, specials)
         start = 0  # of the plain text after the last special token that is certain
-        for plain, found in zip(parts[::2], parts[1::2], strict=False):
-            begin = start + len(plain)
-            if self._open(text, start, begin + 1, specials) <= begin:
+        for plain, special_token in zip(parts[::2], parts[1::2], strict=False):
+            place = start + len(plain)
+            if self._open(text, start, place + 1, specials) <= place:
                 break
-            start = begin + len(found)
+            start = place + len(special_token)
         stop = self._open(text, start, len(text), specials)
         rule = SAFE_CUTS.get(self.pattern)
         last = rule.search(text[start:stop]) if rule else None
         return start + last.start() if last else start
 
     def _open(self, text: str, start: int, stop: int, specials: Iterable[str]) -> int:
-        """Return the first place from which text ends inside of a special token, else stop."""
+        """Return the first place where an unfinished special token may begin, else stop."""
         first = max(start, len(text) + 1 - max(map(len, specials), default=0))
-        return next((i for i in range(first, stop) if text[i:] in self._beginnings), stop)
+        return next((i for i in range(first, stop) if text[i:] in self._special_prefixes), stop)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
@@ -267,7 +262,7 @@ class BaseTokenizer(ABC):
             ) from None
 
     def decode_stream(self, ids: Iterable[SupportsIndex]) -> Iterator[str]:
-        """Yield the text of ids as they come, never half a character; joined it is `decode`'s."""
+        """Yield the text of ids as they come, in whole characters. Joined, it equals `decode`'s."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for id in ids:
             if text := decoder.decode(self.decode_bytes([id])):
@@ -276,7 +271,7 @@ class BaseTokenizer(ABC):
             yield text
 
     def bytes_per_token(self, text: str) -> float:
-        """Return how many bytes of text a token holds on average.
+        """Return the mean number of bytes in a token of text.
 
         Raises:
             ValueError: the text is empty.
@@ -288,9 +283,9 @@ class BaseTokenizer(ABC):
     def save(self, folder: str | Path) -> None:
         """Write folder/tokenizer.json, which `tokenizers` and `transformers` open too.
 
-        Their ids are ours but for characters newer than their Unicode, and for merges in an order
-        that no training gives: a token made by two merges, or used before it is made. They decode
-        a special token beyond ASCII wrongly.
+        They give the same ids, except for characters newer than their Unicode version, and for
+        merges that no training gives: two that make the same token, or one that comes before its
+        parts. They decode a special token with characters beyond ASCII wrongly.
 
         Raises:
             ValueError: the format cannot hold this vocabulary; the message names the token.
@@ -299,22 +294,22 @@ class BaseTokenizer(ABC):
 
     @classmethod
     def load(cls, folder: str | Path) -> "BaseTokenizer":
-        """Return the tokenizer in folder/tokenizer.json, whether we or `tokenizers` wrote it.
+        """Return the tokenizer in folder/tokenizer.json, which `tokenizers` may have written.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: the file is damaged, or asks for what is not understood here.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is damaged, or asks for something that is not supported.
         """
         path = Path(folder) / "tokenizer.json"
         try:
             return cls._from_stored(json.loads(path.read_text(encoding="utf-8")))
         except NotUnderstoodError as error:
-            raise ValueError(f"{path} has {error}, which {cls.__name__} cannot do") from None
+            raise ValueError(f"{path} has {error}, which {cls.__name__} does not support") from None
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
 
     def describe(self, id: int) -> Token:
-        """Return what the token is, and why it may look odd in a file.
+        """Return a token with a note that explains how files write it.
 
         Raises:
             ValueError: the id is not in the vocabulary.
@@ -323,9 +318,9 @@ class BaseTokenizer(ABC):
         is_special = id in self.special_tokens.values()
         text, written = _text_or_none(token), token.decode() if is_special else symbols(token)
         if is_special:
-            note = "special: taken whole where a text spells it, and never made by merges"
+            note = "special: text that spells it becomes this one token, and no merge makes it"
         elif text is None:
-            note = "not whole characters: a character of several bytes begins or ends outside it"
+            note = "not whole characters: it has only a part of a character of several bytes"
         elif text != written:
             note = "files write blanks, controls and bytes beyond ASCII as stand-ins, a blank as Ġ"
         else:
@@ -334,13 +329,13 @@ class BaseTokenizer(ABC):
 
 
 def _require_characters(pattern: str) -> None:
-    """Raise ValueError if pattern is none, or finds pre-tokens of no characters."""
+    """Raise ValueError if pattern is not a regular expression, or matches an empty pre-token."""
     try:
         is_empty = regex.match(pattern, "") is not None
     except regex.error as error:
-        raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from None
+        raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
     if is_empty:
-        raise ValueError(f"pattern {pattern!r} finds pre-tokens of no characters")
+        raise ValueError(f"pattern {pattern!r} matches empty pre-tokens: write + for *")
 
 
 def _text_or_none(token: bytes) -> str | None:

@@ -1,8 +1,8 @@
 """Training a byte-level BPE: count pre-tokens, then merge the most frequent pair again and again.
 
-Tokens are byte strings throughout, so a tie between pairs is broken by comparing bytes. A small
-text takes the plain Python here, which is done before Numba is imported; a large one the same in
-`kernels`.
+Tokens are byte strings throughout, so a tie between pairs is broken by comparing bytes. Small texts
+are trained on in plain Python, which is done before Numba has started, and large ones by `kernels`,
+with the same result.
 """
 
 import heapq
@@ -10,33 +10,22 @@ import itertools
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Int64, UInt8
 from tqdm import tqdm
 
-from lmcore.tokenizer.pretokens import (
-    GPT2_PATTERN,
-    Texts,
-    in_threads,
-    plain_pieces,
-    pre_token_finder,
-)
+from lmcore.tokenizer.kernels.compiler import works
+from lmcore.tokenizer.pretokens import GPT2_PATTERN, Texts, plain_pieces, pre_token_finder
 
 Pair = tuple[bytes, bytes]
 ALPHABET = tuple(bytes([value]) for value in range(256))
 
 SMALL = 2**18
-"""Up to so many characters plain Python is done sooner than Numba has started."""
+"""Up to this many characters, plain Python is done before Numba has started."""
 
 MOST_REWRITTEN = 2**20
-"""Plain Python rewrites a word of n bytes up to n times: so many bytes of words in all, no more."""
-
-MERGES_AT_ONCE = 64
-"""How many merges pass between two looks at the progress bar and at Ctrl-C."""
+"""Plain Python rewrites a word of n bytes up to n times; this limits the bytes rewritten."""
 
 
 def train_bpe(
@@ -51,13 +40,13 @@ def train_bpe(
 ) -> tuple[dict[int, bytes], list[Pair]]:
     """Return (vocab, merges) learned from files or texts (Sennrich 2016, 1508.07909).
 
-    A string alone is a path, as a Path is; among several, a string is a text. They are read in
-    blocks: memory follows the number of distinct pre-tokens, not the size of the text. Ids count
-    special tokens first, then the 256 bytes, then merges; vocab_size counts all three. The most
-    frequent pair is merged first, ties go to the lexicographically greater pair of byte strings. A
-    text too small for vocab_size gives the smaller vocabulary it can fill, and a warning. The
-    result does not depend on workers, the threads that count, one for each core unless given.
-    Errors tells what becomes of bytes that are not UTF-8, as in `bytes.decode`.
+    A single string is a path; a string in a list is a text. Texts are read in blocks, so memory
+    grows with the number of distinct pre-tokens, not with the size of the text. Special tokens have
+    the first ids, then the 256 bytes, then the merged tokens; vocab_size counts all three. The most
+    frequent pair is merged first, and ties go to the lexicographically greater pair of bytes. A
+    text too small for vocab_size gives a smaller vocabulary and a warning. No result depends on
+    workers, the threads that count: by default one for each core. Bytes that are not UTF-8 are
+    treated as errors says, as in `bytes.decode`.
 
     Raises:
         ValueError: vocab_size has no room for the specials and the bytes, there is no text, or a
@@ -76,48 +65,64 @@ def train_bpe(
     unit = {"unit": "char" if size is None else "B", "unit_scale": True}
     with tqdm(desc="read", total=size, disable=not progress, **unit) as bar:
         plain = plain_pieces(input, specials, pattern, errors, bar.update)
-        few, more = _first(plain, SMALL)
-        if more is None:
-            words = count_pre_tokens(few, pattern)
+        first, rest = _first(plain, SMALL)
+        texts = itertools.chain(first, rest or ())
+        is_compiled = rest is not None and works(_train_compiled)
+        if is_compiled and pattern == GPT2_PATTERN:
+            from lmcore.tokenizer.kernels.counting import count_words
+
+            words = count_words(texts, workers or os.cpu_count() or 1)
         else:
-            words = count_words(itertools.chain(few, more), pattern, workers or os.cpu_count() or 1)
+            words = count_pre_tokens(texts, pattern)
     if not words:
         raise ValueError("there is no text to train a tokenizer on")
-    if isinstance(words, Counter) and sum(len(word) ** 2 for word in words) > MOST_REWRITTEN:
-        words = as_words(words)
     with tqdm(total=n_new, desc="merges", unit="token", disable=not progress) as bar:
-        merge = merge_pairs if isinstance(words, Counter) else merge_words
-        merges = merge(words, n_new, bar)
+        if is_compiled or (_takes_long(words) and works(_train_compiled)):
+            from lmcore.tokenizer.kernels.merging import merge_words
+
+            merges = merge_words(words, n_new, bar)
+        else:
+            merges = merge_pairs(words, n_new, bar)
     tokens = [special.encode() for special in specials] + list(ALPHABET)
     tokens += [left + right for left, right in merges]
     if len(tokens) < vocab_size:
         warnings.warn(
-            f"the text holds nothing more to merge: the vocabulary has {len(tokens)} entries, "
-            f"not the {vocab_size} asked for",
+            f"the text has no more pairs to merge: the vocabulary has {len(tokens)} entries, "
+            f"not {vocab_size}",
             stacklevel=2,
         )
     return dict(enumerate(tokens)), merges
 
 
 def _size(texts: Texts) -> int | None:
-    """Return the bytes of all texts, if they are a list of files."""
+    """Return the bytes of all texts if they are a list of files, else None."""
     if isinstance(texts, list | tuple) and all(isinstance(text, Path) for text in texts):
         return sum(path.stat().st_size for path in texts)
     return None
 
 
 def _first(texts: Iterator[str], n: int) -> tuple[list[str], Iterator[str] | None]:
-    """Return the first texts, until they exceed n characters, and what is left if they do."""
-    few: list[str] = []
+    """Return texts up to the one that exceeds n characters, and the rest, None if none does."""
+    first: list[str] = []
     for text in texts:
-        few.append(text)
+        first.append(text)
         n -= len(text)
         if n < 0:
-            return few, texts
-    return few, None
+            return first, texts
+    return first, None
 
 
-# In plain Python
+def _train_compiled() -> None:
+    """Train on a word with compiled code, to see whether that works."""
+    from lmcore.tokenizer.kernels.counting import count_words
+    from lmcore.tokenizer.kernels.merging import merge_words
+
+    merge_words(count_words(["aa"], workers=1), 1, tqdm(disable=True))
+
+
+def _takes_long(words: Collection[bytes]) -> bool:
+    """Return whether plain Python would take long to merge words, because some are long."""
+    return sum(len(word) ** 2 for word in words) > MOST_REWRITTEN
 
 
 def count_pre_tokens(texts: Iterable[str], pattern: str = GPT2_PATTERN) -> Counter[bytes]:
@@ -130,7 +135,7 @@ def count_pre_tokens(texts: Iterable[str], pattern: str = GPT2_PATTERN) -> Count
 
 
 class _Candidate:
-    """A pair in the queue: more frequent first, then the lexicographically greater pair."""
+    """A pair in the queue. The most frequent comes first, then the lexicographically greatest."""
 
     __slots__ = ("count", "pair")
 
@@ -161,12 +166,11 @@ def merge_pairs(pre_tokens: Counter[bytes], n_new: int, bar: tqdm) -> list[Pair]
 
 
 def merge_tokens(counted: Mapping[tuple[bytes, ...], int], n_new: int, bar: tqdm) -> list[Pair]:
-    """Return the merges, in order, that add n_new tokens to those that the words are made of.
+    """Return the merges, in order, that add n_new tokens to those that the words consist of.
 
-    The list is shorter where the text holds nothing more to merge. No two merges make the same
-    token: where no token reaches across the ends of a stretch of a word, what happened inside it
-    would have happened to it alone, so one stretch of bytes comes to the same two tokens wherever
-    it comes to two.
+    The list is shorter if no pair is left. No two merges make the same token: as long as no token
+    crosses the ends of a stretch of bytes, merging treats it as it would treat the stretch alone,
+    so wherever it comes down to two tokens they are the same two.
     """
     words, counts = list(counted), list(counted.values())
     pair_counts: Counter[Pair] = Counter()
@@ -182,128 +186,22 @@ def merge_tokens(counted: Mapping[tuple[bytes, ...], int], n_new: int, bar: tqdm
         best = heapq.heappop(candidates)
         pair = best.pair
         if pair_counts.get(pair) != best.count:
-            continue  # an older count of this pair: the present one is queued too
+            continue  # outdated: the pair is also queued with its present count
         merges.append(pair)
         bar.update()
         changed: Counter[Pair] = Counter()
         for i in places.pop(pair):
             old, new = words[i], _merged(words[i], pair)
             words[i] = new
-            for gone in itertools.pairwise(old):
-                changed[gone] -= counts[i]
-            for come in itertools.pairwise(new):
-                changed[come] += counts[i]
-                places[come].add(i)
+            for neighbours in itertools.pairwise(old):
+                changed[neighbours] -= counts[i]
+            for neighbours in itertools.pairwise(new):
+                changed[neighbours] += counts[i]
+                places[neighbours].add(i)
         del pair_counts[pair]
         for other, change in changed.items():
             if other != pair and change:
                 pair_counts[other] += change
                 if pair_counts[other]:
                     heapq.heappush(candidates, _Candidate(pair_counts[other], other))
-    return merges
-
-
-# Compiled
-
-
-@dataclass(frozen=True)
-class Words:
-    """Distinct words, laid end to end, and how often each occurs."""
-
-    text: UInt8[np.ndarray, "bytes"]
-    starts: Int64[np.ndarray, "starts"]
-    counts: Int64[np.ndarray, "words"]
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-
-class WordCounter:
-    """Counts the pre-tokens of GPT-2's pattern, in arrays that grow with the distinct ones."""
-
-    def __init__(self) -> None:
-        from lmcore.tokenizer import kernels
-
-        self._spans = kernels.new_spans(2**14, 2**18)
-
-    def add_text(self, text: str) -> None:
-        """Count the pre-tokens of text."""
-        from lmcore.tokenizer import kernels
-
-        data, classes = kernels.writable(text.encode()), kernels.character_classes()
-        done = 0
-        while done < len(data):
-            done = kernels.count_some(self._spans, data, done, classes)
-            if done < len(data):
-                self._spans = kernels.grown(self._spans, len(data) - done)
-
-    def add(self, words: Words) -> None:
-        """Add the counts of words."""
-        from lmcore.tokenizer import kernels
-
-        done = 0
-        while done < len(words):
-            done = kernels.add_counts(self._spans, words.text, words.starts, words.counts, done)
-            if done < len(words):
-                self._spans = kernels.grown(self._spans, len(words.text))
-
-    def words(self) -> Words:
-        """Return the distinct pre-tokens and their counts."""
-        starts = self._spans.starts[: self._spans.size[0] + 1]
-        used = self._spans.slots[self._spans.slots["number"] >= 0]
-        counts = np.empty(len(used), dtype=np.int64)
-        counts[used["number"]] = used["value"]
-        return Words(self._spans.arena[: starts[-1]], starts, counts)
-
-
-def count_words(texts: Iterable[str], pattern: str, workers: int) -> Words:
-    """Return how often each pre-token occurs in texts, counted in threads.
-
-    Only GPT-2's pattern is compiled; another one goes through the regex module, in one thread.
-    """
-    if pattern != GPT2_PATTERN:
-        return as_words(count_pre_tokens(texts, pattern))
-    counters = [WordCounter() for _ in range(workers)]
-    idle = list(counters)
-
-    def count(text: str) -> None:
-        counter = idle.pop()
-        try:
-            counter.add_text(text)
-        finally:
-            idle.append(counter)
-
-    for _ in in_threads(count, texts, workers):
-        pass
-    while len(counters) > 1:
-        counters[0].add(counters.pop().words())
-    return counters[0].words()
-
-
-def as_words(counts: Counter[bytes]) -> Words:
-    """Return the same counts in arrays."""
-    from lmcore.tokenizer import kernels
-
-    return Words(
-        kernels.writable(b"".join(counts)),
-        np.cumsum([0, *map(len, counts)], dtype=np.int64),
-        np.fromiter(counts.values(), dtype=np.int64),
-    )
-
-
-def merge_words(words: Words, n_new: int, bar: tqdm) -> list[Pair]:
-    """Return what `merge_pairs` returns."""
-    from lmcore.tokenizer import kernels
-
-    state, pair_slots = kernels.new_merging(words.text, words.starts, words.counts, n_new)
-    tokens, merges = list(ALPHABET), []
-    some, n, n_more = np.empty((MERGES_AT_ONCE, 2), dtype=np.int64), MERGES_AT_ONCE, 0
-    while n == len(some) or n_more:
-        n, n_more = kernels.merge_some(state, pair_slots, len(ALPHABET) + n_new, some)
-        for left, right in some[:n].tolist():
-            merges.append((tokens[left], tokens[right]))
-            tokens.append(tokens[left] + tokens[right])
-        bar.update(n)
-        if n_more:
-            pair_slots = kernels.with_room(pair_slots, state, n_more)
     return merges

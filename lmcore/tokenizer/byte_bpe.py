@@ -1,4 +1,4 @@
-"""A byte-level BPE whose ids are those of its merges applied in order."""
+"""A byte-level BPE tokenizer that applies its merges in order."""
 
 import json
 from collections.abc import Iterable
@@ -27,11 +27,11 @@ from lmcore.tokenizer.pretokens import GPT2_PATTERN, SAFE_CUTS, Texts
 
 
 class Tokenizer(BaseTokenizer):
-    """A byte-level BPE: encodes with a given vocabulary, merges and special tokens.
+    """A byte-level BPE tokenizer with the given vocabulary, merges and special tokens.
 
-    Of two ids for the same bytes the smaller is used. With ignore_merges, a pre-token that the
-    vocabulary holds is its token, whether merges make it or not, as in Llama 3. A frame is what
-    a file puts around a text: the ids before it and after it, see `add_special_tokens`.
+    If two ids have the same bytes, the smaller one is used. With ignore_merges, as in Llama 3, a
+    pre-token in the vocabulary becomes that one token even if merges would not make it. The frame
+    is the ids before and after each text; see `add_special_tokens`.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Tokenizer(BaseTokenizer):
         self._special_of = {id: special for special, id in self.special_tokens.items()}
         unknown = [id for side in frame for id in side if id not in self._special_of]
         if unknown:
-            raise ValueError(f"id {unknown[0]} goes around each text but is no special token")
+            raise ValueError(f"id {unknown[0]} in the frame is not the id of a special token")
         plain = [token for id, token in self.vocab.items() if id not in self._special_of]
         self._engine = Encoder(self.merges, pattern, plain if ignore_merges else ())
         missing = [token for token in self._engine.tokens if token not in ids]
         if missing:
             raise ValueError(
-                f"the vocabulary lacks {len(missing)} of the tokens that its merges and the "
-                f"256 bytes make, {missing[0]!r} first"
+                f"the vocabulary lacks {len(missing)} of the 256 bytes and the tokens that merges "
+                f"make, {missing[0]!r} first: add them"
             )
         self._id_of_rank = np.array([ids[t] for t in self._engine.tokens], dtype=self.dtype)
 
@@ -78,21 +78,22 @@ class Tokenizer(BaseTokenizer):
         try:
             out = [self._id_of_rank[ranks] for ranks in self._engine.encode_many(texts)]
         except UnicodeEncodeError as error:
-            found = error.object[error.start]
-            raise ValueError(f"{found!r} is a lone surrogate: no UTF-8 stands for it") from None
-        if self.pattern not in SAFE_CUTS:  # patterns with a rule are known to find all characters
+            surrogate = error.object[error.start]
+            raise ValueError(f"{surrogate!r} is a lone surrogate, which UTF-8 lacks") from None
+        if self.pattern not in SAFE_CUTS:  # the patterns there match any text completely
             for text, ids in zip(texts, out, strict=True):
                 if self.decode_bytes(ids) != text.encode():
                     raise ValueError(
-                        f"pattern {self.pattern!r} leaves out some of the text: let it end with "
+                        f"pattern {self.pattern!r} leaves out some of the text: end it with "
                         r"|[\s\S]"
                     )
         return out
 
     def add_special_tokens(self, ids: Iterable[int]) -> list[int]:
-        """Return ids with those around them that the file asks for, such as a begin of text.
+        """Return ids with the special tokens around a text that the tokenizer's file asks for.
 
-        `tokenizers` and `transformers` add them whenever they encode; `encode` here never does.
+        An example is a begin-of-text token. `tokenizers` and `transformers` add these whenever they
+        encode; `encode` here never does.
         """
         before, after = self.frame
         return [*before, *ids, *after]
@@ -117,17 +118,17 @@ class Tokenizer(BaseTokenizer):
         )
 
     def save_gpt2(self, folder: str | Path) -> None:
-        """Write folder/vocab.json and folder/merges.txt; they do not say what is special.
+        """Write folder/vocab.json and folder/merges.txt, which do not name special tokens.
 
         Raises:
-            ValueError: the pattern is not GPT-2's, or two ids stand for the same bytes.
+            ValueError: the files cannot hold the pattern, the frame, or two ids of the same bytes.
         """
         ids = names(self.vocab, self.merges, self.special_tokens)
         is_plain = self.pattern == GPT2_PATTERN and self.frame == NO_FRAME
         if not is_plain or self.ignore_merges or len(ids) != len(self.vocab):
             raise ValueError(
-                "vocab.json and merges.txt hold one id for each token and GPT-2's pattern, and "
-                "nothing around a text: save as tokenizer.json"
+                "vocab.json and merges.txt hold one id for each token, GPT-2's pattern and no "
+                "frame: use save, which writes tokenizer.json"
             )
         write_json(Path(folder) / "vocab.json", ids)
         write_text(Path(folder) / "merges.txt", merges_txt(self.merges))
@@ -142,8 +143,8 @@ class Tokenizer(BaseTokenizer):
         """Return the tokenizer of GPT-2's two files, vocab.json and merges.txt.
 
         Raises:
-            FileNotFoundError: one is not there.
-            ValueError: one is damaged; the message names both.
+            FileNotFoundError: a file does not exist.
+            ValueError: a file is damaged; the message names both.
         """
         texts = [Path(path).read_bytes() for path in (vocab_path, merges_path)]
         specials = tuple(special_tokens)
@@ -152,7 +153,7 @@ class Tokenizer(BaseTokenizer):
             return cls(vocab, parse_merges_txt(texts[1].decode()), specials)
         except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{vocab_path} and {merges_path} are no vocabulary and its merges ({error})"
+                f"{vocab_path} and {merges_path} are not a vocabulary and its merges ({error})"
             ) from None
 
     def _json(self) -> str:

@@ -1,44 +1,47 @@
-"""Plain text to tokens: inside each pre-token, merges applied one after the other in their order.
+"""Plain text to tokens: merges are applied in their order inside each pre-token.
 
-Tokens are numbered by rank: the 256 bytes, then merged ones in the order they are first made. The
-first texts are encoded in plain Python; when these add up, `kernels` takes over with the same.
+A token's rank is its number here: the 256 bytes come first, then merged tokens in the order in
+which they are first made. The first texts are encoded in plain Python; once they add up, `kernels`
+takes over with the same result.
 """
 
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
 
 from lmcore.tokenizer.bpe import ALPHABET, Pair
+from lmcore.tokenizer.kernels.compiler import works
 from lmcore.tokenizer.pretokens import GPT2_PATTERN, pieces, pre_token_finder
 
 PATIENCE = 2**18 - 1
-"""With so many characters in plain Python done, or more to do at once, it pays to start Numba."""
+"""Beyond this many characters in all, starting Numba pays off."""
 
 FEW = 200
-"""So few characters are encoded before the compiled code has been given its arrays."""
+"""Up to this many characters, plain Python is done before compiled code has its arrays."""
 
 BATCH = 2**18
 """How many characters of small texts are encoded in one go."""
 
-MOST_KNOWN = 2**16
-"""How many pre-tokens plain Python remembers."""
+MOST_CACHED = 2**16
+"""How many pre-tokens plain Python caches."""
 
 Ranks = Int32[np.ndarray, "tokens"]
 
 
 class Encoder:
-    """Turns text to ranks by given merges; it knows no special tokens. Threads may share it.
+    """Turns plain text to ranks by given merges. It has no special tokens. Threads may share it.
 
-    Two merges may make the same token, and one pair may be merged again later on, once another
-    merge has made its parts anew. So merges are found by their pairs, and those after the last one
-    applied; the bytes of a token alone, which tiktoken goes by, tell neither.
+    Two merges may make the same token, and a pair may be merged a second time after a later merge
+    has made its parts again. So the next merge is looked up by its pair among those after the last
+    one applied. tiktoken looks it up by the bytes of the token alone, which are the same.
 
-    A pre-token that is one of whole is that token, whatever merges make of it: this is what a
-    tokenizer.json calls ignore_merges.
+    A pre-token in whole becomes that one token, whatever the merges would make of it; a
+    tokenizer.json calls this ignore_merges.
     """
 
     def __init__(
@@ -51,16 +54,15 @@ class Encoder:
         self._rules = [
             (rank[left], rank[right], rank[left + right])
             for left, right in merges
-            if left in rank and right in rank  # what is never made is never joined
+            if left in rank and right in rank  # a part that no merge makes never occurs
         ]
         self._numbers: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for number, (left, right, _) in enumerate(self._rules):
             self._numbers[left, right].append(number)
         self._whole = {token: rank[token] for token in whole}
         self._find = pre_token_finder(pattern)
-        self._known: dict[str, list[int]] = {}
+        self._cache: dict[str, list[int]] = {}
         self._n_interpreted = 0
-        self._idle: list = []
 
     def encode(self, text: str) -> Ranks:
         """Return the ranks of text.
@@ -81,7 +83,7 @@ class Encoder:
                     waiting = []
 
     def _batches(self, texts: Iterable[str]) -> Iterator[list[tuple[str, bool]]]:
-        """Yield texts in pieces, each told whether it ends its text, some in one go."""
+        """Yield batches of pieces of texts, each with whether it is the last of its text."""
         batch, size = [], 0
         for text in texts:
             for piece, is_end in self._pieces(text):
@@ -104,29 +106,39 @@ class Encoder:
     def _encode_batch(self, batch: list[tuple[str, bool]]) -> list[tuple[Ranks, bool]]:
         texts = [text for text, _ in batch]
         size = sum(map(len, texts))
-        is_patient = size < FEW or self._n_interpreted + size <= PATIENCE
-        if self.pattern == GPT2_PATTERN and not self._whole and not is_patient:
+        is_large = size >= FEW and self._n_interpreted + size > PATIENCE
+        can_compile = self.pattern == GPT2_PATTERN and not self._whole
+        if is_large and can_compile and works(_encode_compiled):
             self._n_interpreted = PATIENCE
-            ranks = self._compiled(texts)
+            encoded = self._compiled(texts)
         else:
             self._n_interpreted += size
-            ranks = self._interpreted(texts)
-        return [(some, is_end) for some, (_, is_end) in zip(ranks, batch, strict=True)]
+            encoded = self._interpreted(texts)
+        return [(ranks, is_end) for ranks, (_, is_end) in zip(encoded, batch, strict=True)]
 
-    # In plain Python
+    def _compiled(self, texts: list[str]) -> list[Ranks]:
+        return self._compiled_encoder.encode(texts)
+
+    @cached_property
+    def _compiled_encoder(self) -> Any:
+        from lmcore.tokenizer.kernels.encoding import CompiledEncoder
+
+        lengths = np.array([len(token) for token in self.tokens])
+        rules = np.array(self._rules, dtype=np.int64).reshape(-1, 3)
+        return CompiledEncoder(rules, lengths, n_bytes=4 * BATCH)
 
     def _interpreted(self, texts: list[str]) -> list[Ranks]:
         out = []
         for text in texts:
             ranks: list[int] = []
             for pre_token in self._find(text):
-                known = self._known.get(pre_token)
-                ranks += self._merged(pre_token) if known is None else known
+                cached = self._cache.get(pre_token)
+                ranks += self._merged(pre_token) if cached is None else cached
             out.append(np.array(ranks, dtype=np.int32))
         return out
 
     def _merged(self, pre_token: str) -> list[int]:
-        """Return the ranks of a pre-token, and remember them.
+        """Return the ranks of a pre-token, and cache them.
 
         A queue holds the merges that can be applied, by number and then by place.
         """
@@ -137,7 +149,7 @@ class Encoder:
         queue: list[tuple[int, int]] = []
 
         def add(left: int, done: int) -> None:
-            """Queue the next merge, if any, of the ranks at left and after it."""
+            """Queue the first merge after number done of the ranks at left and next to it."""
             for number in self._numbers.get((ranks[left], ranks[after[left]]), ()):
                 if number > done:
                     heapq.heappush(queue, (number, left))
@@ -150,40 +162,19 @@ class Encoder:
             left, right, new = self._rules[number]
             middle = after[i]
             if ranks[i] != left or middle == n or ranks[middle] != right:
-                continue  # one of the two was joined with another
+                continue  # another merge has taken one of the two
             ranks[i], ranks[middle], after[i] = new, -1, after[middle]
             if after[i] < n:
                 before[after[i]] = i
                 add(i, number)
             if before[i] >= 0:
                 add(before[i], number)
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        self._known[pre_token] = out = [rank for rank in ranks if rank >= 0]
+        if len(self._cache) >= MOST_CACHED:
+            self._cache.clear()
+        self._cache[pre_token] = out = [rank for rank in ranks if rank >= 0]
         return out
 
-    # Compiled
 
-    @cached_property
-    def _compiled_rules(self) -> tuple:
-        from lmcore.tokenizer import kernels
-
-        lengths = np.array([len(token) for token in self.tokens])
-        return kernels.new_rules(np.array(self._rules, dtype=np.int64).reshape(-1, 3), lengths)
-
-    def _compiled(self, texts: list[str]) -> list[Ranks]:
-        from lmcore.tokenizer import kernels
-
-        raw = [text.encode() for text in texts]
-        data, ends = kernels.writable(b"".join(raw)), np.cumsum([len(one) for one in raw])
-        out = np.empty(len(data), dtype=np.int32)
-        try:
-            memory, work = self._idle.pop()
-        except IndexError:  # a thread more than before is at work
-            memory, work = kernels.new_memory(), kernels.new_work(4 * BATCH)
-        if len(data) > len(work.token):
-            work = kernels.new_work(len(data))
-        classes = kernels.character_classes()
-        kernels.encode_texts(data, ends, classes, self._compiled_rules, work, memory, out)
-        self._idle.append((memory, work))
-        return np.split(out[: ends[-1]].copy(), ends[:-1])
+def _encode_compiled() -> None:
+    """Encode a word with compiled code, to see whether that works."""
+    Encoder([(b"a", b"b")])._compiled(["ab"])

@@ -1,18 +1,19 @@
-"""The vocabulary files of others: Hugging Face's tokenizer.json, GPT-2's vocab.json + merges.txt.
+"""Vocabulary files: Hugging Face's tokenizer.json, and GPT-2's vocab.json with merges.txt.
 
-Both write a token's bytes as printable characters, so a blank shows as Ġ. What a file asks for and
-is not known here is refused by name: ids that are nearly right are worse than none.
+Both write a token's bytes as printable characters, a blank as Ġ. Whatever a file asks for that is
+not supported here is an error that names it: ids that are almost right are worse than none.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-Pair = tuple[bytes, bytes]
+from lmcore.tokenizer.bpe import Pair
+
 Parts = tuple[dict[int, bytes], list[Pair], list[str], str | None]
-"""Vocabulary, merges, special tokens, and the pattern; None stands for GPT-2's own pattern."""
+"""Vocabulary, merges, special tokens, and the pattern, which is None for GPT-2's."""
 
 Frame = tuple[tuple[int, ...], tuple[int, ...]]
-"""The ids before a text and those after it."""
+"""The ids before each text and those after it."""
 NO_FRAME: Frame = ((), ())
 
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
@@ -20,21 +21,21 @@ _HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
 SYMBOLS = {byte: chr(byte) for byte in _PRINTABLE} | {
     byte: chr(256 + i) for i, byte in enumerate(_HIDDEN)
 }
-"""The character that stands for each byte: itself if it is printable, else one from 256 on."""
+"""The character for each byte: its own if that is printable, else one from 256 on."""
 _BYTES = {symbol: byte for byte, symbol in SYMBOLS.items()}
 
 
 class NotUnderstoodError(ValueError):
-    """A file asks for something that is not known here; the message names it."""
+    """A file asks for something that is not supported; the message names it."""
 
 
 def symbols(token: bytes) -> str:
-    """Return the characters that stand for token's bytes in a file."""
+    """Return the characters by which a file writes token's bytes."""
     return "".join(SYMBOLS[byte] for byte in token)
 
 
 def from_symbols(text: str) -> bytes:
-    """Return the bytes that text's characters stand for.
+    """Return the bytes that a file writes as text.
 
     Raises:
         ValueError: a character stands for no byte.
@@ -72,12 +73,12 @@ BPE = {
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
     "ignore_merges": (False, True),
-    "unk_token": ANY,  # these three are about bytes that the vocabulary lacks: there are none
+    "unk_token": ANY,  # these three are for bytes that the vocabulary lacks: there are none
     "fuse_unk": ANY,
     "byte_fallback": ANY,
     "vocab": ANY,
     "merges": ANY,
-    "aliases": ANY,  # ours: ids that another id of the same bytes hides from encoding
+    "aliases": ANY,  # ours: ids that encoding never gives, since another id has the same bytes
 }
 UNIGRAM = {"type": ("Unigram",), "unk_id": (None,), "byte_fallback": (False,), "vocab": ANY}
 BYTE_LEVEL = {
@@ -92,7 +93,7 @@ SPLIT = {"type": ("Split",), "pattern": ANY, "behavior": ("Isolated",), "invert"
 
 
 def require(part: str, stored: Any, known: Mapping[str, tuple]) -> None:
-    """Raise NotUnderstoodError if stored has a key or a value that known does not list."""
+    """Raise NotUnderstoodError if stored has a key or a value that is not in known."""
     if not isinstance(stored, dict):
         raise NotUnderstoodError(f"{part} {stored!r}")
     for key, value in stored.items():
@@ -104,14 +105,14 @@ def require(part: str, stored: Any, known: Mapping[str, tuple]) -> None:
 
 
 def parse_pattern(stored: Any) -> str | None:
-    """Return the pattern of a tokenizer.json's pre-tokenizer, None for GPT-2's own."""
+    """Return the pattern of a tokenizer.json's pre-tokenizer, None for GPT-2's."""
     is_sequence = isinstance(stored, dict) and stored.get("type") == "Sequence"
     *splits, last = stored["pretokenizers"] if is_sequence else [stored]
     require("pre_tokenizer", last, BYTE_LEVEL)
     if last["type"] != "ByteLevel" or len(splits) > 1:
         raise NotUnderstoodError(f"a pre_tokenizer of {len(splits) + 1} steps")
     if last.get("use_regex", True) == bool(splits):
-        raise NotUnderstoodError(f"pre_tokenizer use_regex beside {len(splits)} Split")
+        raise NotUnderstoodError(f"pre_tokenizer use_regex together with {len(splits)} Split")
     if not splits:
         return None
     require("pre_tokenizer", splits[0], SPLIT)
@@ -120,9 +121,9 @@ def parse_pattern(stored: Any) -> str | None:
 
 
 def parse_template(stored: Any) -> Frame:
-    """Return what a tokenizer.json's post-processor puts around a text.
+    """Return the frame of a tokenizer.json's post-processor.
 
-    What it does to a pair of texts is not looked at, and offsets are nothing to us.
+    Its settings for pairs of texts and for offsets do not matter here and are ignored.
     """
     if stored is None:
         return NO_FRAME
@@ -149,27 +150,27 @@ def _around_text(stored: Mapping[str, Any]) -> Frame:
         else:
             raise NotUnderstoodError(f"post_processor {kind} {piece['id']!r}")
     if len(sides) != 2:
-        raise NotUnderstoodError(f"post_processor with {len(sides) - 1} times the text")
+        raise NotUnderstoodError(f"post_processor with the text {len(sides) - 1} times")
     return tuple(sides[0]), tuple(sides[1])
 
 
 def template(frame: Frame, special_of: Mapping[int, str]) -> dict[str, Any] | None:
-    """Return the post-processor that puts frame around a text, and around each of a pair."""
+    """Return the post-processor that puts frame around a text, and around both texts of a pair."""
     if frame == NO_FRAME:
         return None
 
     def side(ids: Iterable[int], number: int) -> list[dict]:
         return [{"SpecialToken": {"id": special_of[id], "type_id": number}} for id in ids]
 
-    def add_special_tokens(name: str, number: int) -> list[dict]:
+    def framed(name: str, number: int) -> list[dict]:
         text = {"Sequence": {"id": name, "type_id": number}}
         return [*side(frame[0], number), text, *side(frame[1], number)]
 
     names = {special_of[id]: id for ids in frame for id in ids}
     return {
         "type": "TemplateProcessing",
-        "single": add_special_tokens("A", 0),
-        "pair": [*add_special_tokens("A", 0), *add_special_tokens("B", 1)],
+        "single": framed("A", 0),
+        "pair": [*framed("A", 0), *framed("B", 1)],
         "special_tokens": {
             name: {"id": name, "ids": [id], "tokens": [name]} for name, id in names.items()
         },
@@ -183,24 +184,24 @@ def _of(kind: type, value: Any) -> Any:
 
 
 def parse_vocab(stored: Mapping[str, Any], specials: Iterable[str]) -> dict[int, bytes]:
-    """Return id → bytes from a file's token → id; special tokens stand in it as they are."""
+    """Return id → bytes from a file's token → id, where special tokens are written as text."""
     specials, vocab = set(specials), {}
     for text, id in stored.items():
         token = text.encode() if text in specials else from_symbols(text)
         if vocab.setdefault(_of(int, id), token) != token:
-            raise ValueError(f"id {id} stands for {vocab[id]!r} and {token!r}")
+            raise ValueError(f"id {id} is both {vocab[id]!r} and {token!r}")
     return vocab
 
 
 def parse_frame(stored: Any, known_model: Mapping[str, tuple]) -> tuple[dict[str, int], str | None]:
-    """Return the special tokens and the pattern of a tokenizer.json, its model being a known one.
+    """Return the special tokens and the pattern of a tokenizer.json with a model of known_model.
 
     Raises:
-        NotUnderstoodError: it asks for something else too, a normalizer for example.
+        NotUnderstoodError: it asks for something that is not supported, such as a normalizer.
         KeyError, TypeError, ValueError: it is damaged.
     """
     if "model" not in _of(dict, stored):
-        raise ValueError("it holds no model")
+        raise ValueError("it has no model")
     require("", stored, FILE)
     require("model", stored["model"], known_model)
     require("decoder", stored["decoder"], BYTE_LEVEL_AFTERWARDS)
@@ -209,13 +210,13 @@ def parse_frame(stored: Any, known_model: Mapping[str, tuple]) -> tuple[dict[str
     for token in added:
         require("added token", token, ADDED)
     if len({token.get("normalized", False) for token in added}) > 1:
-        raise NotUnderstoodError("an added token normalized beside others that are not")
+        raise NotUnderstoodError("added token normalized for some tokens but not for others")
     specials = {_of(str, token["content"]): _of(int, token["id"]) for token in added}
     return specials, parse_pattern(stored["pre_tokenizer"])
 
 
 def parse_bpe(stored: Any) -> Parts:
-    """Return what a tokenizer.json of a byte-level BPE says.
+    """Return the parts of a tokenizer.json of a byte-level BPE.
 
     Raises:
         NotUnderstoodError, KeyError, TypeError, ValueError: see `parse_frame`.
@@ -259,11 +260,11 @@ def parse_unigram(stored: Any) -> tuple[list[tuple[bytes, float]], list[str]]:
 def names(
     vocab: Mapping[int, bytes], merges: Iterable[Pair], specials: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return a file's token → id; of two ids for the same bytes the smaller.
+    """Return a file's token → id, with the smaller of two ids for the same bytes.
 
     Raises:
-        ValueError: the files cannot tell a special token from another token, or a merge joins
-            tokens that the vocabulary lacks.
+        ValueError: a special token is written like another token, or the vocabulary lacks a token
+            of a merge.
     """
     raw = {id: special for special, id in specials.items()}
     ids: dict[str, int] = {}
@@ -272,7 +273,7 @@ def names(
         if vocab[ids.setdefault(text, id)] != token:
             raise ValueError(
                 f"{vocab[ids[text]]!r} and {token!r} are both written {text!r}: "
-                "name the special token otherwise"
+                "give the special token another name"
             )
     for left, right in merges:
         for token in (left, right, left + right):
@@ -285,7 +286,7 @@ def names(
 
 
 def frame(specials: Mapping[str, int], pattern: str | None, model: dict[str, Any]) -> dict:
-    """Return the content of a tokenizer.json around its model."""
+    """Return the content of a tokenizer.json with this model."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
     steps = [split | {"invert": False}, byte_level | {"use_regex": False}]
@@ -349,7 +350,7 @@ def unigram_json(
 
 
 def parse_merges_txt(text: str) -> list[Pair]:
-    """Return the merges of a merges.txt, whose first line may name its version."""
+    """Return the merges of a merges.txt, whose first line may be its version."""
     pairs = [line.split(" ") for line in text.removesuffix("\n").splitlines()]
     if pairs and pairs[0][0].startswith("#version"):
         del pairs[0]

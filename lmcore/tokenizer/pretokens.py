@@ -1,6 +1,6 @@
-"""Where text is cut: at special tokens, into pre-tokens, and into pieces small enough to hold.
+"""Where text is cut: at special tokens, into pre-tokens, and into pieces that fit into memory.
 
-Merges never cross a pre-token, so nothing here may change one, however a text arrives.
+Merges never cross the end of a pre-token, so pre-tokens must not depend on how a text is cut.
 """
 
 import codecs
@@ -20,13 +20,13 @@ CL100K_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
     r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
 )
-"""How tiktoken's cl100k_base does: numbers of at most three digits, line ends apart."""
+"""How tiktoken's cl100k_base does it, with numbers of up to three digits and separate line ends."""
 
 LLAMA3_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Llama 3's tokenizer.json does, which is cl100k_base but for blank lines."""
+"""How Llama 3's tokenizer.json does it, which differs from cl100k_base in blank lines only."""
 
 SAFE_CUTS = {
     GPT2_PATTERN: regex.compile(
@@ -36,10 +36,10 @@ SAFE_CUTS = {
     CL100K_PATTERN: regex.compile(r"(?r)(?<=\S)(?=[^\S\r\n])|(?<=[\r\n])(?=\S)"),
     LLAMA3_PATTERN: regex.compile(r"(?r)(?<=\S)(?=[^\S\r\n])|(?<=[\r\n])(?=\S)"),
 }
-"""For each pattern, the places where it cuts whatever stands further off; found from the end."""
+"""For each pattern, the places where it cuts whatever the rest of the text is, last one first."""
 
 BLOCK = 2**20
-"""How much of a text is looked at in one go."""
+"""Bytes of a file, or characters of a text, that are read at once."""
 
 Texts = str | Path | Iterable[str | Path]
 
@@ -48,7 +48,7 @@ def pre_token_finder(pattern: str) -> Callable[[str], list[str]]:
     """Return the function that gives the pre-tokens of a text.
 
     Raises:
-        ValueError: pattern is no regular expression, or captures a part of what it finds.
+        ValueError: pattern is not a regular expression, or has a capturing group.
     """
     try:
         compiled = regex.compile(pattern)
@@ -60,23 +60,23 @@ def pre_token_finder(pattern: str) -> Callable[[str], list[str]]:
 
 
 def _finder(special_tokens: Iterable[str]) -> tuple[Callable, int]:
-    """Return what finds special tokens in a text, the longest first, and that longest's length.
+    """Return a function that finds special tokens in a text, and the longest one's length.
 
     Raises:
         ValueError: one of them is empty.
     """
     specials = sorted(set(special_tokens), key=len, reverse=True)
     if "" in specials:
-        raise ValueError("a special token is empty: it would stand everywhere")
+        raise ValueError("a special token is empty: give it characters")
     if not specials:
         return (lambda text: ()), 0
     return regex.compile("|".join(map(regex.escape, specials))).finditer, len(specials[0])
 
 
 def split_on_specials(text: str, special_tokens: Iterable[str]) -> list[str]:
-    """Return text cut at each special token: plain text at even places, specials at odd ones.
+    """Return text cut at each special token: plain text at even places, special tokens at odd ones.
 
-    Where specials overlap, the longest one wins.
+    Of overlapping special tokens, the longest one wins.
     """
     find, _ = _finder(special_tokens)
     parts, done = [], 0
@@ -89,18 +89,19 @@ def split_on_specials(text: str, special_tokens: Iterable[str]) -> list[str]:
 def pieces(
     blocks: Iterable[str], special_tokens: Iterable[str] = (), pattern: str = GPT2_PATTERN
 ) -> Iterator[tuple[str, bool]]:
-    """Yield a text that comes in blocks as its special tokens, with True, and plain pieces.
+    """Yield the joined blocks as plain pieces, with False, and special tokens, with True.
 
-    However the blocks are cut, the pre-tokens of the plain pieces are those of the text: what more
-    text could change is kept back. A pattern that is not in SAFE_CUTS is cut at specials alone.
+    The pre-tokens of the plain pieces are those of the whole text, wherever the blocks are cut:
+    text that further text could change is held back. With a pattern that is not in SAFE_CUTS, text
+    is cut at special tokens only.
     """
     find, longest = _finder(special_tokens)
-    waiting, n_waiting, n_kept = [], 0, 0
+    waiting, n_waiting, n_uncut = [], 0, 0
     for block in chain(blocks, [None]):
         waiting.append(block or "")
         n_waiting += len(waiting[-1])
-        if block is not None and n_waiting < 2 * n_kept:
-            continue  # looking again at each block would take quadratic time where nothing is cut
+        if block is not None and n_waiting < 2 * n_uncut:
+            continue  # searching after each block would take quadratic time where nothing is cut
         text = "".join(waiting)
         certain = len(text) if block is None else max(0, len(text) - max(longest - 1, 0))
         done = 0
@@ -115,25 +116,28 @@ def pieces(
         if cut > done:
             yield text[done:cut], False
         waiting = [text[max(done, cut) :]]
-        n_waiting = n_kept = len(waiting[0])
+        n_waiting = n_uncut = len(waiting[0])
 
 
 def _last_cut(text: str, start: int, end: int, pattern: str) -> int:
-    """Return the last place in text[start:end] where pattern cuts in any case, start if none."""
-    found = SAFE_CUTS[pattern].search(text, start, end) if pattern in SAFE_CUTS else None
-    return found.start() if found else start
+    """Return the last safe cut of pattern in text[start:end], or start if there is none."""
+    cut = SAFE_CUTS[pattern].search(text, start, end) if pattern in SAFE_CUTS else None
+    return cut.start() if cut else start
 
 
 def texts_in_blocks(
-    texts: Texts, errors: str = "strict", seen: Callable[[int], object] = lambda n: None
+    texts: Texts, errors: str = "strict", on_read: Callable[[int], object] = lambda n: None
 ) -> Iterator[Iterator[str]]:
-    """Yield each text, a file's or a given one, as an iterator over its blocks.
+    """Yield an iterator over the blocks of each text.
 
-    A string alone is a path, a string among several is a text. seen is told how many bytes of a
-    file, or characters of a text, each block has.
+    A single string is a path; a string in a list is a text. on_read gets the bytes of each block of
+    a file, or the characters of each block of a text.
     """
     for text in [Path(texts)] if isinstance(texts, str | Path) else texts:
-        yield (_file_blocks if isinstance(text, Path) else _text_blocks)(text, errors, seen)
+        if isinstance(text, Path):
+            yield _file_blocks(text, errors, on_read)
+        else:
+            yield _text_blocks(text, on_read)
 
 
 def plain_pieces(
@@ -141,23 +145,23 @@ def plain_pieces(
     special_tokens: Iterable[str] = (),
     pattern: str = GPT2_PATTERN,
     errors: str = "strict",
-    seen: Callable[[int], object] = lambda n: None,
+    on_read: Callable[[int], object] = lambda n: None,
 ) -> Iterator[str]:
-    """Yield all texts but for their special tokens, in `pieces`; see `texts_in_blocks`."""
-    for blocks in texts_in_blocks(texts, errors, seen):
+    """Yield the `pieces` of all texts that are not special tokens; see `texts_in_blocks`."""
+    for blocks in texts_in_blocks(texts, errors, on_read):
         for piece, is_special in pieces(blocks, special_tokens, pattern):
             if not is_special:
                 yield piece
 
 
-def _text_blocks(text: str, errors: str, seen: Callable[[int], object]) -> Iterator[str]:
+def _text_blocks(text: str, on_read: Callable[[int], object]) -> Iterator[str]:
     for start in range(0, len(text), BLOCK):
-        seen(min(BLOCK, len(text) - start))
+        on_read(min(BLOCK, len(text) - start))
         yield text[start : start + BLOCK]
 
 
-def _file_blocks(path: Path, errors: str, seen: Callable[[int], object]) -> Iterator[str]:
-    """Yield the text of a file as it stands there, line ends included.
+def _file_blocks(path: Path, errors: str, on_read: Callable[[int], object]) -> Iterator[str]:
+    """Yield the text of a file with its line ends unchanged.
 
     Raises:
         ValueError: the file is not UTF-8, and errors is "strict".
@@ -176,14 +180,14 @@ def _file_blocks(path: Path, errors: str, seen: Callable[[int], object]) -> Iter
                     f"{path} is not UTF-8 at byte {start + error.start} ({error.reason}): "
                     'repair it, or read it with errors="replace"'
                 ) from None
-            seen(len(raw))
+            on_read(len(raw))
             yield block
 
 
 def in_threads(function: Callable, items: Iterable, workers: int) -> Iterator[Any]:
-    """Yield function of each item, in order; one item more is under way than there are workers.
+    """Yield function of each item, in order, computed by threads that are one item ahead.
 
-    A single worker takes each item when it is asked for, and none ahead.
+    With one worker there is no thread, and each item is read when its result is asked for.
     """
     if workers == 1:
         yield from map(function, items)

@@ -1,7 +1,7 @@
-"""A Unigram tokenizer over bytes (Kudo 2018, 1804.10959), trained and run by `tokenizers`.
+"""A byte-level Unigram tokenizer (Kudo 2018, 1804.10959), trained and run by `tokenizers`.
 
-Bytes go in as the characters that stand for them, each of the 256 is a piece, and nothing is
-normalized: so any text comes back.
+`tokenizers` sees each byte as the character that stands for it. All 256 bytes are pieces and
+nothing is normalized, so decoding gives back any text.
 """
 
 import json
@@ -20,9 +20,9 @@ from lmcore.tokenizer.pretokens import GPT2_PATTERN, Texts, plain_pieces
 
 
 class UnigramTokenizer(BaseTokenizer):
-    """Cuts each pre-token of GPT-2's pattern into the pieces whose scores add up to most.
+    """Cuts each pre-token of GPT-2's pattern into the pieces with the largest sum of scores.
 
-    A piece's id is its place among the pieces.
+    A piece's id is its index in pieces.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class UnigramTokenizer(BaseTokenizer):
         plain = {piece for id, (piece, _) in enumerate(pieces) if id not in special_ids}
         if len({piece for piece, _ in pieces}) < len(pieces) or not set(ALPHABET) <= plain:
             raise ValueError(
-                "pieces must hold each of the 256 bytes, none of them special, and nothing twice"
+                "pieces must have each of the 256 bytes, not as a special token, and no duplicates"
             )
         if not all(math.isfinite(score) for _, score in pieces):
-            raise ValueError("each piece needs a finite score")
-        # a blank is in no text once bytes are characters, so no text has a special's piece
+            raise ValueError("the score of a piece is not a finite number")
+        # written in stand-ins no text has a blank, so a name with one keeps special tokens out
         names = [
             f" {id}" if id in special_ids else symbols(piece) for id, piece in self.vocab.items()
         ]
@@ -58,24 +58,25 @@ class UnigramTokenizer(BaseTokenizer):
         *,
         progress: bool = False,
     ) -> "UnigramTokenizer":
-        """Return a tokenizer trained on files or texts, read as `train_bpe` reads them.
+        """Return a tokenizer trained on files or texts, which are read as in `train_bpe`.
 
-        Special tokens are boundaries and come first. A text too small for vocab_size gives the
-        smaller vocabulary it can fill.
+        Special tokens are boundaries and have the first ids. A text too small for vocab_size gives
+        a smaller vocabulary.
 
         Raises:
             ValueError: vocab_size has no room for the specials and the bytes, or the text is empty.
         """
-        specials, seen = list(dict.fromkeys(special_tokens)), set()
+        specials, text_bytes = list(dict.fromkeys(special_tokens)), set()
         least = len(ALPHABET) + len(specials)
         if vocab_size < least:
             raise ValueError(
-                f"vocab_size {vocab_size} is too small: bytes and specials take {least}"
+                f"vocab_size {vocab_size} is too small: {len(ALPHABET)} bytes and {len(specials)} "
+                f"special tokens need {least}"
             )
 
         def plain() -> Iterator[str]:
             for piece in plain_pieces(texts, specials):
-                seen.update(piece.encode())
+                text_bytes.update(piece.encode())
                 yield piece
 
         trained = tokenizers.Tokenizer(models.Unigram())
@@ -86,19 +87,20 @@ class UnigramTokenizer(BaseTokenizer):
             show_progress=progress,
         )
         trained.train_from_iterator(plain(), trainer)
-        if not seen:
+        if not text_bytes:
             raise ValueError("there is no text to train a tokenizer on")
-        found = [
+        pieces = [
             (from_symbols(name), score)
             for name, score in json.loads(trained.to_str())["model"]["vocab"]
         ]
         return cls(
-            [(special.encode(), 0.0) for special in specials] + _ordered(found, seen), specials
+            [(special.encode(), 0.0) for special in specials] + _ordered(pieces, text_bytes),
+            specials,
         )
 
     def _encode_plain(self, texts: list[str]) -> list[np.ndarray]:
         for text in texts:
-            text.encode()  # a lone surrogate is an error here; the library would say: no string
+            text.encode()  # raises for a lone surrogate, which the library calls no string
         return [np.array(self._engine.encode(text).ids, dtype=self.dtype) for text in texts]
 
     def _json(self) -> str:
@@ -113,13 +115,13 @@ class UnigramTokenizer(BaseTokenizer):
         return cls(*parse_unigram(stored))
 
 
-def _ordered(pieces: list[tuple[bytes, float]], seen: set[int]) -> list[tuple[bytes, float]]:
-    """Return pieces in the order of their scores, the same after each training on one text.
+def _ordered(pieces: list[tuple[bytes, float]], text_bytes: set[int]) -> list[tuple[bytes, float]]:
+    """Return pieces by falling score, in the same order after each training on one text.
 
-    The library adds up in an order of its own each time: the last digits are rounded away, ties
-    are broken by bytes, and bytes that the text lacks come last with a score below all others.
+    The library adds in a different order each time. So scores are rounded, ties are broken by
+    bytes, and bytes that the text lacks come last with a score below all others.
     """
-    known = [(piece, round(score, 6)) for piece, score in pieces if set(piece) <= seen]
-    rare = min(score for _, score in known) - 10
-    unseen = [(byte, rare) for byte in ALPHABET if byte[0] not in seen]
-    return sorted(known, key=lambda one: (-one[1], one[0])) + unseen
+    in_text = [(piece, round(score, 6)) for piece, score in pieces if set(piece) <= text_bytes]
+    lowest = min(score for _, score in in_text) - 10
+    others = [(byte, lowest) for byte in ALPHABET if byte[0] not in text_bytes]
+    return sorted(in_text, key=lambda piece: (-piece[1], piece[0])) + others

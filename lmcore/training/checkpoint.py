@@ -1,190 +1,179 @@
-"""The state of a training run in one safetensors file: nothing in it can run code when loaded."""
+"""Checkpoints: model, optimizer, random states and step, in a file that holds no code."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
-from lmcore.files import whole_file
+from lmcore.evaluation.logits import device_of
+from lmcore.training.state_file import DamagedError, PathOrFile, read_state, write_state
 
-KEEP = 2
-KEPT = "weights"
-"""What the names of weights that stay begin with; their step follows."""
+N_CHECKPOINTS = 2
+"""How many of the newest checkpoints stay in a run's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run has come; elapsed_s counts training alone.
+    """How far a run of `train` has come.
 
-    Early stopping goes on from best_step, best_nats, misses and held; ended says why a run is
-    over before its planned length.
+    elapsed_s counts training alone. Early stopping continues from the best_ fields,
+    n_without_improvement and n_accurate. stop_reason is set if a run ended before its planned
+    length.
     """
 
     step: int
     elapsed_s: float
     precision: str
     best_step: int = 0
-    best_nats: float | None = None
-    misses: int = 0
-    held: int = 0
+    best_value: float | None = None
+    n_without_improvement: int = 0
+    n_accurate: int = 0
     stop_reason: str | None = None
 
 
-def _checksum(told: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(told.encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _write(target: Path | BufferedIOBase, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    progress = json.dumps(told)
-    metadata = {"progress": progress, "checksum": _checksum(progress, tensors)}
-    content = save(tensors, metadata)
-    if not isinstance(target, Path):
-        target.write(content)
-        return
-    with whole_file(target) as beside:
-        beside.write_bytes(content)
-
-
-def _read(source: Path | BufferedIOBase) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        content = source.read_bytes() if isinstance(source, Path) else source.read()
-        tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = header["__metadata__"]
-        told = json.loads(metadata["progress"])
-        intact = metadata["checksum"] == _checksum(metadata["progress"], tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(source, error) from None
-    if not intact:
-        raise _damaged(source, "its checksum differs")
-    return told, tensors
-
-
-def _damaged(source: Path | BufferedIOBase, why: object) -> ValueError:
-    if not isinstance(source, Path):
-        return ValueError(f"the open file is no whole checkpoint ({why})")
-    return ValueError(f"{source} is damaged ({why}){_other_checkpoint(source)}")
-
-
-def _model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {f"model.{name}": value for name, value in model.state_dict().items()}
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"optimizer.{i}.{k}": v for i, kept in state.items() for k, v in kept.items()}
-
-
-def _restore_model(
-    source: Path | BufferedIOBase, model: nn.Module, tensors: dict[str, Tensor]
+def save_checkpoint(
+    path_or_file: PathOrFile, model: nn.Module, optimizer: torch.optim.Optimizer, step: int
 ) -> None:
-    weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-    own = {name: value.shape for name, value in model.state_dict().items()}
-    if own != {name: value.shape for name, value in weights.items()}:
-        raise ValueError(f"{source} holds a model of another shape than the one to be restored")
-    model.load_state_dict(weights)
+    """Write model, optimizer, torch's random states and step to a file.
 
-
-def save_weights(path: Path, model: nn.Module) -> None:
-    """Write model's weights alone to path, checksummed."""
-    _write(path, {}, _model_tensors(model))
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Put the weights at path into model.
+    Any torch optimizer will do, and so will weights that are shared.
 
     Raises:
-        ValueError: the file is damaged, or belongs to a model of another shape.
+        ValueError: a state holds something else than tensors and plain values.
     """
-    _restore_model(path, model, _read(path)[1])
+    write_state(path_or_file, _state_of(model, optimizer) | {"progress": {"step": step}})
 
 
-def kept_weights(folder: Path, model: nn.Module) -> Iterator[tuple[int, nn.Module]]:
-    """Yield each step whose weights were kept in folder, in order, and model with these weights.
+def load_checkpoint(
+    path_or_file: PathOrFile, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
+    """Restore model, optimizer and torch's random states from a file, and return its step.
 
-    In the end model has its own weights again.
+    The learning rate and all other numbers of the optimizer's groups are those of the file.
+
+    Raises:
+        ValueError: the file is damaged, or was written for another model or optimizer. Then
+            model and optimizer stay as they are.
     """
-    own = {name: value.clone() for name, value in model.state_dict().items()}
-    for path in sorted(folder.glob(f"{KEPT}*.safetensors")):
-        load_weights(path, model)
-        yield int(path.stem.removeprefix(KEPT)), model
-    model.load_state_dict(own)
+    state = read_state(path_or_file)
+    _restore(path_or_file, state, model, optimizer)
+    return state["progress"]["step"]
 
 
-def save_checkpoint(
-    target: Path | BufferedIOBase,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-) -> Path | None:
-    """Write model, optimizer and random states after progress.step steps.
+def save_progress(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> Path:
+    """Write a checkpoint of a run of `train` into its folder and return the path.
 
-    Into an open binary file, or into a folder as a file whose path is returned. There the newest
-    KEEP checkpoints stay, older ones are deleted once the new one is whole.
+    The newest N_CHECKPOINTS stay; older ones are deleted once the new one is whole.
     """
-    tensors = _model_tensors(model) | _optimizer_tensors(optimizer)
-    tensors["random.cpu"] = torch.get_rng_state()
-    if next(model.parameters()).is_cuda:
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    if not isinstance(target, Path):
-        _write(target, vars(progress), tensors)
-        return None
-    path = target / f"step{progress.step:07d}.safetensors"
-    _write(path, vars(progress), tensors)
-    for old in sorted(target.glob("step*.safetensors"))[:-KEEP]:
+    path = folder / f"step{progress.step:07d}.safetensors"
+    write_state(path, _state_of(model, optimizer) | {"progress": vars(progress)})
+    for old in sorted(folder.glob("step*.safetensors"))[:-N_CHECKPOINTS]:
         old.unlink()
     return path
 
 
-def load_checkpoint(
-    source: Path | BufferedIOBase, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress:
-    """Put model, optimizer and random states back to where they were when source was written.
-
-    Returns how far the run had come, its step among it.
+def load_progress(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Restore what `save_progress` wrote to path, and return how far the run had come.
 
     Raises:
-        ValueError: the file is damaged, or belongs to a model of another shape.
+        ValueError: as in `load_checkpoint`; the message says how to continue.
     """
-    told, tensors = _read(source)
     try:
-        progress = Progress(**told)
-    except TypeError as error:
-        raise _damaged(source, error) from None
-    _restore_model(source, model, tensors)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and next(model.parameters()).is_cuda:
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+        state = read_state(path)
+        progress = Progress(**state["progress"])
+    except (DamagedError, KeyError, TypeError) as error:
+        message = error if isinstance(error, DamagedError) else f"{path} is damaged ({error})"
+        raise DamagedError(f"{message}: {_remedy(path)}") from None
+    _restore(path, state, model, optimizer)
     return progress
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint in folder, if there is one."""
+    """Return the newest checkpoint in a run's folder, if there is one."""
     return max(folder.glob("step*.safetensors"), default=None)
 
 
-def _other_checkpoint(path: Path) -> str:
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write model's weights alone to path, with a checksum."""
+    write_state(path, {"model": model.state_dict()})
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load the weights at path into model.
+
+    Raises:
+        ValueError: the file is damaged, or belongs to another model.
+    """
+    weights = _weights_for(path, read_state(path), model)
+    model.load_state_dict(weights)
+
+
+def weights_path(folder: Path, step: int) -> Path:
+    """Return where a run keeps the weights of a step's evaluation."""
+    return folder / f"weights{step:07d}.safetensors"
+
+
+def weights_by_step(folder: Path, model: nn.Module) -> Iterator[tuple[int, nn.Module]]:
+    """Yield each step whose weights were saved in folder, in order, with model at these weights.
+
+    At the end model has its present weights again.
+    """
+    present = {name: value.clone() for name, value in model.state_dict().items()}
+    for path in sorted(folder.glob("weights*.safetensors")):
+        load_weights(path, model)
+        yield int(path.stem.removeprefix("weights")), model
+    model.load_state_dict(present)
+
+
+def _state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    random = {"cpu": torch.get_rng_state()}
+    if device_of(model).type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state()
+    return {
+        "model": model.state_dict(),
+        "optimizer": {"kind": type(optimizer).__name__, **optimizer.state_dict()},
+        "random": random,
+    }
+
+
+def _restore(
+    source: PathOrFile, state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    if "optimizer" not in state:
+        raise ValueError(f"{source} holds weights alone, not a checkpoint")
+    weights = _weights_for(source, state, model)
+    kind, here = state["optimizer"].pop("kind"), type(optimizer).__name__
+    if kind != here:
+        raise ValueError(f"{source} was written with the optimizer {kind}, not {here}")
+    optimizer.load_state_dict(state["optimizer"])
+    model.load_state_dict(weights)
+    torch.set_rng_state(state["random"]["cpu"])
+    if "cuda" in state["random"] and device_of(model).type == "cuda":
+        torch.cuda.set_rng_state(state["random"]["cuda"])
+
+
+def _weights_for(source: PathOrFile, state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Return the weights in state, whose names and shapes must be those of model."""
+    stored, expected = (
+        {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
+        for weights in (state["model"], model.state_dict())
+    )
+    for name in [*expected, *stored]:
+        if stored.get(name) != expected.get(name):
+            raise ValueError(
+                f"{source} holds a model of another shape: {name} is "
+                f"{stored.get(name, 'missing')} there and {expected.get(name, 'missing')} here"
+            )
+    return state["model"]
+
+
+def _remedy(path: Path) -> str:
     others = [p for p in path.parent.glob("step*.safetensors") if p.name < path.name]
     if others:
-        return f": delete it to go on from {max(others).name}"
-    return ": delete it to start this run again"
+        return f"delete it to go on from {max(others).name}"
+    return "delete it to start this run again"

@@ -1,4 +1,4 @@
-"""What is learned: batches, length and loss, with configs for optimizer, schedule, evaluation."""
+"""A training run's config: batches, length and loss, with optimizer, schedule and evaluation."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -59,9 +59,9 @@ class OptimizerConfig:
 
     @property
     def moments(self) -> int:
-        """How many numbers the optimizer keeps for each weight, at most."""
-        own = int(self.effective_momentum > 0) if self.kind == "sgd" else 2
-        return own + (self.grokfast_lambda > 0)
+        """The most numbers that the optimizer stores for a weight."""
+        of_optimizer = int(self.effective_momentum > 0) if self.kind == "sgd" else 2
+        return of_optimizer + (self.grokfast_lambda > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,9 @@ class ScheduleConfig:
         require_effect(self, "kind", min_lr_ratio=decaying, decay_fraction=("wsd", "wsd-linear"))
 
     def multiplier(self, step: int, steps: int) -> float:
-        """Return what the peak learning rate is multiplied by at a step counted from 1."""
+        """Return the multiplier of the peak learning rate at a step, counted from 0."""
         return schedule.multiplier(
-            self.kind, step - 1, steps, self.warmup_steps, self.min_lr_ratio, self.decay_fraction
+            self.kind, step, steps, self.warmup_steps, self.min_lr_ratio, self.decay_fraction
         )
 
 
@@ -103,13 +103,13 @@ class EvaluationConfig:
     log_every: int = 1
     """Record the training loss after every so many steps; a scored step is always recorded."""
     patience: int | None = None
-    """Stop after so many evaluations in a row without a better validation loss, and go back to the
+    """Stop after so many evaluations in a row without a better validation loss, and restore the
     best weights. None: never.
     """
     stop_accuracy: float | None = None
-    """Stop once validation accuracy has held here or above. None: never."""
+    """Stop once validation accuracy is here or above in five evaluations in a row. None: never."""
     keep_weights: bool = False
-    """Keep the weights of each evaluation beside the checkpoints."""
+    """Save the weights of each evaluation next to the checkpoints."""
 
     def __post_init__(self):
         require_positive(self, "eval_every", "log_every", "patience", "stop_accuracy")
@@ -117,10 +117,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What is learned: batches, length, loss, optimizer, schedule and evaluation.
-
-    The length is one of epochs, steps and n_tokens.
-    """
+    """How a model is trained. The length is given in epochs, steps or n_tokens."""
 
     batch_size: int = 64
     """Rows of context_length tokens in a step, over all processes and accumulated parts."""
@@ -141,7 +138,7 @@ class TrainConfig:
     2501.04697). Scores always use softmax.
     """
     precision: Literal["auto", "float32"] = "auto"
-    """float32 where rounding decides what is learned; auto leaves it to the machine."""
+    """float32 where rounding decides what is learned; auto: what `Runtime` chooses."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Optimizer and gradient processing."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -157,16 +154,16 @@ class TrainConfig:
             given = ", ".join(f"{name} {value}" for name, value in lengths.items())
             raise ValueError(f"give exactly one of epochs, steps and n_tokens, not {given}")
 
-    def planned_steps(self, source: Task, tokens_per_step: int) -> int:
-        """Return the number of optimizer steps on source that fill the run's length.
+    def planned_steps(self, task: Task, tokens_per_step: int) -> int:
+        """Return the number of optimizer steps on task that the run's length comes to.
 
         Raises:
-            ValueError: it is less than one, or source has no epochs to count by.
+            ValueError: it is less than one, or the length is in epochs and task has none.
         """
-        if self.epochs is not None and source.batches_per_epoch is None:
+        if self.epochs is not None and task.batches_per_epoch is None:
             raise ValueError("these batches have no epochs: give the length in steps or n_tokens")
         if self.epochs is not None:
-            return self.epochs * source.batches_per_epoch
+            return self.epochs * task.batches_per_epoch
         if self.steps is not None:
             return self.steps
         if self.n_tokens < tokens_per_step:

@@ -3,90 +3,240 @@
 import contextlib
 import dataclasses
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lmcore.evaluation.scores import Answers, Score
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
 from lmcore.training import parallel
 from lmcore.training.checkpoint import (
-    KEPT,
     Progress,
     latest_checkpoint,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
+    load_progress,
+    save_progress,
     save_weights,
+    weights_path,
 )
-from lmcore.training.config import TrainConfig
-from lmcore.training.optimizer import global_norm
-from lmcore.training.records import Pending, Record, finite, recorded
-from lmcore.training.runtime import Runtime, keep_large_blocks
-from lmcore.training.step import Stepper
+from lmcore.training.config import EvaluationConfig, TrainConfig
+from lmcore.training.early_stopping import EarlyStopping
+from lmcore.training.gradients import global_norm
+from lmcore.training.interrupts import Interrupt
+from lmcore.training.metrics import Metric, check_names, measure
+from lmcore.training.optimizer import Roles
+from lmcore.training.records import MetricBuffer, Record, due_records
+from lmcore.training.runtime import Runtime
+from lmcore.training.step import Loss, Optimizer, Schedule, Stepper
 
-STEPS_BEFORE_READING = 32
-"""On a GPU numbers are read back after so many steps: reading waits until the GPU is done."""
-
-HELD = 5
-"""Evaluations in a row that must reach the accuracy at which a run may end."""
-
-
-@contextlib.contextmanager
-def between_steps() -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C or a polite kill sets, so that a step is finished first."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {
-        number: signal.signal(number, lambda *_: asked.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+GPU_STEPS_PER_READING = 32
+"""Steps between readings of numbers from a GPU, because each reading waits for the GPU."""
 
 
-@dataclass
-class Best:
-    """The best validation score so far, its weights where early stopping may want them, and for
-    how many evaluations in a row the accuracy has held.
+def train(
+    model: nn.Module,
+    config: TrainConfig,
+    task: Task,
+    runtime: Runtime | None = None,
+    checkpoints: str | Path | None = None,
+    *,
+    optimizer: Optimizer | None = None,
+    schedule: Schedule | None = None,
+    loss: Loss | None = None,
+    roles: Roles | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    select: str = "validation",
+    select_mode: Literal["min", "max"] = "min",
+) -> Iterator[Record]:
+    """Train model in place and yield a record before the first step and after each one.
+
+    The model is any module from ids (batch, seq) to logits (batch, seq, vocab). Optimizer, schedule
+    and loss come from config unless they are given:
+
+    - optimizer: a torch optimizer, or a function that builds one from the model.
+    - schedule(step, steps): the multiplier of the learning rate at a step counted from 0.
+    - loss(logits, targets): the mean over rows of logits (rows, vocab).
+    - roles(name, parameter): a parameter's role in the config's optimizer; see `parameter_groups`.
+    - metrics: functions from the model to a number by name, recorded with each score.
+    - select: the score or metric that early stopping follows; select_mode says which way is better.
+
+    With a folder for checkpoints an interrupted run resumes from the newest one, with the numbers
+    that an uninterrupted run has. Ctrl-C and SIGTERM during a step take effect after it.
+
+    Raises:
+        ValueError: the arguments do not fit together; raised before the first step.
+        DivergedError: a loss or gradient is not finite. A record before it says so, and the last
+            checkpoint stays as it is.
+        MemoryError: a batch does not fit.
+        KeyboardInterrupt: on a signal, after the step and a checkpoint.
     """
+    metrics = metrics or {}
+    check_names(metrics)
+    batch = task.batch(0)
+    if len(batch.x) != config.batch_size:
+        raise ValueError(
+            f"batch_size is {config.batch_size}, but the task's batches have {len(batch.x)} rows: "
+            "set both to the same"
+        )
+    tokens_per_step = batch.x.numel()
+    steps = config.planned_steps(task, tokens_per_step)
+    flops = total_flops(model, steps * tokens_per_step)
+    runtime = (runtime or Runtime()).resolve(flops, config.precision)
+    model.to(runtime.device).train()
+    stepper = Stepper(
+        model,
+        config,
+        runtime,
+        steps,
+        optimizer=optimizer,
+        schedule=schedule,
+        loss=loss,
+        roles=roles,
+    )
+    folder = None if checkpoints is None else Path(checkpoints)
+    progress = resumed_progress(folder, model, stepper.optimizer, runtime)
+    best_weights = folder / "best.safetensors" if folder else None
+    stopping = EarlyStopping(config.evaluation, progress, best_weights, select, select_mode)
+    if not progress.stop_reason and progress.step < steps:
+        stepper.start(batch, progress.step)
+        run = _Run(
+            stepper=stepper,
+            task=task,
+            metrics=metrics,
+            stopping=stopping,
+            buffer=MetricBuffer(tokens_per_step, progress.elapsed_s),
+            folder=folder,
+            done=progress.step,
+            interrupt=Interrupt(),
+        )
+        yield from _interruptible(_records(run), run.interrupt)
+    stopping.restore(model)
 
-    path: Path | None
-    step: int = 0
-    nats: float = math.inf
-    misses: int = 0
-    held: int = 0
-    weights: dict[str, Tensor] | None = None
 
-    def see(self, step: int, nats: float, model: GPT) -> None:
-        """Take note of the score after a step."""
-        if nats >= self.nats:
-            self.misses += 1
+def total_flops(model: nn.Module, n_tokens: int) -> int | None:
+    """Return the floating-point operations of training on n_tokens, or None where nobody counted.
+
+    They are counted for our GPT alone.
+    """
+    return n_tokens * model.config.flops_per_token if isinstance(model, GPT) else None
+
+
+def resumed_progress(
+    folder: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, runtime: Runtime
+) -> Progress:
+    """Load the newest checkpoint in folder, if any, and return how far its run had come.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or was computed in another precision.
+    """
+    newest = latest_checkpoint(folder) if folder else None
+    if newest is None:
+        return Progress(step=0, elapsed_s=0.0, precision=runtime.precision)
+    progress = load_progress(newest, model, optimizer)
+    if progress.precision != runtime.precision:
+        raise ValueError(
+            f"{newest} was trained in {progress.precision}, not {runtime.precision}: "
+            f"resume it with --runtime.precision {progress.precision}"
+        )
+    return progress
+
+
+def _interruptible(records: Generator[Record], interrupt: Interrupt) -> Iterator[Record]:
+    """Yield records, with signals deferred while one is computed and handled as usual between."""
+    with contextlib.closing(records):
+        while True:
+            with interrupt.deferred():
+                record = next(records, None)
+            if record is None:
+                break
+            yield record
+    if interrupt.is_requested:
+        raise KeyboardInterrupt
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What the loop works with from step to step."""
+
+    stepper: Stepper
+    task: Task
+    metrics: Mapping[str, Metric]
+    stopping: EarlyStopping
+    buffer: MetricBuffer
+    folder: Path | None
+    done: int
+    interrupt: Interrupt
+
+
+def _records(run: _Run) -> Generator[Record]:
+    stepper, buffer, evaluation = run.stepper, run.buffer, run.stepper.config.evaluation
+    steps, runtime = stepper.steps, stepper.runtime
+    steps_per_reading = GPU_STEPS_PER_READING if runtime.device.startswith("cuda") else 1
+    if run.done == 0:
+        yield _evaluated(run, Record(step=0, tokens=0, elapsed_s=0.0))
+    saved_at = time.monotonic()
+    buffer.start_clock()
+    for step in range(run.done + 1, steps + 1):
+        loss = stepper.gradient(run.task.batch(step - 1))
+        is_due = evaluation_is_due(evaluation, step, steps)
+        norm, lr, ratios = stepper.update(step, with_ratios=is_due)
+        buffer.add(step, loss, norm, lr)
+        is_alone = parallel.world() == 1  # several processes look for signals at the same step
+        is_stopped = run.interrupt.is_requested and is_alone
+        if not (is_due or is_stopped or len(buffer) == steps_per_reading):
+            continue
+        *earlier, record = buffer.read()
+        yield from due_records(earlier, evaluation.log_every)
+        record = dataclasses.replace(record, update_ratios=ratios, stop_reason=_time_is_up(run))
+        if is_due or record.stop_reason:
+            record = _evaluated(run, record)
+        yield from due_records([record], evaluation.log_every)
+        is_stopped = parallel.anywhere(run.interrupt.is_requested)
+        is_late = parallel.anywhere(time.monotonic() - saved_at > runtime.checkpoint_every_s)
+        if run.folder and (is_stopped or is_late or step == steps or record.stop_reason):
+            _save(run, record)
+            saved_at = time.monotonic()
+        if is_stopped:
+            raise KeyboardInterrupt
+        if record.stop_reason:
             return
-        self.step, self.nats, self.misses = step, nats, 0
-        if self.path is None:
-            self.weights = {name: value.clone() for name, value in model.state_dict().items()}
-        elif parallel.rank() == 0:
-            save_weights(self.path, model)
+        buffer.start_clock()
 
-    def restore(self, model: GPT) -> None:
-        """Put the best weights back into model."""
-        if self.weights is None:
-            load_weights(self.path, model)
-        else:
-            model.load_state_dict(self.weights)
+
+def evaluation_is_due(config: EvaluationConfig, step: int, steps: int) -> bool:
+    """Return whether scores are taken after a step, counted from 1, of so many."""
+    is_regular = step % (config.eval_every or steps) == 0
+    return step == steps or step in config.eval_at or is_regular
+
+
+def _time_is_up(run: _Run) -> str | None:
+    limit = run.stepper.config.max_s
+    is_up = parallel.anywhere(run.buffer.elapsed_s > (limit or math.inf))
+    return f"reached the time limit of {limit:g} seconds" if is_up else None
+
+
+def _evaluated(run: _Run, record: Record) -> Record:
+    """Return record with scores, metrics and the norm of the weights, and why to stop, if so."""
+    model, folder = run.stepper.model, run.folder
+    with run.stepper.runtime.autocast():
+        scores = run.task.scores(model)
+        check_names(scores)
+        metrics = measure(model, run.metrics)
+    check_names(metrics, taken=scores)
+    run.stopping.update(record.step, scores, metrics, model)
+    if run.stepper.config.evaluation.keep_weights and folder and parallel.rank() == 0:
+        save_weights(weights_path(folder, record.step), model)
+    return dataclasses.replace(
+        record,
+        weight_norm=weight_norm(model),
+        scores=scores,
+        metrics=metrics,
+        stop_reason=run.stopping.stop_reason or record.stop_reason,
+    )
 
 
 @torch.no_grad()
@@ -95,136 +245,18 @@ def weight_norm(model: nn.Module) -> float:
     return global_norm(list(model.parameters())).item()
 
 
-def train(
-    model: GPT,
-    config: TrainConfig,
-    source: Task,
-    runtime: Runtime | None = None,
-    checkpoints: Path | None = None,
-) -> Iterator[Record]:
-    """Train model in place and yield a record before the first step and after each one.
-
-    What runtime leaves open is settled by what the machine has. With a folder for checkpoints an
-    interrupted run goes on where the newest one was written, with the numbers it would have had.
-
-    Raises:
-        DivergedError: a loss or gradient is not finite, after a record that says so; the last
-            checkpoint stays as it is.
-        MemoryError: a batch does not fit.
-        KeyboardInterrupt: as asked, after the step under way and a checkpoint.
-    """
-    keep_large_blocks()
-    tokens_per_step = config.batch_size * model.config.context_length
-    steps = config.planned_steps(source, tokens_per_step)
-    flops = steps * tokens_per_step * model.config.flops_per_token
-    runtime = (runtime or Runtime()).resolve(flops, config.precision)
-    model.to(runtime.device).train()
-    stepper = Stepper(model, config, runtime, steps)
-    progress = taken_up(checkpoints, model, stepper.optimizer, runtime)
-    best = Best(checkpoints / "best.safetensors" if checkpoints else None)
-    best.step, best.misses, best.held = progress.best_step, progress.misses, progress.held
-    best.nats = math.inf if progress.best_nats is None else progress.best_nats
-    is_over = bool(progress.stop_reason) or progress.step >= steps
-    if not is_over:
-        stepper.start(source.batch(0), progress.step)
-        pending = Pending(tokens_per_step, progress.elapsed_s)
-        yield from _steps(stepper, source, pending, best, progress.step, checkpoints)
-    if config.evaluation.patience:
-        best.restore(model)
-
-
-def taken_up(
-    checkpoints: Path | None, model: GPT, optimizer: torch.optim.Optimizer, runtime: Runtime
-) -> Progress:
-    """Return how far the run has come whose newest checkpoint now stands in model and optimizer.
-
-    Raises:
-        ValueError: the checkpoint is damaged, or was computed in another precision.
-    """
-    newest = latest_checkpoint(checkpoints) if checkpoints else None
-    if newest is None:
-        return Progress(step=0, elapsed_s=0.0, precision=runtime.precision)
-    progress = load_checkpoint(newest, model, optimizer)
-    if progress.precision != runtime.precision:
-        raise ValueError(
-            f"{newest} was trained in {progress.precision}, not {runtime.precision}: "
-            f"ask for --runtime.precision {progress.precision} to go on with it"
-        )
-    return progress
-
-
-def _steps(
-    stepper: Stepper,
-    source: Task,
-    pending: Pending,
-    best: Best,
-    done: int,
-    checkpoints: Path | None,
-) -> Iterator[Record]:
-    model, config, runtime, steps = stepper.model, stepper.config, stepper.runtime, stepper.steps
-    evaluation = config.evaluation
-    reading = STEPS_BEFORE_READING if runtime.device.startswith("cuda") else 1
-
-    def scores(step: int) -> dict[str, Score | Answers]:
-        with runtime.autocast():
-            found = source.scores(model)
-        if evaluation.patience:
-            best.see(step, found["validation"].nats, model)
-        if evaluation.stop_accuracy:
-            is_there = found["validation"].accuracy >= evaluation.stop_accuracy
-            best.held = best.held + 1 if is_there else 0
-        if evaluation.keep_weights and checkpoints and parallel.rank() == 0:
-            save_weights(checkpoints / f"{KEPT}{step:07d}.safetensors", model)
-        return found
-
-    with between_steps() as asked_to_stop:
-        if done == 0:
-            norm = weight_norm(model)
-            yield Record(step=0, tokens=0, elapsed_s=0.0, weight_norm=norm, scores=scores(0))
-        saved = pending.started = time.monotonic()
-        for step in range(done + 1, steps + 1):
-            loss = stepper.gradient(source.batch(step - 1))
-            is_last = step == steps
-            is_due = step in evaluation.eval_at or step % (evaluation.eval_every or steps) == 0
-            norm, lr, went = stepper.update(step, watched=is_last or is_due)
-            pending.steps.append((step, loss, norm, lr))
-            is_stopped = asked_to_stop.is_set() and parallel.world() == 1  # many stop together
-            if not (is_last or is_due or is_stopped or len(pending.steps) == reading):
-                continue
-            *earlier, record = pending.read()
-            for each in earlier:
-                yield from recorded(finite(each), evaluation.log_every)
-            stop_reason = None
-            if parallel.anywhere(pending.elapsed_s > (config.max_s or math.inf)):
-                stop_reason = f"after the {config.max_s:g} seconds it was given"
-            found = scores(step) if is_last or is_due or stop_reason else {}
-            if evaluation.patience and best.misses >= evaluation.patience:
-                stop_reason = f"no better validation loss since step {best.step}"
-            if best.held >= HELD:
-                stop_reason = f"validation accuracy held at {evaluation.stop_accuracy:g} or above"
-            norm = weight_norm(model) if found else None
-            record = dataclasses.replace(
-                record, weight_norm=norm, update_ratios=went, scores=found, stop_reason=stop_reason
-            )
-            yield from recorded(finite(record), evaluation.log_every)
-            stop = parallel.anywhere(asked_to_stop.is_set())
-            late = parallel.anywhere(time.monotonic() - saved > runtime.checkpoint_every_s)
-            if checkpoints and (stop or late or is_last or stop_reason):
-                progress = Progress(
-                    step=step,
-                    elapsed_s=pending.elapsed_s,
-                    precision=runtime.precision,
-                    best_step=best.step,
-                    best_nats=best.nats if math.isfinite(best.nats) else None,
-                    misses=best.misses,
-                    held=best.held,
-                    stop_reason=stop_reason,
-                )
-                if parallel.rank() == 0:
-                    save_checkpoint(checkpoints, model, stepper.optimizer, progress)
-                saved = time.monotonic()
-            if stop:
-                raise KeyboardInterrupt
-            if stop_reason:
-                return
-            pending.started = time.monotonic()
+def _save(run: _Run, record: Record) -> None:
+    if parallel.rank() > 0:
+        return
+    stopping = run.stopping
+    progress = Progress(
+        step=record.step,
+        elapsed_s=run.buffer.elapsed_s,
+        precision=run.stepper.runtime.precision,
+        best_step=stopping.best_step,
+        best_value=stopping.best_value if math.isfinite(stopping.best_value) else None,
+        n_without_improvement=stopping.n_without_improvement,
+        n_accurate=stopping.n_accurate,
+        stop_reason=record.stop_reason,
+    )
+    save_progress(run.folder, run.stepper.model, run.stepper.optimizer, progress)

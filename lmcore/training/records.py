@@ -1,9 +1,9 @@
-"""What is known after a step, read from the device once it is due."""
+"""What is known after a step, read from the device once a record is due."""
 
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -13,66 +13,92 @@ from lmcore.evaluation.scores import Answers, Score
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is known after a step: the loss of its batch before it, and where due, scores, the L2
-    norm of all weights, and how far each group of them went in this step, as a share of its norm.
-
-    The last record of a run that ended before its planned length says why.
-    """
+    """What is known after a step."""
 
     step: int
+    """Optimizer steps so far."""
     tokens: int
+    """Tokens trained on so far."""
     elapsed_s: float
+    """Seconds of training so far, without compilation and evaluation."""
     lr: float | None = None
+    """Learning rate of the step, that of the first group if there are several."""
     loss: float | None = None
+    """Loss of the step's batch, in nats per target, before the step."""
     grad_norm: float | None = None
+    """L2 norm of the gradient, before clipping."""
     weight_norm: float | None = None
+    """L2 norm of all weights. None where nothing was evaluated."""
     update_ratios: dict[str, float] | None = None
+    """Length of the step over the norm of the weights, by group. None where nothing was
+    evaluated.
+    """
     scores: dict[str, Score | Answers] = field(default_factory=dict)
+    """Scores of the task by name, where they were due."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Metrics of the user by name, where scores were due."""
     stop_reason: str | None = None
+    """Why the run ended here, before its planned length."""
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether scores and metrics were due."""
+        return self.weight_norm is not None
 
 
 class DivergedError(ArithmeticError):
-    """The loss stopped being a number."""
+    """A loss or gradient is not finite."""
 
 
-class Pending:
-    """Steps whose numbers are still on the device, and the clock of training alone."""
+class MetricBuffer:
+    """The numbers of steps that are still on the device, and the clock of training alone."""
 
     def __init__(self, tokens_per_step: int, elapsed_s: float):
         self.tokens_per_step, self.elapsed_s = tokens_per_step, elapsed_s
         self.steps: list[tuple[int, Tensor, Tensor, float]] = []
         self.started = time.monotonic()
 
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def start_clock(self) -> None:
+        """Count the time from now on as training."""
+        self.started = time.monotonic()
+
+    def add(self, step: int, loss: Tensor, grad_norm: Tensor, lr: float) -> None:
+        """Keep the numbers of a step without waiting for the device."""
+        self.steps.append((step, loss, grad_norm, lr))
+
     def read(self) -> list[Record]:
-        """Return the records of the steps since the last reading, once the device is done."""
-        read = [(step, loss.item(), norm.item(), lr) for step, loss, norm, lr in self.steps]
-        took = time.monotonic() - self.started
+        """Return the records of the steps since the last reading; this waits for the device."""
+        rows = [(step, loss.item(), norm.item(), lr) for step, loss, norm, lr in self.steps]
+        interval_s = time.monotonic() - self.started
         records = [
             Record(
                 step=step,
                 tokens=step * self.tokens_per_step,
-                elapsed_s=self.elapsed_s + took * number / len(read),
+                elapsed_s=self.elapsed_s + interval_s * number / len(rows),
                 lr=lr,
                 loss=loss,
                 grad_norm=norm,
             )
-            for number, (step, loss, norm, lr) in enumerate(read, 1)
+            for number, (step, loss, norm, lr) in enumerate(rows, 1)
         ]
-        self.elapsed_s, self.steps = self.elapsed_s + took, []
+        self.elapsed_s, self.steps = self.elapsed_s + interval_s, []
         return records
 
 
-def finite(record: Record) -> Iterator[Record]:
-    """Yield record; if a number in it is none, without its numbers and with what is wrong.
+def due_records(records: Iterable[Record], log_every: int) -> Iterator[Record]:
+    """Yield the records that are due, evaluated, or the last of their run.
+
+    Where a number is not finite, yield a record without numbers that says so.
 
     Raises:
-        DivergedError: a number in it is none.
+        DivergedError: a number is not finite.
     """
-    values = {"loss": record.loss, "gradient's norm": record.grad_norm}
-    values |= {f"{name} loss": found.nats for name, found in record.scores.items()}
-    for name, value in values.items():
-        if not math.isfinite(value):
-            said = f"the {name} is {value} at step {record.step} (lr {record.lr:.3g})"
+    for record in records:
+        problem = _not_finite(record)
+        if problem:
             yield dataclasses.replace(
                 record,
                 loss=None,
@@ -80,14 +106,18 @@ def finite(record: Record) -> Iterator[Record]:
                 weight_norm=None,
                 update_ratios=None,
                 scores={},
-                stop_reason=f"diverged: {said}",
+                metrics={},
+                stop_reason=f"diverged: {problem}",
             )
-            raise DivergedError(f"{said}: lower lr or clip")
-    yield record
-
-
-def recorded(records: Iterator[Record], every: int) -> Iterator[Record]:
-    """Pass on the records that are due, scored, or the last of their run."""
-    for record in records:
-        if record.step % every == 0 or record.scores or record.stop_reason:
+            raise DivergedError(f"{problem}: lower lr or max_grad_norm")
+        if record.step % log_every == 0 or record.is_evaluated or record.stop_reason:
             yield record
+
+
+def _not_finite(record: Record) -> str | None:
+    values = {"loss": record.loss, "gradient's norm": record.grad_norm}
+    values |= {f"{name} loss": score.nats for name, score in record.scores.items()}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            return f"the {name} is {value} at step {record.step} (lr {record.lr:.3g})"
+    return None

@@ -1,7 +1,7 @@
-"""How to compute: device, precision, compilation. It changes no result beyond rounding.
+"""Where and how to compute: device, precision, compilation.
 
-What a run learns stands in `TrainConfig`; what it is computed with is settled here from what the
-machine really has, and recorded with the run.
+None of it changes a result beyond rounding. `TrainConfig` says what is learned; `Runtime` is
+resolved from what the machine has and recorded with the run.
 """
 
 import contextlib
@@ -21,37 +21,45 @@ import torch
 from lmcore.config import check_choices
 
 WORTH_COMPILING = 1e14
-"""Floating-point operations in a run above which compilation, about a minute, is soon repaid."""
+"""Floating-point operations in a run above which the minute that compilation takes pays off."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """How to compute. `auto` is settled by `resolve` from what the machine really has.
-
-    Without flex, attention within documents is that of a mask; see `document_attention`. With
-    accumulate, a batch is read in as many parts, one after the other, to take less memory; dropout
-    then draws other numbers.
-    """
+    """Where and how to compute; `resolve` replaces `auto` by what the machine has."""
 
     device: str = "auto"
+    """cpu, cuda, or one GPU such as cuda:1. auto: a GPU if there is one."""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """Precision of matrix products; weights stay in float32. auto: bfloat16 where the hardware
+    multiplies it.
+    """
     compile: Literal["auto", "yes", "no"] = "auto"
+    """Compile the model with torch.compile. auto: for runs long enough to repay it."""
     flex: Literal["auto", "no"] = "auto"
+    """FlexAttention for attention within documents. auto: where `document_attention` allows it;
+    no: a mask.
+    """
     grad_accum_steps: int = 1
+    """Parts that a batch is split into, computed one after the other to save memory. Dropout
+    draws other numbers for other parts.
+    """
     checkpoint_every_s: float = 300.0
+    """Seconds between checkpoints."""
 
     def __post_init__(self):
         check_choices(self)
         if self.grad_accum_steps < 1:
             raise ValueError(f"grad_accum_steps must be at least 1, not {self.grad_accum_steps}")
 
-    def resolve(self, flops: int | float, precision: str = "auto") -> "Runtime":
-        """Return the runtime with nothing left to settle, for a run of so many operations.
+    def resolve(self, flops: int | float | None, precision: str = "auto") -> "Runtime":
+        """Return the runtime with every auto decided, for a run of so many operations.
 
-        precision is what the run wants where nothing else is asked for.
+        Where flops is None, as for a model whose operations nobody counted, auto compiles nothing.
+        precision is what the run prefers where this runtime leaves it open.
 
         Raises:
-            ValueError: the device is unknown or not there, or has no such precision.
+            ValueError: the device is unknown or missing, or lacks the precision.
         """
         device = self.device
         if device == "auto":
@@ -68,19 +76,19 @@ class Runtime:
         compile_ = self.compile
         if compile_ == "auto":
             can = device != "cpu" or shutil.which("g++") is not None
-            compile_ = "yes" if can and flops > WORTH_COMPILING else "no"
+            compile_ = "yes" if can and (flops or 0) > WORTH_COMPILING else "no"
         return dataclasses.replace(self, device=device, precision=precision, compile=compile_)
 
     def document_attention(self, dropout: float) -> Literal["flex", "masked"]:
-        """Return how a model with so much dropout is trained with attention within documents.
+        """Return how attention within documents is computed for a model with this dropout.
 
-        FlexAttention has no dropout, no backward pass on a CPU, and is fast only when compiled.
+        FlexAttention has no dropout and no backward pass on a CPU, and is fast only when compiled.
         """
         can = self.device.startswith("cuda") and self.compile == "yes" and dropout == 0
         return "flex" if can and self.flex == "auto" else "masked"
 
     def memory_bytes(self) -> int | None:
-        """Return how much memory the device has, or None where the system does not tell."""
+        """Return the memory of the device in bytes, or None where the system does not say."""
         if self.device.startswith("cuda"):
             return torch.cuda.get_device_properties(self.device).total_memory
         if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
@@ -89,7 +97,7 @@ class Runtime:
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
-        """Take products in this precision while the block runs."""
+        """Compute matrix products in this precision inside the block."""
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
         kind = self.device.split(":")[0]
@@ -101,14 +109,14 @@ class Runtime:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that products are taken in."""
+        """The dtype of matrix products."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def product_speed(self) -> float:
         """Return the floating-point operations a second of large matrix products, measured now.
 
-        It is the ceiling that a training step's speed is compared with, and what the cost of a run
-        is estimated from. A run's own random numbers are left alone.
+        It is the upper limit for a training step, and the basis of cost estimates. It leaves the
+        random state of the run alone.
         """
         n, products = (8192, 20) if self.device.startswith("cuda") else (2048, 3)
         generator = torch.Generator(self.device).manual_seed(0)
@@ -124,7 +132,7 @@ class Runtime:
 def has_bfloat16(device: str) -> bool:
     """Return whether device multiplies bfloat16 in hardware; emulation is slower than float32.
 
-    GPUs that do have TF32 too.
+    GPUs that do also have TF32.
     """
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device)[0] >= 8
@@ -135,9 +143,10 @@ def has_bfloat16(device: str) -> bool:
 
 
 def keep_large_blocks() -> None:
-    """Tell glibc to keep freed memory for reuse; training frees and takes the same blocks always.
+    """Make glibc keep freed memory for reuse, in the whole process.
 
-    Without it each step pays for giving gigabytes back to the system and getting them again.
+    Training frees and allocates the same large blocks in every step. Without this each step returns
+    gigabytes to the system and gets them back. The command line calls it; `train` does not.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -1,7 +1,7 @@
-"""Softmax cross-entropy as one kernel for GPUs, written in Triton (Tillet et al. 2019).
+"""Softmax cross-entropy and its gradient as one kernel for GPUs, in Triton (Tillet et al. 2019).
 
-Each row of logits is read twice, the second time from the cache, and its gradient takes its place,
-so that it crosses the memory bus twice: the fewest times that will do.
+Each row of logits is read twice, the second time from the cache, and overwritten by its gradient.
+So it crosses the memory bus only twice, which is the minimum.
 """
 
 from typing import no_type_check
@@ -13,18 +13,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 BLOCK, WARPS = 8192, 16
+IGNORE_INDEX = tl.constexpr(-100)
 
 
 @triton.jit
 @no_type_check
-def _slope_of_row(
+def _row_loss(
     logits, targets, nats, stride, share,
     vocab: tl.constexpr, width: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
     target = tl.load(targets + row)
-    of_target = tl.load(logits + target).to(tl.float32)
+    is_scored = target != IGNORE_INDEX
+    of_target = tl.load(logits + target, mask=is_scored, other=0.0).to(tl.float32)
     lanes = tl.arange(0, block)
     highest, total = float("-inf"), 0.0
     for start in range(0, width, block):
@@ -34,26 +36,27 @@ def _slope_of_row(
         higher = tl.maximum(highest, tl.max(x, axis=0))
         total = total * tl.exp(highest - higher) + tl.sum(tl.exp(x - higher), axis=0)
         highest = higher
-    tl.store(nats + row, tl.log(total) + highest - of_target)
+    tl.store(nats + row, tl.where(is_scored, tl.log(total) + highest - of_target, 0.0))
+    share = tl.where(is_scored, share, 0.0)
     for start in range(0, width, block):
         column = start + lanes
         x = tl.load(logits + column, mask=column < width, other=0.0).to(tl.float32)
         x = tl.where(column < vocab, x, float("-inf"))
-        slope = (tl.exp(x - highest) / total - tl.where(column == target, 1.0, 0.0)) * share
-        tl.store(logits + column, slope.to(logits.dtype.element_ty), mask=column < width)
+        d_x = (tl.exp(x - highest) / total - tl.where(column == target, 1.0, 0.0)) * share
+        tl.store(logits + column, d_x.to(logits.dtype.element_ty), mask=column < width)
 
 
-def slope_in_place(
+def loss_in_place(
     logits: Float[Tensor, "rows width"], targets: Int[Tensor, "rows"], n: int, vocab: int
 ) -> Float[Tensor, "rows"]:
     """Return each row's cross-entropy in nats over the first vocab columns, in float32.
 
-    The logits turn into the gradient by them of the sum of all rows over n, zero in the columns
-    beyond the vocabulary.
+    The logits are overwritten by the gradient of the sum of all rows over n. It is zero in columns
+    beyond the vocabulary and in rows with an ignored target, whose cross-entropy is 0.
     """
     nats = torch.empty(len(logits), device=logits.device)
     with torch.cuda.device(logits.device):
-        _slope_of_row[(len(logits),)](
+        _row_loss[(len(logits),)](
             logits, targets, nats, logits.stride(0), 1 / n,
             vocab, logits.shape[1], BLOCK, num_warps=WARPS,
         )  # fmt: skip

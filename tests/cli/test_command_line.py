@@ -237,7 +237,7 @@ def test_a_live_run_shows_what_is_learned_and_what_was_never_seen_at_every_evalu
         (("live", "--steps", "0"), ("steps must be above 0",)),
         (("ask", "5 / 0 mod 7"), ("5 / 0 has no answer",)),
         (("ask", "9 + 1 mod 7"), ("9 is none of the numbers", "0 to 6")),
-        (("ask", "what is love"), ("is no question", "5 / 7 mod 97")),
+        (("ask", "what is love"), ("is not a question", "5 / 7 mod 97")),
     ],
 )
 def test_a_table_or_question_that_cannot_be_is_told(lmcore, arguments, names):

@@ -9,10 +9,88 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import as_tokens
 
-from lmcore.data.batches import Batches, scoring_windows, to_device
+from lmcore.data.batches import Batches, get_batch, scoring_windows, to_device
 from lmcore.data.token_files import Tokens
 
 sizes = st.integers(1, 6)
+
+# Ids of one's own
+
+KINDS = {
+    "an array": np.array,
+    "an array of small unsigned integers": lambda ids: np.array(ids, dtype=np.uint16),
+    "a tensor": torch.tensor,
+    "a list": list,
+    "an iterator": iter,
+    "tokens": as_tokens,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("order", ["sequential", "uniform", "shuffled", "documents"])
+def test_ids_of_any_kind_give_the_same_batches(kind, order):
+    ids = [7, 0, 9, 3, 3, 8, 2, 6, 4, 5, 7, 0, 2]
+    expected = Batches(np.array(ids), 2, 3, order)
+    batches = Batches(KINDS[kind](ids), 2, 3, order)
+    for step in range(5):
+        assert all(map(torch.equal, batches.batch(step), expected.batch(step)))
+
+
+WRONG_IDS = {
+    "fractions": (np.array([0.0, 1.0, 2.0]), "type float64: token ids are integers"),
+    "truth values": (np.array([True, False, True]), "type bool: token ids are integers"),
+    "two dimensions": (np.zeros((2, 3), dtype=int), r"shape \(2, 3\): give one dimension"),
+    "a negative id": (np.array([1, -2, 1]), "id -2 is negative"),
+    "too few": (np.array([1, 2]), "2 tokens are not more than context_length 2"),
+    "none": ([], "0 tokens are not more than context_length 2"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_IDS)
+@pytest.mark.parametrize(
+    "make",
+    [lambda ids: Batches(ids, 1, 2, "uniform"), lambda ids: get_batch(ids, 1_000, 2)],
+    ids=["Batches", "get_batch"],
+)
+def test_what_is_no_ids_is_one_line_that_says_what_is_wrong(case, make):
+    ids, says = WRONG_IDS[case]
+    with pytest.raises(ValueError, match=says) as caught:
+        make(ids)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [Batches, get_batch])
+@pytest.mark.parametrize("wrong", ["batch_size", "context_length"])
+def test_a_size_below_one_is_an_error_that_names_it(make, wrong):
+    sizes = {"batch_size": 2, "context_length": 3, wrong: 0}
+    with pytest.raises(ValueError, match=f"{wrong} must be at least 1, not 0"):
+        make(np.arange(20), **sizes)
+
+
+@given(n=st.integers(3, 40), context=sizes)
+def test_a_random_batch_has_rows_of_the_ids_and_their_successors(n, context):
+    x, y = get_batch(torch.arange(n + context), 4, context)
+    assert (x.dtype, y.dtype, x.shape, y.shape) == (torch.int64, torch.int64, *[(4, context)] * 2)
+    assert torch.equal(y, x + 1)
+    assert torch.equal(x, x[:, :1] + torch.arange(context))
+
+
+def test_each_start_of_a_random_batch_is_equally_likely():
+    n_starts, n = 5, 20_000
+    generator = torch.Generator().manual_seed(0)
+    x, _ = get_batch(np.arange(n_starts + 3), n, 3, generator=generator)
+    counts = x[:, 0].bincount(minlength=n_starts)
+    assert len(counts) == n_starts
+    expected = n / n_starts
+    assert ((counts - expected) ** 2 / expected).sum() < 18.5  # chi-squared, p = 0.001
+
+
+def test_a_seed_fixes_a_random_batch():
+    first, second = (
+        get_batch(range(50), 4, 3, generator=torch.Generator().manual_seed(7)) for _ in range(2)
+    )
+    assert all(map(torch.equal, first, second))
+
 
 # Batches in order
 
@@ -158,7 +236,7 @@ def test_an_epoch_by_documents_is_the_documents_whole_in_some_order(lengths, bat
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_token_s_document_in_a_batch_is_that_of_the_token_it_foretells(order):
+def test_a_token_s_document_in_a_batch_is_that_of_its_target(order):
     tokens = counted([4, 1, 9, 20, 2, 30])
     of_token = np.repeat(np.arange(6), [4, 1, 9, 20, 2, 30])
     batches = Batches(tokens, 2, 7, order)
@@ -197,8 +275,14 @@ def test_an_unknown_device_is_an_error_that_names_it():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_an_error_and_no_silent_cpu():
-    with pytest.raises(ValueError, match="no GPU"):
+    with pytest.raises(ValueError, match="device cuda is not available"):
         to_device((torch.zeros(1),), "cuda")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "mps:99", "xpu", "vulkan"])
+def test_a_batch_on_a_device_that_is_not_there_is_an_error_that_names_it(device):
+    with pytest.raises(ValueError, match=f"device {device} is not available to torch here"):
+        get_batch(np.arange(20), 2, 4, device)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

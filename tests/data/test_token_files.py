@@ -103,13 +103,13 @@ def test_a_text_file_has_the_ids_of_its_text(tokenizer, tmp_path, text):
     assert (tokens.info.characters, tokens.info.text_sha256) == (len(text), sha256(text))
 
 
-@given(text=some_text, end=st.sampled_from(["<eos>", None]))
-def test_documents_of_a_text_file_begin_after_each_end(tokenizer, tmp_path, text, end):
+@given(text=some_text, eos=st.sampled_from(["<eos>", None]))
+def test_documents_of_a_text_file_start_after_each_eos(tokenizer, tmp_path, text, eos):
     (tmp_path / "text.txt").write_bytes(text.encode())
-    write_text(tmp_path / "t.npy", tmp_path / "text.txt", tokenizer, end)
+    write_text(tmp_path / "t.npy", tmp_path / "text.txt", tokenizer, eos)
     tokens = load_tokens(tmp_path / "t.npy", tokenizer)
     ids = tokens.ids.tolist()
-    ends = [i for i, id in enumerate(ids, 1) if id == tokenizer.special_tokens.get(end)]
+    ends = [i for i, id in enumerate(ids, 1) if id == tokenizer.special_tokens.get(eos)]
     assert tokens.documents.tolist() == [place for place in [0, *ends] if place < len(ids)]
 
 
@@ -144,7 +144,7 @@ def test_bytes_that_are_not_utf_8_are_replaced_on_request(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_documents, write_text])
-def test_an_end_that_is_no_special_is_an_error_that_names_it(tokenizer, tmp_path, write):
+def test_an_eos_that_is_no_special_is_an_error_that_names_it(tokenizer, tmp_path, write):
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     given_text = {write_documents: [TEXT], write_text: tmp_path / "text.txt"}[write]
     with pytest.raises(ValueError, match=r"'<end>' .*'<eos>'"):
@@ -166,8 +166,8 @@ def test_tokens_of_the_same_text_are_not_written_again(tokenizer, tmp_path):
 def test_tokens_whose_documents_end_otherwise_are_written_again(tokenizer, tmp_path):
     path, source = tmp_path / "t.npy", tmp_path / "text.txt"
     source.write_text(TEXT, encoding="utf-8")
-    found = [tokens_of_file(path, source, tokenizer, end) for end in (None, "<eos>")]
-    assert [tokens.info.n_documents for tokens in found] == [1, 2]
+    versions = [tokens_of_file(path, source, tokenizer, eos) for eos in (None, "<eos>")]
+    assert [tokens.info.n_documents for tokens in versions] == [1, 2]
 
 
 def changed_text(path, source):
@@ -198,8 +198,8 @@ def test_tokens_that_do_not_match_are_written_again(tokenizer, tmp_path, change)
 
 KILLED = """
 import os, pathlib, signal, sys
-from lmcore.tokenizer import Tokenizer
-from lmcore.tokens import write_documents
+from lmcore import Tokenizer
+from lmcore.data.token_files import write_documents
 
 def documents():
     yield "the cat" * 10_000
@@ -221,9 +221,9 @@ def test_writing_that_was_killed_leaves_what_was_there(tokenizer, written):
 
 STOPPED = """
 import os, pathlib, signal, sys
-from lmcore import pretokens
-from lmcore.tokenizer import Tokenizer
-from lmcore.tokens import write_text
+from lmcore import Tokenizer
+from lmcore.data.token_files import write_text
+from lmcore.tokenizer import pretokens
 
 path = pathlib.Path(sys.argv[1])
 blocks = pretokens._file_blocks

@@ -13,7 +13,7 @@ SHAPES = {
     "learned": {},
     "grouped heads": {"positions": "rope", "n_kv_heads": 1},
     "QK-norm": {"qk_norm": True},
-    "parallel": {"parallel": True, "positions": "sinusoidal"},
+    "parallel": {"parallel_residual": True, "positions": "sinusoidal"},
 }
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, 9, 7]])
 TITLES = torch.tensor([[0, 0, 1, 1, 1, 2, 2], [0, 1, 1, 1, 1, 1, 1]])
@@ -28,15 +28,18 @@ def model(request):
 def test_weights_are_those_that_make_what_each_block_adds(model, documents):
     """The values are taken together by the weights and put through the output by hand."""
     found = attention_maps(model, IDS, documents)
-    view, positions = model.view(IDS, documents, None, None)
-    x = model.embedded(IDS, positions)
+    positions = model.positions(IDS, documents)
+    mask = model.mask(positions, documents)
+    table = model.rope_table(positions)
+    x = model.embed(IDS, positions)
     for block, weights in zip(model.blocks, found, strict=True):
         normed = block.attention_norm(x)
-        *_, v = block.attention.turned(normed, view)
+        *_, v = block.attention.project(normed, rope_table=table)
         v = v.repeat_interleave(weights.shape[1] // v.shape[1], 1)
         by_hand = block.attention.out((weights @ v).transpose(1, 2).flatten(2))
-        torch.testing.assert_close(by_hand, block.attention(normed, view), rtol=1e-5, atol=1e-5)
-        x = block(x, view)
+        expected = block.attention(normed, mask, rope_table=table)
+        torch.testing.assert_close(by_hand, expected, rtol=1e-5, atol=1e-5)
+        x = block(x, mask, rope_table=table)
 
 
 def test_weights_of_a_query_sum_to_one_and_none_is_on_the_future(model):

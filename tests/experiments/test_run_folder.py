@@ -150,6 +150,8 @@ OTHERWISE = {
     "task.n_test_titles": 9_999,
     "task.validation_fraction": 0.2,
     "task.seed": 7,
+    "task.tokenizer": "unigram",
+    "task.tokenizer_text": "train",
     "model.context_length": 64,
     "model.d_model": 256,
     "model.n_layers": 5,

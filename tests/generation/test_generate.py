@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import LLAMA, TINY, randomised
 
-from lmcore.generation.generate import MANY_TOKENS, Batch, generate, stream, stream_text
-from lmcore.generation.probabilities import likeliest, log_probabilities, next_probabilities
+from lmcore.generation.decoding_batch import TRANSPOSE_MIN_TOKENS, DecodingBatch
+from lmcore.generation.generate import generate, stream_ids, stream_text
+from lmcore.generation.probabilities import log_probabilities, next_probabilities, top_next_tokens
 from lmcore.generation.sampling import Sampling, nucleus
-from lmcore.generation.stop import until
+from lmcore.generation.stop import text_before_stop
 from lmcore.model.gpt import GPT
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
@@ -132,7 +133,7 @@ def test_top_p_leaves_the_fewest_tokens_that_reach_it(seed, top_p, vocab):
 
 
 @given(seed=seeds, min_p=st.floats(0, 1))
-def test_min_p_leaves_what_is_near_enough_to_the_likeliest(seed, min_p):
+def test_min_p_leaves_what_is_near_enough_to_the_most_probable(seed, min_p):
     plain = logits_of(seed).softmax(-1)
     found = Sampling(min_p=min_p).probabilities(logits_of(seed))
     assert torch.equal(found > 0, plain >= min_p * plain.amax(-1, keepdim=True))
@@ -288,7 +289,7 @@ def test_a_stop_id_ends_its_own_text_and_is_not_part_of_it(model, texts, stops):
 def test_a_stream_yields_each_texts_ids_as_they_come_and_none_after_its_end(model):
     free = generate(model, UNEQUAL, 15)
     stop = free[1][3]
-    columns = list(zip(*stream(model, UNEQUAL, 15, stop_ids=[stop]), strict=True))
+    columns = list(zip(*stream_ids(model, UNEQUAL, 15, stop_ids=[stop]), strict=True))
     for text, column in zip(free, columns, strict=True):
         end = text.index(stop) if stop in text else 15
         assert list(column) == (text[:end] + [None] * 15)[: len(column)]
@@ -298,7 +299,7 @@ def test_a_stream_yields_each_texts_ids_as_they_come_and_none_after_its_end(mode
 def test_a_stream_computes_no_further_than_it_is_read_and_calls_the_model_s_hooks(model, register):
     calls = []
     hook = getattr(model.norm, register)(lambda *_: calls.append(1))
-    list(islice(stream(model, [[1]], 1_000), 3))
+    list(islice(stream_ids(model, [[1]], 1_000), 3))
     hook.remove()
     assert len(calls) == 3
 
@@ -330,7 +331,7 @@ def test_sampling_leaves_the_model_in_the_mode_it_was_in(training):
 
 def test_a_stream_closed_early_leaves_the_model_in_the_mode_it_was_in():
     model = GPT(TINY).train()
-    ids = stream(model, [[1]], 20)
+    ids = stream_ids(model, [[1]], 20)
     next(ids)
     assert not model.training
     ids.close()
@@ -338,7 +339,7 @@ def test_a_stream_closed_early_leaves_the_model_in_the_mode_it_was_in():
 
 
 def test_gradients_are_on_between_the_tokens_of_a_stream(model):
-    for _ in stream(model, [[1]], 2):
+    for _ in stream_ids(model, [[1]], 2):
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
 
@@ -355,15 +356,15 @@ def test_a_model_in_bfloat16_generates(model):
 
 
 def test_many_tokens_of_few_texts_are_those_of_a_short_run_and_of_many_texts(model):
-    few = generate(model, [[3], [4, 1]], MANY_TOKENS)
-    assert few * 3 == generate(model, [[3], [4, 1]] * 3, MANY_TOKENS, seed=[0, 1] * 3)
-    assert few[0][:-1] == generate(model, [3], MANY_TOKENS - 1)
+    few = generate(model, [[3], [4, 1]], TRANSPOSE_MIN_TOKENS)
+    assert few * 3 == generate(model, [[3], [4, 1]] * 3, TRANSPOSE_MIN_TOKENS, seed=[0, 1] * 3)
+    assert few[0][:-1] == generate(model, [3], TRANSPOSE_MIN_TOKENS - 1)
 
 
 def test_gradients_are_off_for_the_model_and_stay_on_for_whoever_reads_the_stream(model):
-    for _ in stream(model, [[1]], 3):
+    for _ in stream_ids(model, [[1]], 3):
         assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
-    assert Batch(model, [[1]], 3, GREEDY, [0]).head.is_inference()
+    assert DecodingBatch(model, [[1]], 3, GREEDY, [0]).head.is_inference()
 
 
 # Text
@@ -396,7 +397,7 @@ def test_a_text_ends_before_the_stop(writer, tokenizer):
 
 def test_a_special_token_is_a_stop_like_any_other(writer, tokenizer):
     pieces = tokenizer.decode_stream(tokenizer.encode("là<eos>déjà"))
-    assert "".join(until(pieces, ["<eos>"])) == "là"
+    assert "".join(text_before_stop(pieces, ["<eos>"])) == "là"
 
 
 def test_a_text_closed_early_leaves_the_model_in_the_mode_it_was_in(writer, tokenizer):
@@ -423,11 +424,11 @@ def test_a_stop_is_found_wherever_the_text_is_cut(text, cuts, stop):
         expected = first[: -max(len(end) for end in stop if first.endswith(end))]
     ends = sorted(cut for cut in cuts if cut < len(text))
     pieces = [text[a:b] for a, b in pairwise([0, *ends, len(text)])]
-    assert "".join(until(pieces, stop)) == expected
+    assert "".join(text_before_stop(pieces, stop)) == expected
 
 
-def test_only_what_could_begin_a_stop_is_kept_back():
-    pieces = until(iter(["one s", "t", "ep, ", "stop"]), ["stop"])
+def test_only_what_could_begin_a_stop_is_held_back():
+    pieces = text_before_stop(iter(["one s", "t", "ep, ", "stop"]), ["stop"])
     assert list(pieces) == ["one ", "step, "]
 
 
@@ -465,7 +466,7 @@ def test_a_text_beyond_the_context_is_scored_in_windows(model):
 @given(ids=prompts, k=st.integers(1, VOCAB))
 def test_the_likeliest_tokens_are_the_top_of_the_next_probabilities(model, ids, k):
     ids = ids[:CONTEXT]
-    tokens, probabilities = likeliest(model, ids, k, rows=3)
+    tokens, probabilities = top_next_tokens(model, ids, k, rows=3)
     for i in range(len(ids)):
         expected = next_probabilities(model, ids[: i + 1]).topk(k)
         torch.testing.assert_close(probabilities[i], expected.values)
@@ -474,8 +475,8 @@ def test_the_likeliest_tokens_are_the_top_of_the_next_probabilities(model, ids, 
 
 def test_beyond_the_context_the_likeliest_are_those_of_windows(model):
     text = list(range(CONTEXT + 3))
-    tokens, _ = likeliest(model, text, 2)
-    assert torch.equal(tokens[CONTEXT:], likeliest(model, text[CONTEXT:], 2)[0])
+    tokens, _ = top_next_tokens(model, text, 2)
+    assert torch.equal(tokens[CONTEXT:], top_next_tokens(model, text[CONTEXT:], 2)[0])
 
 
 # Bad input
@@ -527,7 +528,7 @@ def test_another_number_of_seeds_than_prompts_is_an_error_with_both(model):
 
 def test_a_stream_complains_before_it_is_read(model):
     with pytest.raises(ValueError, match="at least one id"):
-        stream(model, [[]], 5)
+        stream_ids(model, [[]], 5)
 
 
 def test_a_diverged_model_is_an_error_that_says_so():
@@ -546,6 +547,6 @@ def test_stops_that_cannot_be_are_an_error_with_them(writer, tokenizer, stop):
 
 
 @pytest.mark.parametrize("k", [0, VOCAB + 1])
-def test_more_tokens_than_there_are_cannot_be_likeliest(model, k):
+def test_more_top_tokens_than_there_are_is_an_error(model, k):
     with pytest.raises(ValueError, match=f"k {k} is not from 1 to the vocabulary of {VOCAB}"):
-        likeliest(model, [1], k)
+        top_next_tokens(model, [1], k)

@@ -13,7 +13,7 @@ from made import TINY, randomised
 from lmcore.tasks.protocols import Batch
 from lmcore.training.loss import linear_cross_entropy
 from lmcore.training.runtime import Runtime
-from lmcore.training.step import BatchLoss
+from lmcore.training.step import batch_loss
 
 PLAIN = Runtime(device="cuda", precision="float32", compile="no")
 WIDE = replace(
@@ -36,7 +36,7 @@ def worst(found, expected):
 
 def of_batch(model, runtime, batch):
     """Return the loss of a batch as training computes it, and all gradients."""
-    loss = BatchLoss(model, runtime, "softmax")(*batch.to("cuda"))
+    loss = batch_loss(model, runtime)(*batch.to("cuda"))
     return [loss, *torch.autograd.grad(loss, [*model.parameters()])]
 
 

@@ -34,17 +34,17 @@ def test_a_large_model_has_the_published_number_of_parameters():
 
 
 def test_a_large_model_has_the_published_forward_operations_at_full_context():
-    per_token = sum(part.forward_flops for part in accounting.parts(PUBLISHED))
+    per_token = sum(part.forward_flops for part in accounting.model_parts(PUBLISHED))
     assert 1024 * per_token == 3_516_769_894_400
 
 
 def test_a_step_costs_three_times_its_forward_pass():
-    per_token = sum(part.forward_flops for part in accounting.parts(PUBLISHED))
+    per_token = sum(part.forward_flops for part in accounting.model_parts(PUBLISHED))
     assert PUBLISHED.flops_per_token == 3 * per_token
 
 
 def test_shorter_sequences_save_on_scores_alone():
-    full, half = (accounting.parts(PUBLISHED, seq) for seq in (1024, 512))
+    full, half = (accounting.model_parts(PUBLISHED, seq) for seq in (1024, 512))
     saved = {f.name: f.forward_flops - h.forward_flops for f, h in zip(full, half, strict=True)}
     assert {name for name, flops in saved.items() if flops} == {"attention scores and values"}
 
@@ -99,7 +99,7 @@ def test_the_operations_of_linear_maps_are_those_of_a_real_pass():
         vocab_size=30, context_length=8, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=24,
         activation="swiglu", tie_embeddings=False,
     )  # fmt: skip
-    parts = {part.name: part.forward_flops for part in accounting.parts(config)}
+    parts = {part.name: part.forward_flops for part in accounting.model_parts(config)}
     real = linear_operations(GPT(config), torch.zeros(1, 8, dtype=torch.long))
     # the head is multiplied without its module, so that it can be tied
     assert 8 * (parts["attention projections"] + parts["MLP"]) == real
@@ -107,7 +107,7 @@ def test_the_operations_of_linear_maps_are_those_of_a_real_pass():
 
 @pytest.mark.parametrize(("moments", "copies"), [(0, 2), (1, 3), (2, 4)])
 def test_a_step_holds_weights_gradients_and_moments(moments, copies):
-    held = accounting.memory(PUBLISHED, 1024, moments=moments)
+    held = accounting.training_memory(PUBLISHED, 1024, moments=moments)
     rest = held.activations + held.logits
     assert held.total - rest == copies * 4 * 1_640_452_800
 
@@ -138,7 +138,7 @@ def test_the_estimated_memory_of_a_gpu_is_close_to_what_each_committed_run_neede
             continue
         plan, model = run.config.train, run.config.model
         tokens = plan.batch_size * model.context_length
-        memory = accounting.memory(
+        memory = accounting.training_memory(
             model, tokens, moments=plan.optimizer.moments, activation_bytes=2, on_gpu=True
         )
         shares.append(memory.total / run.environment["peak_bytes"])

@@ -10,8 +10,9 @@ import pytest
 import torch
 from made import PLAIN, TINY, randomised
 
-from lmcore.model.attention import attend, document_mask
-from lmcore.model.flex import attend_in_blocks, blocks_within
+from lmcore.model.dot_product import attend
+from lmcore.model.flex import attend_in_blocks, document_block_mask
+from lmcore.model.masks import document_mask
 from lmcore.training.runtime import Runtime
 
 pytestmark = [
@@ -43,7 +44,7 @@ def test_blocks_and_a_mask_give_one_result_and_one_gradient(with_backward, kv_he
         torch.randn(2, n, 20, 8, generator=generator, requires_grad=True)
         for n in (4, kv_heads, kv_heads)
     )
-    found = attend_in_blocks(q, k, v, blocks_within(DOCUMENTS))
+    found = attend_in_blocks(q, k, v, document_block_mask(DOCUMENTS))
     all_k, all_v = (each.repeat_interleave(4 // kv_heads, 1) for each in (k, v))
     expected = attend(q, all_k, all_v, document_mask(DOCUMENTS))
     assert_equal(found, expected)
@@ -57,8 +58,8 @@ def test_a_model_in_blocks_has_the_masked_one_s_features_and_gradients(with_back
     model = randomised(config, std=0.1)
     ids = torch.randint(31, (2, 20), generator=torch.Generator().manual_seed(0))
     gradients = []
-    for blocks in (None, blocks_within(DOCUMENTS)):
-        features = model.hidden(ids, DOCUMENTS, blocks=blocks)
+    for blocks in (None, document_block_mask(DOCUMENTS)):
+        features = model.hidden(ids, DOCUMENTS, block_mask=blocks)
         gradients.append(
             [features, *torch.autograd.grad(features.square().mean(), [*model.parameters()])]
         )
@@ -68,7 +69,7 @@ def test_a_model_in_blocks_has_the_masked_one_s_features_and_gradients(with_back
 
 def test_whole_blocks_of_another_document_are_skipped():
     documents = torch.arange(4).repeat_interleave(128)[None]
-    assert blocks_within(documents).sparsity() == 75.0
+    assert document_block_mask(documents).sparsity() == 75.0
 
 
 ON_A_GPU = Runtime(device="cuda", precision="bfloat16", compile="yes")

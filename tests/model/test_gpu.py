@@ -16,7 +16,7 @@ from made import PLAIN, TINY, randomised, text_source
 from lmcore.config import with_fields
 from lmcore.generation.generate import generate
 from lmcore.generation.sampling import Sampling
-from lmcore.model.flex import blocks_within
+from lmcore.model.flex import document_block_mask
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 from lmcore.training.checkpoint import latest_checkpoint
@@ -81,7 +81,7 @@ def test_enormous_logits_on_a_gpu_have_a_finite_loss():
 
 def test_blocks_on_a_gpu_know_where_documents_end():
     documents = torch.arange(4).repeat_interleave(128)[None].cuda()
-    assert blocks_within(documents).sparsity() == 75.0
+    assert document_block_mask(documents).sparsity() == 75.0
 
 
 def losses(runtime, **changes):

@@ -15,7 +15,8 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import lmcore
 from lmcore import GPT, Tokenizer
-from lmcore.model.interop import ACTIVATIONS, load_pretrained, save_pretrained
+from lmcore.model.interop import load_pretrained, save_pretrained
+from lmcore.model.interop.gpt2 import ACTIVATIONS
 from lmcore.model.rope import RopeScaling, rope_table
 
 STRETCH = {
@@ -380,7 +381,7 @@ def test_biases_that_the_config_denies_are_refused(saved, tmp_path):
 
 def test_pickled_weights_are_refused_with_the_reason_and_what_to_do(gpt2):
     (gpt2 / "model.safetensors").rename(gpt2 / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="can run code hidden in it: have transformers write it"):
+    with pytest.raises(ValueError, match="can run code hidden in it: convert it to safetensors"):
         load_pretrained(gpt2)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lmcore.model.rope import (
     RopeScaling,
-    halves_from_neighbours,
-    neighbours_from_halves,
+    adjacent_to_half_split,
+    half_split_to_adjacent,
     rope_table,
     rotate,
 )
@@ -100,13 +100,13 @@ def test_an_odd_head_or_a_base_of_zero_is_an_error_with_both(d_head, base):
 @given(heads=st.integers(1, 4), half=st.integers(1, 8))
 def test_reordering_for_halves_and_back_is_the_identity(heads, half):
     weight = rows(heads * 2 * half, 3)
-    there = halves_from_neighbours(weight, 2 * half)
-    assert torch.equal(neighbours_from_halves(there, 2 * half), weight)
+    there = adjacent_to_half_split(weight, 2 * half)
+    assert torch.equal(half_split_to_adjacent(there, 2 * half), weight)
 
 
 def test_reordering_brings_a_feature_and_its_partner_together():
     weight = torch.arange(8)  # two heads of four: in halves, 0 is paired with 2 and 1 with 3
-    assert neighbours_from_halves(weight, 4).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert half_split_to_adjacent(weight, 4).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 STRETCH = RopeScaling(
@@ -128,7 +128,7 @@ def test_stretching_keeps_the_order_of_frequencies(a, b):
 
 def test_a_stretch_whose_bounds_cross_is_an_error_with_both():
     with pytest.raises(
-        ValueError, match=r"low_freq_factor 4\.0 must be below high_freq_factor 1\.0"
+        ValueError, match=r"low_freq_factor 4\.0 must be above 0 and below high_freq_factor 1\.0"
     ):
         RopeScaling(
             factor=8.0, low_freq_factor=4.0, high_freq_factor=1.0, original_context_length=128

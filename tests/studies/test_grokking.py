@@ -22,7 +22,7 @@ from lmcore.report.tables import mean_sd
 from lmcore.studies.grokking import circuits, experiments, figures, live, measures, probes, tables
 from lmcore.tasks.modular import OPERATIONS, ModularConfig
 from lmcore.tasks.sentence import SentenceConfig
-from lmcore.training.loop import HELD
+from lmcore.training.early_stopping import ACCURATE_EVALUATIONS
 from lmcore.training.records import Record
 
 # What is kept of a trained model
@@ -77,7 +77,7 @@ def made_run(shares, name="steady", diverged=False):
 
 def solving(step, name):
     """Return a run that solves its table at this step, or diverges before."""
-    shares = 20 * [1] if step is None else [1] * (step // 10) + HELD * [100]
+    shares = 20 * [1] if step is None else [1] * (step // 10) + ACCURATE_EVALUATIONS * [100]
     return made_run(shares, name, diverged=step is None)
 
 
@@ -108,7 +108,7 @@ def marks(text):
 @example(good=marks(".++++"))
 @example(good=marks("....."))
 def test_a_table_is_solved_where_its_first_five_good_evaluations_in_a_row_begin(good):
-    start = "".join(".+"[each] for each in good).find(HELD * "+")
+    start = "".join(".+"[each] for each in good).find(ACCURATE_EVALUATIONS * "+")
     expected = None if start < 0 else 10 * start
     assert measures.solved_at(made_run([99 if each else 98 for each in good])) == expected
 
@@ -261,7 +261,7 @@ def test_the_right_answer_is_python_s(a, b):
         ("5 / -1 mod 7", "-1 is none of the numbers modulo 7"),
         ("5 / 6 mod 8", "8 is not prime.*take 7 or 11"),
         ("5 / 6 mod 0", "p must be at least 2, not 0"),
-        ("five over six", "'five over six' is no question"),
+        ("five over six", "'five over six' is not a question"),
         ("5 / 6 mod 11", "no model has learned / modulo 11 here yet: python -m lmcore live"),
     ],
 )

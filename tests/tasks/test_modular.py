@@ -110,8 +110,8 @@ def test_a_memoriser_knows_what_training_saw_and_guesses_the_rest():
         ({"operations": ("+", "+")}, "take one or more"),
         ({"train_fraction": 1.0}, r"train_fraction 1\.0 is outside \(0, 1\)"),
         ({"train_fraction": 0.0}, r"train_fraction 0\.0 is outside \(0, 1\)"),
-        ({"train_fraction": None}, "not None and None"),
-        ({"n_samples": 100}, r"not 0\.5 and 100"),
+        ({"train_fraction": None}, "train_fraction None and n_samples None: set one"),
+        ({"n_samples": 100}, r"train_fraction 0\.5 and n_samples 100: set one"),
         ({"n_samples": 0, "train_fraction": None}, "n_samples must be at least 1, not 0"),
     ],
 )
@@ -252,7 +252,7 @@ def test_a_question_is_read_as_people_write_it(question, parts):
     "nonsense", ["", "five over seven", "5 /", "5 / 7 mod", "1 / 2 / 3", "5 ^ 7"]
 )
 def test_nonsense_is_named_with_an_example(nonsense):
-    with pytest.raises(ValueError, match=r"is no question: ask for example '5 / 7 mod 97'"):
+    with pytest.raises(ValueError, match=r"is not a question: ask for example '5 / 7 mod 97'"):
         parsed(nonsense)
 
 
@@ -278,7 +278,7 @@ def test_a_sentence_shorter_than_the_context_is_an_error_that_names_it():
 
 
 def test_a_sentence_too_short_or_read_otherwise_is_an_error():
-    with pytest.raises(ValueError, match="two characters"):
+    with pytest.raises(ValueError, match="'a' is shorter than two characters"):
         SentenceConfig(sentence="a")
     data = SentenceConfig(sentence="abcab").prepare()
     with pytest.raises(ValueError, match="'uniform'"):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from lmcore.tasks.titles import (
     read_titles,
     split_titles,
     titles_of,
+    tokenizer_class,
 )
+from lmcore.tokenizer.unigram import UnigramTokenizer
 
 SMALL = TitlesConfig(n_titles=40, n_test_titles=8, vocab_size=270)
 TITLES = [f"Title número {i}" for i in range(60)]
@@ -85,6 +88,8 @@ def test_too_few_titles_are_an_error_with_the_numbers():
     ("wrong", "says"),
     [
         ({"source": "novels"}, "'novels'"),
+        ({"tokenizer": "wordpiece"}, "'wordpiece'"),
+        ({"tokenizer_text": "test"}, "'test'"),
         ({"validation_fraction": 1.0}, r"1\.0"),
         ({"validation_fraction": 0.0}, r"0\.0"),
         ({"n_titles": 1}, "n_titles 1 "),
@@ -105,7 +110,7 @@ def test_titles_are_the_stripped_lines_that_are_not_blank(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "not there"),
+        (None, "does not exist"),
         (b"", "empty"),
         (b" \n\n \t\n", "empty"),
         (b"caf\xe9\n", "byte 3 is 0xe9"),
@@ -195,8 +200,53 @@ def test_the_tokenizer_learns_nothing_from_the_test_titles(tmp_path):
     for name, lines in {"as it is": TITLES, "strange": strange}.items():
         files[name] = tmp_path / f"{name}.txt"
         files[name].write_text("\n".join(lines), encoding="utf-8")
-    found = [prepare(SMALL, tmp_path / "cache", file).tokenizer for file in files.values()]
-    assert found[0].fingerprint == found[1].fingerprint
+    first, second = (prepare(SMALL, tmp_path / "cache", file) for file in files.values())
+    assert first.tokenizer.fingerprint == second.tokenizer.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("tokenizer_text", "is_same"), [("train", True), ("train+validation", False)]
+)
+def test_a_tokenizer_learns_from_validation_titles_only_if_it_is_trained_on_them(
+    tmp_path, tokenizer_text, is_same
+):
+    validation = split_titles(TITLES, SMALL)["validation"]
+    strange = [t if t not in validation else f"{t} zqzqzqzqzq zqzqzqzqzq" for t in TITLES]
+    fingerprints = set()
+    for name, lines in {"original": TITLES, "strange": strange}.items():
+        path = tmp_path / f"{name}.txt"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        config = replace(SMALL, tokenizer_text=tokenizer_text)
+        fingerprints.add(prepare(config, tmp_path / "cache", path).tokenizer.fingerprint)
+    assert (len(fingerprints) == 1) == is_same
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tokenizer": "unigram", "vocab_size": 290}, {"tokenizer_text": "train"}]
+)
+def test_a_tokenizer_of_another_kind_or_text_has_its_own_folder(headlines, tmp_path, changes):
+    prepare(SMALL, tmp_path / "cache", headlines)
+    prepare(replace(SMALL, **changes), tmp_path / "cache", headlines)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_corpus_read_again_has_a_tokenizer_of_the_same_kind(headlines, tmp_path):
+    config = replace(SMALL, tokenizer="unigram", vocab_size=300)
+    first, second = (prepare(config, tmp_path / "cache", headlines) for _ in range(2))
+    assert {type(corpus.tokenizer) for corpus in (first, second)} == {UnigramTokenizer}
+    assert np.array_equal(first.validation.ids, second.validation.ids)
+
+
+def test_without_the_library_of_unigram_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "lmcore.tokenizer.unigram", raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ValueError, match=r"'unigram' needs .*lmcore\[unigram\]"):
+        tokenizer_class("unigram")
+
+
+def test_the_small_version_keeps_the_tokenizer_and_its_text():
+    small, *_ = TitlesConfig(tokenizer="unigram", tokenizer_text="train").small()
+    assert (small.tokenizer, small.tokenizer_text) == ("unigram", "train")
 
 
 def times(folder):

@@ -17,16 +17,12 @@ from hypothesis import strategies as st
 from made import join_pair, pre_tokens
 from tqdm import tqdm
 
-from lmcore.tokenizer import bpe, kernels
-from lmcore.tokenizer.bpe import (
-    as_words,
-    count_pre_tokens,
-    count_words,
-    merge_pairs,
-    merge_words,
-    train_bpe,
-)
-from lmcore.tokenizer.pretokens import CL100K_PATTERN, GPT2_PATTERN
+from lmcore.tokenizer import bpe
+from lmcore.tokenizer.bpe import count_pre_tokens, merge_pairs, train_bpe
+from lmcore.tokenizer.kernels import merging
+from lmcore.tokenizer.kernels.counting import as_words, count_words
+from lmcore.tokenizer.kernels.merging import merge_words
+from lmcore.tokenizer.pretokens import CL100K_PATTERN
 
 END = "<|end|>"
 few_letters = st.text(alphabet="ab c\n'1é", min_size=1, max_size=60)
@@ -94,7 +90,7 @@ def test_compiled_merges_are_those_of_plain_python(counts, n_new):
 
 def test_places_numbered_with_64_bits_change_nothing(monkeypatch):
     counts = count_pre_tokens(["low lower lowest slow slower aaaaaaa"])
-    monkeypatch.setattr(kernels, "WIDE", 0)
+    monkeypatch.setattr(merging, "WIDE", 0)
     assert merge_words(as_words(counts), 20, no_bar()) == merge_pairs(counts, 20, no_bar())
 
 
@@ -160,7 +156,7 @@ def test_ids_count_specials_first_then_bytes_then_merges():
 
 
 def test_a_text_too_small_for_the_vocabulary_gives_a_smaller_one_and_says_its_size():
-    with pytest.warns(UserWarning, match=r"has 258 entries, not the 10000"):
+    with pytest.warns(UserWarning, match=r"has 258 entries, not 10000"):
         vocab, merges = train_bpe(["abc"], 10_000)
     assert (len(vocab), len(merges)) == (258, 2)
 
@@ -213,21 +209,30 @@ def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch, text, block):
 
 @given(texts=st.lists(few_letters | any_text, min_size=1, max_size=6), workers=st.integers(1, 3))
 def test_counting_in_threads_equals_counting_with_the_regex_module(texts, workers):
-    counts = count_words(texts, GPT2_PATTERN, workers)
+    counts = count_words(texts, workers)
     assert counter_of(counts) == count_pre_tokens(texts)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_counting_makes_room_for_many_words_and_long_ones(workers):
     texts = [" ".join(f"w{i * n}" for i in range(9_000)) + " " + "é" * 200_000 for n in range(1, 4)]
-    assert counter_of(count_words(texts, GPT2_PATTERN, workers)) == count_pre_tokens(texts)
+    assert counter_of(count_words(texts, workers)) == count_pre_tokens(texts)
 
 
 @pytest.mark.parametrize("pattern", [CL100K_PATTERN, r"\S+|\s+"])
-def test_another_pattern_cuts_the_same_words_on_both_ways(compiled, pattern):
+def test_another_pattern_gives_the_same_merges_compiled_and_in_plain_python(monkeypatch, pattern):
+    texts = ["I'll pay 12345 or\n\n  more\n", "I'LL pay 12345 more"]
+    results = []
+    for small in (10**6, -1):
+        monkeypatch.setattr(bpe, "SMALL", small)
+        results.append(train_bpe(texts, 270, pattern=pattern))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("pattern", [CL100K_PATTERN, r"\S+|\s+"])
+def test_another_pattern_counts_what_it_finds(pattern):
     texts = ["I'll pay 12345 or\n\n  more\n", "I'LL"]
-    words = count_words(texts, pattern, 2)
-    assert counter_of(words) == Counter(
+    assert count_pre_tokens(texts, pattern) == Counter(
         found.encode() for text in texts for found in regex.findall(pattern, text)
     )
 
@@ -298,7 +303,7 @@ def test_an_empty_special_is_an_error():
 def test_no_seed_of_hashes_changes_the_merges(small):
     code = (
         "import sys;"
-        "from lmcore import bpe;"
+        "from lmcore.tokenizer import bpe;"
         f"bpe.SMALL = {small};"
         "text = ' '.join(f'{i * i % 97:b}' for i in range(200));"
         "sys.stdout.write(str(bpe.train_bpe([text], 290)))"

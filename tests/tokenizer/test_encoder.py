@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from made import join_pair, pre_tokens
 
 from lmcore.tokenizer import encoder as module
-from lmcore.tokenizer import kernels
 from lmcore.tokenizer.bpe import train_bpe
 from lmcore.tokenizer.encoder import Encoder
+from lmcore.tokenizer.kernels.encoding import LONGEST_CACHED, CompiledEncoder
 from lmcore.tokenizer.pretokens import CL100K_PATTERN, GPT2_PATTERN
 
 few_letters = st.text(alphabet="aabbc é'", max_size=40)
@@ -114,18 +114,20 @@ def test_pieces_change_no_ranks(monkeypatch, pattern, texts, batch):
 
 
 @given(texts=st.lists(few_letters, min_size=1, max_size=8))
-def test_a_full_memory_begins_anew(texts):
+def test_a_full_cache_is_emptied_and_changes_no_tokens(texts):
     encoder = Encoder(DOUBLINGS)
-    encoder._idle.append((kernels.new_memory(2, kernels.LONGEST_KEPT), kernels.new_work(1_000)))
+    lengths = np.array([len(token) for token in encoder.tokens])
+    tiny = CompiledEncoder(np.array(encoder._rules), lengths, 1_000, 2, LONGEST_CACHED)
     for _ in range(2):
-        assert compiled(encoder, texts) == [reference(text, DOUBLINGS) for text in texts]
+        tokens = [spelled(encoder, ranks) for ranks in tiny.encode(texts)]
+        assert tokens == [reference(text, DOUBLINGS) for text in texts]
 
 
 def test_plain_python_forgets_what_it_cannot_hold(monkeypatch):
-    monkeypatch.setattr(module, "MOST_KNOWN", 3)
+    monkeypatch.setattr(module, "MOST_CACHED", 3)
     encoder, text = Encoder(DOUBLINGS), "a b c d e aa aaa " * 3
     assert spelled(encoder, encoder.encode(text)) == reference(text, DOUBLINGS)
-    assert len(encoder._known) <= 3
+    assert len(encoder._cache) <= 3
 
 
 def test_all_bytes_are_kept_whatever_the_text():

@@ -275,7 +275,7 @@ def test_a_template_of_an_id_that_is_no_special_token_is_named_as_damaged(tmp_pa
     stored = as_llama3(VARIANTS["as it is"], "<eos>")
     stored["post_processor"]["processors"][1]["special_tokens"]["<eos>"]["ids"] = [300]
     path.write_text(json.dumps(stored), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged \(id 300 goes around"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged \(id 300 in the frame"):
         Tokenizer.load(tmp_path)
 
 
@@ -298,10 +298,10 @@ REFUSED = {
     "model dropout 0.1": ("model", {"dropout": 0.1}),
     "pre_tokenizer type 'Whitespace'": ("pre_tokenizer", {"type": "Whitespace"}),
     "pre_tokenizer add_prefix_space True": ("pre_tokenizer", {"add_prefix_space": True}),
-    "pre_tokenizer use_regex beside 0 Split": ("pre_tokenizer", {"use_regex": False}),
+    "pre_tokenizer use_regex together with 0 Split": ("pre_tokenizer", {"use_regex": False}),
     "decoder type 'WordPiece'": ("decoder", {"type": "WordPiece"}),
     "post_processor type 'RobertaProcessing'": ("post_processor", {"type": "RobertaProcessing"}),
-    "post_processor with 0 times the text": (
+    "post_processor with the text 0 times": (
         "post_processor",
         {"type": "TemplateProcessing", "single": []},
     ),
@@ -322,7 +322,7 @@ def test_what_is_not_understood_is_refused_by_name(tmp_path, named):
     key, change = REFUSED[named]
     stored[key] = (stored.get(key) or {}) | change
     path.write_text(json.dumps(stored), encoding="utf-8")
-    with pytest.raises(ValueError, match=f"{path} has {named}.*, which Tokenizer cannot do"):
+    with pytest.raises(ValueError, match=f"{path} has {named}.*, which Tokenizer does not support"):
         Tokenizer.load(tmp_path)
 
 
@@ -334,7 +334,7 @@ def test_an_added_token_that_takes_more_than_its_text_is_refused_by_name(tmp_pat
     stored["added_tokens"][0][flag] = True
     path.write_text(json.dumps(stored), encoding="utf-8")
     with pytest.raises(
-        ValueError, match=f"{path} has .*added token {flag}.*, which Tokenizer cannot do"
+        ValueError, match=f"{path} has .*added token {flag}.*, which Tokenizer does not support"
     ):
         Tokenizer.load(tmp_path)
 

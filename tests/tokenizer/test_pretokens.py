@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import GPT2
 
-from lmcore.tokenizer import kernels
+from lmcore.tokenizer.kernels import scanner
+from lmcore.tokenizer.kernels.compiler import writable
 from lmcore.tokenizer.pretokens import (
     GPT2_PATTERN,
     SAFE_CUTS,
@@ -32,17 +33,17 @@ def scanned(text):
     """Return the pre-tokens that the compiled scanner finds."""
     raw = text.encode()
     ends = np.empty(len(raw), dtype=np.int64)
-    n = kernels.pre_token_ends(kernels.writable(raw), kernels.character_classes(), ends)
+    n = scanner.pre_token_ends(writable(raw), scanner.character_classes(), ends)
     starts = [0, *ends[:n].tolist()]
     return [raw[start:end].decode() for start, end in pairwise(starts)]
 
 
 @pytest.mark.parametrize(
     ("kind", "of_kind"),
-    [(kernels.LETTER, r"\p{L}"), (kernels.NUMBER, r"\p{N}"), (kernels.SPACE, r"\s")],
+    [(scanner.LETTER, r"\p{L}"), (scanner.NUMBER, r"\p{N}"), (scanner.SPACE, r"\s")],
 )
 def test_each_code_point_has_the_class_that_the_regex_module_gives_it(kind, of_kind):
-    points = np.flatnonzero(kernels.character_classes() == kind)
+    points = np.flatnonzero(scanner.character_classes() == kind)
     assert list(map(chr, points)) == regex.findall(of_kind, "".join(map(chr, range(0x110000))))
 
 

@@ -132,7 +132,7 @@ def test_the_library_reads_our_file_with_our_ids(tokenizer, theirs, text):
 
 def test_a_bpe_does_not_open_it_and_says_why(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
-    with pytest.raises(ValueError, match="model type 'Unigram', which Tokenizer cannot do"):
+    with pytest.raises(ValueError, match="model type 'Unigram', which Tokenizer does not support"):
         Tokenizer.load(tmp_path)
 
 

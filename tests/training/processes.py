@@ -30,7 +30,7 @@ def losses(folder, n_records):
     """Return what the records of the run say, and the sum of each weight in the end."""
     torch.manual_seed(0)
     model = GPT(TINY)
-    runtime = replace(PLAIN, accumulate=2 // parallel.world(), checkpoint_every_s=0.0)
+    runtime = replace(PLAIN, grad_accum_steps=2 // parallel.world(), checkpoint_every_s=0.0)
     source = text_source(CONFIG.batch_size)
     found = [
         {"step": r.step, "loss": r.loss, "norm": r.grad_norm, "scores": sorted(r.scores)}

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from lmcore.tasks.protocols import Batch
 from lmcore.tasks.text import TextTask
 from lmcore.tasks.titles import TitlesConfig, prepare, split_titles, titles_of
 from lmcore.training.checkpoint import latest_checkpoint
-from lmcore.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from lmcore.training.loop import train
 from lmcore.training.records import DivergedError
 from lmcore.training.step import update_ratios
@@ -195,22 +197,67 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path):
     assert list(records(folder=tmp_path)) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_polite_stop_finishes_the_step_and_saves_it(tmp_path, number):
-    def stop_in_step_three():
-        for record in records(folder=tmp_path):
-            if record.step == 3:
-                signal.raise_signal(number)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+
+def signalled_in_step(n, number):
+    """Return a model that a signal reaches while it computes its n-th training batch."""
+    model, calls = seeded(0), []
+
+    def raise_once(module, _inputs, _out):
+        calls.append(module.training)
+        if module.training and sum(calls) == n:
+            signal.raise_signal(number)
+
+    model.norm.register_forward_hook(raise_once)
+    return model
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_a_step_stops_the_run_after_it_with_its_record_and_a_checkpoint(
+    tmp_path, number
+):
+    steps = []
+    run = records(model=signalled_in_step(3, number), folder=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        stop_in_step_three()
+        steps.extend(map(attrgetter("step"), run))
+    assert steps == [0, 1, 2, 3]
     assert latest_checkpoint(tmp_path).name == "step0000003.safetensors"
 
 
-def test_the_signals_mean_what_they_meant_before(tmp_path):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+def test_ctrl_c_between_two_records_interrupts_whoever_iterates_at_once():
+    run = records()
+    next(run), next(run)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert next(run).step == 2
+
+
+def test_a_generator_that_is_held_leaves_the_signals_as_they_were():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    run = records()
+    for _ in range(3):
+        next(run)
+        assert [signal.getsignal(number) for number in SIGNALS] == before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_finished_run_leaves_the_signals_as_they_were():
+    before = [signal.getsignal(number) for number in SIGNALS]
     list(records())
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_signal_in_the_last_step_is_not_swallowed(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        list(records(model=signalled_in_step(8, signal.SIGINT), folder=tmp_path))
+    assert list(records(model=seeded(1), folder=tmp_path)) == []
+
+
+def test_training_in_a_thread_touches_no_signal():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: numbers(records())).result() == numbers(records())
 
 
 def test_another_precision_cannot_take_a_run_up(tmp_path):
@@ -248,15 +295,6 @@ def test_a_learning_rate_beyond_reason_is_told_by_step_and_rate(lr, steps):
     config = with_fields(CONFIG, epochs=1, lr=lr, max_grad_norm=1e10, eval_at=())
     with pytest.raises(DivergedError, match=r"at step \d \(lr \d"):
         list(records(config, tokens=random_tokens(2 * 8 * steps + 1)))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [({"batch_size": 0}, "0"), ({"epochs": -1}, "-1"), ({"lr": 0.0}, "0.0"), ({"clip": 0.0}, "0")],
-)
-def test_a_config_that_cannot_be_is_an_error_with_its_value(wrong, says):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be above 0, not {says}"):
-        TrainConfig(**wrong)
 
 
 def test_bfloat16_and_float32_learn_the_same_to_a_hundredth_of_a_nat(smoke_run, tmp_path):
@@ -356,7 +394,7 @@ def test_a_run_ends_when_its_time_is_up_and_says_so(tmp_path):
     *_, last = records(config, folder=tmp_path)
     assert last.step < 10_000
     assert (last.stop_reason, list(last.scores)) == (
-        "after the 0.05 seconds it was given",
+        "reached the time limit of 0.05 seconds",
         ["validation", "challenge"],
     )
 
@@ -458,15 +496,15 @@ def test_divergence_is_the_last_thing_recorded():
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1},
-        {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1},
-        {"optimizer": "muon", "lr": 0.01, "momentum": 0.95},
-        {"optimizer": "adamw", "lr": 0.01, "grokfast": 2.0, "orthogonal": True},
+        {"kind": "sgd", "momentum": 0.9, "lr": 0.1},
+        {"kind": "adamw", "lr": 0.01, "weight_decay": 0.1},
+        {"kind": "muon", "lr": 0.01, "momentum": 0.95},
+        {"kind": "adamw", "lr": 0.01, "grokfast_lambda": 2.0, "orthogonal_gradients": True},
     ],
-    ids=" ".join,
+    ids=["sgd", "adamw", "muon", "filters"],
 )
 def test_every_optimizer_resumes_to_the_same_numbers(tmp_path, options):
-    config = replace(CONFIG, **options)
+    config = replace(CONFIG, optimizer=OptimizerConfig(**options))
     whole = numbers(records(config))
     first = records(config, runtime=EVERY_STEP, folder=tmp_path)
     for _ in range(5):
@@ -480,7 +518,7 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole():
     config = with_fields(CONFIG, batch_size=4, lr=0.1)
     whole, parts = seeded(0, TINY), seeded(0, TINY)
     one = list(records(config, whole))
-    two = list(records(config, parts, replace(PLAIN, accumulate=2)))
+    two = list(records(config, parts, replace(PLAIN, grad_accum_steps=2)))
     assert [r.loss for r in two][1:] == pytest.approx([r.loss for r in one][1:], rel=1e-6)
     for p, q in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
@@ -488,7 +526,7 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole():
 
 def test_a_batch_that_does_not_split_into_parts_is_an_error_with_both():
     with pytest.raises(ValueError, match="a batch of 2 does not split evenly into 3 parts"):
-        next(records(runtime=replace(PLAIN, accumulate=3)))
+        next(records(runtime=replace(PLAIN, grad_accum_steps=3)))
 
 
 def test_a_batch_that_does_not_fit_in_memory_says_how_to_make_it_fit():
@@ -502,35 +540,53 @@ def test_a_batch_that_does_not_fit_in_memory_says_how_to_make_it_fit():
     run = records(model=model)
     next(run)
     with pytest.raises(
-        MemoryError, match=r"2 x 8 tokens at once.*about \d+ rows would fit.*--runtime.accumulate 2"
+        MemoryError,
+        match=r"2 x 8 tokens at once.*about \d+ rows would fit.*--runtime.grad_accum_steps 2",
     ):
         next(run)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("kind", "wrong", "says"),
     [
-        ({"batch_size": 0}, "batch_size must be above 0, not 0"),
-        ({"epochs": -1}, "epochs must be above 0, not -1"),
-        ({"lr": 0.0}, r"lr must be above 0, not 0\.0"),
-        ({"clip": 0.0}, r"clip must be above 0, not 0\.0"),
-        ({"steps": 5}, "one of three.*not epochs 7, steps 5, n_tokens None"),
-        ({"epochs": None}, "one of three"),
-        ({"momentum": 0.9, "optimizer": "adamw"}, "momentum 0.9 has no effect with optimizer 'a"),
-        ({"betas": (0.5, 0.5)}, r"betas \(0\.5, 0\.5\) has no effect with optimizer 'sgd'"),
-        ({"floor": 0.1, "schedule": "constant"}, "floor 0.1 has no effect with schedule"),
-        ({"decay_fraction": 0.5}, "decay_fraction 0.5 has no effect with schedule 'cosine'"),
-        ({"optimizer": "muon"}, "muon without momentum"),
-        ({"grokfast_memory": 0.9}, "grokfast_memory 0.9 has no effect with grokfast 0"),
+        (TrainConfig, {"batch_size": 0, "steps": 1}, "batch_size must be above 0, not 0"),
+        (TrainConfig, {"epochs": -1}, "epochs must be above 0, not -1"),
+        (TrainConfig, {"steps": 5, "epochs": 7}, "exactly one.*not epochs 7, steps 5, n_tokens No"),
+        (TrainConfig, {}, "exactly one"),
+        (OptimizerConfig, {"lr": 0.0}, r"lr must be above 0, not 0\.0"),
+        (OptimizerConfig, {"max_grad_norm": 0.0}, r"max_grad_norm must be above 0, not 0\.0"),
+        (OptimizerConfig, {"momentum": 0.9}, "momentum 0.9 has no effect with kind 'adamw'"),
+        (
+            OptimizerConfig,
+            {"kind": "sgd", "betas": (0.5, 0.5)},
+            r"betas \(0\.5, 0\.5\) has no effect",
+        ),
+        (OptimizerConfig, {"kind": "muon", "momentum": 0.0}, "muon without momentum"),
+        (
+            OptimizerConfig,
+            {"grokfast_alpha": 0.9},
+            "grokfast_alpha 0.9 has no effect with grokfast_",
+        ),
+        (
+            ScheduleConfig,
+            {"kind": "constant", "min_lr_ratio": 0.1},
+            "min_lr_ratio 0.1 has no effect",
+        ),
+        (
+            ScheduleConfig,
+            {"decay_fraction": 0.5},
+            "decay_fraction 0.5 has no effect with kind 'cos",
+        ),
+        (EvaluationConfig, {"patience": 0}, "patience must be above 0, not 0"),
     ],
 )
-def test_a_config_that_cannot_be_is_an_error_with_its_values(wrong, says):
+def test_a_config_that_cannot_be_is_an_error_with_its_values(kind, wrong, says):
     with pytest.raises(ValueError, match=says):
-        TrainConfig(**wrong)
+        kind(**wrong)
 
 
 def test_a_warmup_longer_than_the_run_is_an_error_before_the_first_step():
-    with pytest.raises(ValueError, match="warmup must be between 0 and the 8 steps, not 9"):
+    with pytest.raises(ValueError, match="warmup_steps must be between 0 and the 8 steps, not 9"):
         next(records(with_fields(CONFIG, warmup_steps=9)))
 
 
@@ -601,3 +657,53 @@ def test_a_group_of_zeros_has_no_ratio():
     group = {"name": "vector", "params": [torch.ones(3)]}
     assert update_ratios([group], [[torch.zeros(3)]]) == {}
     assert update_ratios([group], [[torch.full((3,), 2.0)]]) == {"vector": 0.5}
+
+
+# Parts with ignored targets
+
+
+class Masked:
+    """Random rows, in which some targets are ignored, unevenly over the rows."""
+
+    batches_per_epoch = None
+
+    def batch(self, number):
+        generator = torch.Generator().manual_seed(number)
+        x, y = torch.randint(TINY.vocab_size, (2, 4, 8), generator=generator)
+        y[0, 1:], y[1, :3] = -100, -100
+        return Batch(x, y)
+
+    def scores(self, model):
+        return {}
+
+
+MASKED = TrainConfig(
+    batch_size=4, steps=3, optimizer=OptimizerConfig(kind="sgd", lr=0.1, weight_decay=0.0)
+)
+
+
+def test_a_step_ignores_targets_of_minus_100_as_torch_does():
+    ours, theirs, batch = seeded(0, TINY), seeded(0, TINY), Masked().batch(0)
+    _, first, *_ = train(ours, replace(MASKED, steps=1), Masked(), PLAIN)
+    loss = torch.nn.functional.cross_entropy(theirs(batch.x).flatten(0, 1), batch.y.flatten())
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+    torch.optim.SGD(theirs.parameters(), lr=0.1).step()
+    assert first.loss == pytest.approx(loss.item(), rel=1e-6)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_with_different_numbers_of_targets_give_the_step_of_the_whole(parts):
+    whole, split = seeded(0, TINY), seeded(0, TINY)
+    one = list(train(whole, MASKED, Masked(), PLAIN))
+    two = list(train(split, MASKED, Masked(), replace(PLAIN, grad_accum_steps=parts)))
+    assert [r.loss for r in two][1:] == pytest.approx([r.loss for r in one][1:], rel=1e-6)
+    for p, q in zip(whole.parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+def test_a_batch_size_other_than_the_task_s_is_an_error_with_both():
+    with pytest.raises(ValueError, match="batch_size is 3, but the task's batches have 4 rows"):
+        next(train(seeded(0, TINY), replace(MASKED, batch_size=3), Masked(), PLAIN))

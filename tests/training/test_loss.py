@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.training.loss import linear_cross_entropy, stablemax_logits
+from lmcore.training.loss import cross_entropy, linear_cross_entropy, stablemax_logits
 
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 12, 100])
@@ -86,3 +86,48 @@ def test_where_softmax_underflows_the_stablemax_loss_still_has_a_slope():
     for kind, is_flat in (("softmax", True), ("stablemax", False)):
         loss = linear_cross_entropy(x, torch.tensor([[1.0], [-1.0]]), torch.tensor([0]), kind=kind)
         assert (torch.autograd.grad(loss, x)[0].item() == 0) == is_flat
+
+
+# Ignored targets
+
+
+@pytest.mark.parametrize("kind", ["softmax", "softmax-float64", "stablemax"])
+@pytest.mark.parametrize("ignored", [[], [0], [1, 4, 5, 11], range(11), range(4)], ids=str)
+def test_targets_of_minus_100_count_neither_in_the_loss_nor_in_its_gradients(kind, ignored):
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(n, 6, generator=generator, requires_grad=True) for n in (12, 9))
+    targets = torch.randint(9, (12,), generator=generator)
+    targets[list(ignored)] = -100
+    logits = F.linear(x, weight)
+    logits = stablemax_logits(logits) if kind == "stablemax" else logits
+    losses = (
+        F.cross_entropy(logits, targets),
+        cross_entropy(F.linear(x, weight), targets, kind),
+        linear_cross_entropy(x, weight, targets, rows=4, kind=kind),
+    )
+    theirs = torch.autograd.grad(3 * losses[0], (x, weight), retain_graph=True)
+    for loss in losses[1:]:
+        torch.testing.assert_close(loss, losses[0], rtol=0, atol=1e-6)
+        ours = torch.autograd.grad(3 * loss, (x, weight), retain_graph=True)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_without_any_target_the_loss_and_its_gradients_are_zero():
+    x, weight = torch.randn(3, 2, requires_grad=True), torch.randn(5, 2, requires_grad=True)
+    loss = linear_cross_entropy(x, weight, torch.full((3,), -100))
+    assert loss == 0
+    assert not any(g.any() for g in torch.autograd.grad(loss, (x, weight)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="Triton's kernel is for a GPU")
+def test_the_kernel_for_gpus_ignores_targets_of_minus_100():
+    x, weight = (torch.randn(n, 6, device="cuda", requires_grad=True) for n in (12, 331))
+    targets = torch.randint(331, (12,), device="cuda")
+    targets[[1, 4, 5]] = -100
+    ours = linear_cross_entropy(x, weight, targets, rows=4)
+    theirs = F.cross_entropy(F.linear(x, weight), targets)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    gradients = (torch.autograd.grad(loss, (x, weight)) for loss in (ours, theirs))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)

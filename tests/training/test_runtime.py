@@ -54,8 +54,8 @@ def test_products_are_taken_in_the_precision_asked_for(precision, dtype):
 
 
 def test_no_less_than_one_part_of_a_batch_can_be_read():
-    with pytest.raises(ValueError, match="accumulate must be at least 1, not 0"):
-        Runtime(accumulate=0)
+    with pytest.raises(ValueError, match="grad_accum_steps must be at least 1, not 0"):
+        Runtime(grad_accum_steps=0)
 
 
 def test_the_speed_of_products_is_a_positive_number():

@@ -102,7 +102,7 @@ def test_a_quarter_of_the_way_the_cosine_is_what_the_formula_gives_by_hand():
 
 
 def test_a_quarter_into_its_decay_one_minus_sqrt_is_half_way_down():
-    assert warmup_stable_decay(85, 100, decay=20, shape="1-sqrt") == pytest.approx(0.5)
+    assert warmup_stable_decay(85, 100, decay_steps=20, shape="1-sqrt") == pytest.approx(0.5)
 
 
 @given(kind=st.sampled_from(["wsd", "wsd-linear"]), plan=plans(), floor=floors)
@@ -134,11 +134,14 @@ def test_the_decay_fraction_is_of_all_steps():
 @pytest.mark.parametrize(
     ("numbers", "told"),
     [
-        ({"warmup": 11}, "warmup must be between 0 and the 10 steps, not 11"),
-        ({"warmup": -1}, "not -1"),
-        ({"floor": 1.5}, "floor must be between 0 and 1, not 1.5"),
-        ({"floor": -0.5}, "not -0.5"),
-        ({"warmup": 6, "decay_fraction": 0.5}, "5 steps of decay do not fit into 10 .* 6 of warm"),
+        ({"warmup_steps": 11}, "warmup_steps must be between 0 and the 10 steps, not 11"),
+        ({"warmup_steps": -1}, "not -1"),
+        ({"min_lr_ratio": 1.5}, "min_lr_ratio must be between 0 and 1, not 1.5"),
+        ({"min_lr_ratio": -0.5}, "not -0.5"),
+        (
+            {"warmup_steps": 6, "decay_fraction": 0.5},
+            "5 steps of decay do not fit into 10 .* 6 of warm",
+        ),
         ({"decay_fraction": -0.2}, "-2 steps of decay"),
     ],
 )
@@ -150,7 +153,7 @@ def test_numbers_that_contradict_each_other_are_an_error_that_says_them(numbers,
 @pytest.mark.parametrize("kind", ["constant", "cosine", "linear", "wsd", "wsd-linear"])
 def test_every_schedule_refuses_a_warmup_longer_than_the_run(kind):
     with pytest.raises(ValueError, match="not 11"):
-        multiplier(kind, 0, 10, warmup=11)
+        multiplier(kind, 0, 10, warmup_steps=11)
 
 
 def test_an_unknown_schedule_is_an_error_that_names_those_there_are():

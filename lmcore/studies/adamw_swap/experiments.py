@@ -135,7 +135,7 @@ def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
 def large_variant(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
     """Return the baseline with another optimizer and a warmup."""
     plan = {"warmup_steps": 49, "lr": lr} | OPTIMIZERS[optimizer].changes | changes
-    model, train = ModelConfig(vocab_size=16_000), with_fields(CHALLENGE, plan)
+    model, train = ModelConfig(vocab_size=16_000, d_ff=2048), with_fields(CHALLENGE, plan)
     return replace(GIVEN, name=name, task=TitlesConfig(), model=model, train=train)
 
 

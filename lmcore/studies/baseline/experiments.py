@@ -31,7 +31,7 @@ BASELINE = Experiment(
     name="sgd",
     seed=SEEDS[0],
     task=TitlesConfig(),
-    model=ModelConfig(vocab_size=16_000),
+    model=ModelConfig(vocab_size=16_000, d_ff=2048),
     train=CHALLENGE,
 )
 KNOWN_ENTROPY = Experiment(

@@ -10,7 +10,7 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import mean_sd, select
 from lmcore.studies.grokking.experiments import METHODS, RATES, SOLVED
-from lmcore.training.loop import HELD
+from lmcore.training.early_stopping import ACCURATE_EVALUATIONS
 
 
 def accuracy(record: dict[str, Any], name: str = "validation") -> float | None:
@@ -26,11 +26,13 @@ def loss(record: dict[str, Any], name: str = "validation") -> float | None:
 
 
 def solved_at(run: Run, level: float = SOLVED, name: str = "validation") -> int | None:
-    """Return the step from which accuracy held at level for HELD evaluations, if it did."""
+    """Return the step from which accuracy held at level for ACCURATE_EVALUATIONS, if it did."""
     scored = [record for record in run.records if name in record]
     good = [accuracy(record, name) >= level for record in scored]
-    starts = range(len(good) - HELD + 1)
-    first = next((start for start in starts if all(good[start : start + HELD])), None)
+    starts = range(len(good) - ACCURATE_EVALUATIONS + 1)
+    first = next(
+        (start for start in starts if all(good[start : start + ACCURATE_EVALUATIONS])), None
+    )
     return None if first is None else scored[first]["step"]
 
 

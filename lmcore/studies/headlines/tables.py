@@ -3,12 +3,7 @@
 from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import (
-    Table,
-    mean_sd,
-    number,
-    select,
-)
+from lmcore.report.tables import Table, mean_sd, number, select
 from lmcore.studies.headlines.measures import final_loss, final_score, paired_losses
 
 

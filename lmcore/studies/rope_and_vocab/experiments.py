@@ -176,7 +176,7 @@ def large() -> list[Experiment]:
         name="large-recipe",
         seed=LARGE_SEEDS[0],
         task=TitlesConfig(vocab_size=RECIPE_SIZE),
-        model=ModelConfig(vocab_size=RECIPE_SIZE, **RECIPE),
+        model=ModelConfig(vocab_size=RECIPE_SIZE, d_ff=2048, **RECIPE),
         train=with_fields(
             CHALLENGE,
             {"optimizer.kind": "adamw", "lr": 1e-3, "weight_decay": 0.1, "warmup_steps": 49},

@@ -48,7 +48,7 @@ def alphabet_table(run: Run) -> Table:
             if row["text"] == text and row["vocab_size"] in run.config.vocab_sizes[::2]:
                 ratio = row["character_tokens"] / row["byte_tokens"] - 1
                 cells = (number(row["distinct"]), number(row["known"]), number(row["vocab_size"]))
-                unknown = number(row["unknown"] / row["characters"], ".3%")
+                unknown = f"{row['unknown'] / row['characters']:.3%}"
                 out.append((LANGUAGES[text], *cells, unknown, number(ratio, "+.1%")))
     header = (
         "language", "characters in the text", "of them entries", "entries in all",
@@ -64,5 +64,5 @@ def longest_table(run: Run, n: int = 6) -> Table:
         rows = [row for row in run.records if row["text"] == text][:n]
         for row in rows:
             token = plotting.shown(row["token"])
-            out.append((text, token, str(row["bytes"]), f"{row['merge']:,}", f"{row['count']:,}"))
+            out.append((text, token, str(row["bytes"]), number(row["merge"]), number(row["count"])))
     return Table(("text", "token", "bytes", "merge", "times in the text"), tuple(out))

@@ -1,0 +1,340 @@
+"""Any text, made ready to train on: a tokenizer and token files of both splits in one folder."""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
+from lmcore.data.token_files import Tokens, load_tokens, write_documents
+from lmcore.files import read_json, write_json
+from lmcore.tokenizer.base import BaseTokenizer
+from lmcore.tokenizer.byte_bpe import Tokenizer
+
+FORMAT = 1
+"""Version of what a prepared folder holds."""
+
+MANIFEST = "prepared.json"
+FEW_DOCUMENTS = 50
+"""With fewer documents than this, the end of the text validates instead of whole documents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """How a text is tokenized and split."""
+
+    vocab_size: int = 10_000
+    """Entries of the tokenizer to train: special tokens, 256 bytes and merges."""
+    special_tokens: tuple[str, ...] = ("<|endoftext|>",)
+    """Special tokens; the first one ends every document."""
+    validation_fraction: float = 0.1
+    """Share of the text kept for validation where no validation text is given."""
+    seed: int = 1337
+    """Decides which documents validate."""
+    reading: Reading = field(default_factory=Reading)
+    """How files become documents."""
+
+    def __post_init__(self):
+        if isinstance(self.special_tokens, str):
+            object.__setattr__(self, "special_tokens", (self.special_tokens,))
+        if not self.special_tokens:
+            raise ValueError("special_tokens must name the token that ends a document")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"validation_fraction must be between 0 and 1, not {self.validation_fraction}"
+            )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedText:
+    """A folder that `prepare` wrote, opened."""
+
+    folder: Path
+    tokenizer: BaseTokenizer
+    train: Tokens
+    validation: Tokens
+    report: dict[str, Any]
+
+    @property
+    def eos_id(self) -> int:
+        """The id of the token that ends every document."""
+        return self.tokenizer.special_id(self.report["end_of_text"])
+
+
+def prepare(
+    texts: str | Path | Sequence[str | Path],
+    out: str | Path,
+    config: PrepareConfig | None = None,
+    *,
+    validation: Sequence[str | Path] = (),
+    tokenizer: BaseTokenizer | None = None,
+    progress: bool = False,
+) -> PreparedText:
+    """Return the texts tokenized in the folder out, which is written unless it is there already.
+
+    What is there counts if it was made from the same files with the same settings. A tokenizer
+    that is given is used as it is; otherwise one is trained, on the training split alone.
+
+    Raises:
+        ValueError: a source is missing, empty, binary or not UTF-8, the text is too short to split,
+            or the tokenizer lacks the token that ends a document.
+    """
+    config, out = config or PrepareConfig(), Path(out)
+    files, held_out = files_of(texts), files_of(validation) if validation else []
+    if tokenizer is not None:
+        tokenizer.special_id(config.special_tokens[0])
+    sources = {"train": described(files), "validation": described(held_out)}
+    key = _key(config, sources, tokenizer)
+    if _is_there(out, key):
+        return load_prepared(out)
+    given = _Given(files, held_out, config.reading) if held_out else None
+    split = given or _split(files, config, progress)
+    started = time.perf_counter()
+    trained = tokenizer or _trained(split, config, progress)
+    trained_s = time.perf_counter() - started
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
+    trained.save(out)
+    started, end = time.perf_counter(), config.special_tokens[0]
+    train = write_documents(out / "train.npy", split.training(progress), trained, end)
+    valid = write_documents(out / "validation.npy", split.validating(progress), trained, end)
+    encoded_s = time.perf_counter() - started
+    if train.n_tokens < 2 or valid.n_tokens < 2:
+        raise ValueError(
+            f"the text is too short to split: {train.n_tokens} tokens to train on, "
+            f"{valid.n_tokens} to validate with; bring more text or give --validation"
+        )
+    report = {
+        "end_of_text": end,
+        "vocab_size": trained.vocab_size,
+        "asked_vocab_size": None if tokenizer else config.vocab_size,
+        "split": split.rule,
+        "bytes_per_token": round(train.bytes / train.n_tokens, 3),
+        "validation_bytes_per_token": round(valid.bytes / valid.n_tokens, 3),
+        "tokenizer_s": round(trained_s, 2),
+        "encoding_s": round(encoded_s, 2),
+        "encoding_mb_per_s": round((train.bytes + valid.bytes) / 1e6 / max(encoded_s, 1e-9), 2),
+    }
+    manifest = {
+        "format": FORMAT,
+        "key": key,
+        "config": asdict(config),
+        "sources": {name: [asdict(file) for file in files] for name, files in sources.items()},
+        "tokenizer": trained.fingerprint,
+        "report": report,
+    }
+    write_json(out / MANIFEST, manifest)
+    return load_prepared(out)
+
+
+def load_prepared(folder: str | Path) -> PreparedText:
+    """Return the prepared text in folder.
+
+    Raises:
+        ValueError: there is none, a file is damaged, or tokens are another tokenizer's.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise ValueError(
+            f"{folder} holds no prepared text ({MANIFEST} is missing): "
+            f"make it with lmcore prepare TEXT --out {folder}"
+        )
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"{folder / MANIFEST} is of another version: prepare the text again")
+    tokenizer = _tokenizer_of(folder)
+    if tokenizer.fingerprint != manifest["tokenizer"]:
+        raise ValueError(
+            f"{folder} was prepared with tokenizer {manifest['tokenizer']}, its tokenizer.json is "
+            f"{tokenizer.fingerprint}: prepare the text again"
+        )
+    train, validation = (
+        load_tokens(folder / f"{name}.npy", tokenizer) for name in ("train", "validation")
+    )
+    return PreparedText(
+        folder=folder,
+        tokenizer=tokenizer,
+        train=train,
+        validation=validation,
+        report=manifest["report"],
+    )
+
+
+def sample_tokens(prepared: PreparedText, n: int = 10) -> list[str]:
+    """Return the first n tokens of the training text, each as text."""
+    ids = prepared.train.ids[:n].tolist()
+    return [prepared.tokenizer.decode([id]) for id in ids]
+
+
+def _tokenizer_of(folder: Path) -> BaseTokenizer:
+    try:
+        return Tokenizer.load(folder)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder / 'tokenizer.json'} is missing: prepare the text again"
+        ) from None
+
+
+def _key(
+    config: PrepareConfig,
+    sources: dict[str, list[SourceFile]],
+    tokenizer: BaseTokenizer | None,
+) -> str:
+    """Return a hash of everything that decides the tokens."""
+    values = {
+        "format": FORMAT,
+        "config": asdict(config),
+        "sources": {name: [file.sha256 for file in files] for name, files in sources.items()},
+        "tokenizer": tokenizer and tokenizer.fingerprint,
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _is_there(out: Path, key: str) -> bool:
+    try:
+        if read_json(out / MANIFEST).get("key") != key:
+            return False
+        load_prepared(out)
+    except (ValueError, AttributeError, KeyError):
+        return False
+    return True
+
+
+def _trained(split: "_Split", config: PrepareConfig, progress: bool) -> Tokenizer:
+    with warnings.catch_warnings():  # the report says how far the text reached
+        warnings.filterwarnings("ignore", "the text holds nothing more to merge")
+        texts = _in_blocks(split.training(progress))
+        return Tokenizer.train(texts, config.vocab_size, config.special_tokens)
+
+
+def _in_blocks(texts: Iterator[str]) -> Iterator[str]:
+    """Yield texts joined to larger ones, which are counted many times as fast.
+
+    Between texts without white space at their edges, a line break is a pre-token of one byte for
+    itself, and a pre-token of one byte has no pair to merge. Other texts stay alone.
+    """
+    held, size = [], 0
+    for text in texts:
+        if text.strip() != text:
+            yield text
+            continue
+        held.append(text)
+        size += len(text)
+        if size >= BLOCK:
+            yield "\n".join(held)
+            held, size = [], 0
+    if held:
+        yield "\n".join(held)
+
+
+# Splits
+
+
+class _Split:
+    """Which documents train and which validate; both can be walked through again and again."""
+
+    rule: str
+
+    def training(self, progress: bool = False) -> Iterator[str]:
+        raise NotImplementedError
+
+    def validating(self, progress: bool = False) -> Iterator[str]:
+        raise NotImplementedError
+
+
+class _Given(_Split):
+    """Validation documents come from files of their own."""
+
+    rule = "validation text given"
+
+    def __init__(
+        self, files: Sequence[str | Path], held_out: Sequence[str | Path], reading: Reading
+    ):
+        self.files, self.held_out, self.reading = files, held_out, reading
+
+    def training(self, progress: bool = False) -> Iterator[str]:
+        return _counted(self.files, self.reading, "train", progress)
+
+    def validating(self, progress: bool = False) -> Iterator[str]:
+        return _counted(self.held_out, self.reading, "validation", progress)
+
+
+class _ByDocument(_Split):
+    """Each document validates with the same probability, decided by its number and the seed."""
+
+    def __init__(self, files: Sequence[str | Path], config: PrepareConfig, n: int):
+        self.files, self.config = files, config
+        order = np.random.default_rng(config.seed).permutation(n)
+        chosen = order[: max(1, round(config.validation_fraction * n))]
+        self.validates = np.zeros(n, dtype=bool)
+        self.validates[chosen] = True
+        self.rule = f"{len(chosen):,} of {n:,} documents validate, drawn with seed {config.seed}"
+
+    def _some(self, validates: bool, progress: bool) -> Iterator[str]:
+        name = "validation" if validates else "train"
+        every = _counted(self.files, self.config.reading, name, progress)
+        return (
+            document
+            for document, is_held_out in zip(every, self.validates, strict=True)
+            if is_held_out == validates
+        )
+
+    def training(self, progress: bool = False) -> Iterator[str]:
+        return self._some(False, progress)
+
+    def validating(self, progress: bool = False) -> Iterator[str]:
+        return self._some(True, progress)
+
+
+class _ByEnd(_Split):
+    """The end of the text validates; the cut is at a line break where there is one near it."""
+
+    def __init__(self, files: Sequence[str | Path], config: PrepareConfig, n_characters: int):
+        self.files, self.config = files, config
+        self.cut = round((1 - config.validation_fraction) * n_characters)
+        self.rule = f"the last {config.validation_fraction:.0%} of the text validates"
+
+    def _halves(self, progress: bool) -> Iterator[tuple[str, str]]:
+        """Yield of each document what trains and what validates."""
+        start = 0
+        for document in _counted(self.files, self.config.reading, "split", progress):
+            at = min(max(self.cut - start, 0), len(document))
+            if 0 < at < len(document):
+                after = document.find("\n", at)
+                before = document.rfind("\n", 0, at)
+                near = [place for place in (after, before) if place > 0]
+                if near:
+                    at = min(near, key=lambda place: abs(place - at)) + 1
+            start += len(document)
+            yield document[:at], document[at:]
+
+    def training(self, progress: bool = False) -> Iterator[str]:
+        return (first for first, _ in self._halves(progress) if first.strip())
+
+    def validating(self, progress: bool = False) -> Iterator[str]:
+        return (last for _, last in self._halves(progress) if last.strip())
+
+
+def _split(files: Sequence[str | Path], config: PrepareConfig, progress: bool) -> _Split:
+    n = n_characters = 0
+    for document in _counted(files, config.reading, "count", progress):
+        n += 1
+        n_characters += len(document)
+    if n >= FEW_DOCUMENTS:
+        return _ByDocument(files, config, n)
+    return _ByEnd(files, config, n_characters)
+
+
+def _counted(
+    files: Sequence[str | Path], reading: Reading, name: str, progress: bool
+) -> Iterator[str]:
+    """Yield the documents of files with a bar of characters."""
+    with tqdm(desc=name, unit="char", unit_scale=True, disable=not progress, leave=False) as bar:
+        yield from documents(files, reading, bar.update)

@@ -1,0 +1,1 @@
+"""The tokenizer's inner loops, compiled by Numba for large texts."""

@@ -1,0 +1,110 @@
+"""Counting pre-tokens in threads, in arrays that grow with the number of distinct ones."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from lmcore.tokenizer.kernels.compiler import Bytes, Numbers, compiled, writable
+from lmcore.tokenizer.kernels.scanner import character_classes, pre_token_end
+from lmcore.tokenizer.kernels.spans import Spans, grown, new_spans, slot_of
+from lmcore.tokenizer.pretokens import in_threads
+
+
+@dataclass(frozen=True)
+class Words:
+    """Distinct words, laid end to end, and how often each occurs."""
+
+    text: UInt8[np.ndarray, "bytes"]
+    starts: Int64[np.ndarray, "starts"]
+    counts: Int64[np.ndarray, "words"]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+class WordCounter:
+    """Counts the pre-tokens of GPT-2's pattern."""
+
+    def __init__(self) -> None:
+        self._spans = new_spans(2**14, 2**18)
+
+    def add_text(self, text: str) -> None:
+        """Count the pre-tokens of text."""
+        data, classes = writable(text.encode()), character_classes()
+        done = 0
+        while done < len(data):
+            done = count_some(self._spans, data, done, classes)
+            if done < len(data):
+                self._spans = grown(self._spans, len(data) - done)
+
+    def add(self, words: Words) -> None:
+        """Add the counts of words."""
+        done = 0
+        while done < len(words):
+            done = add_counts(self._spans, words.text, words.starts, words.counts, done)
+            if done < len(words):
+                self._spans = grown(self._spans, len(words.text))
+
+    def words(self) -> Words:
+        """Return the distinct pre-tokens and their counts."""
+        starts = self._spans.starts[: self._spans.size[0] + 1]
+        used = self._spans.slots[self._spans.slots["number"] >= 0]
+        counts = np.empty(len(used), dtype=np.int64)
+        counts[used["number"]] = used["value"]
+        return Words(self._spans.arena[: starts[-1]], starts, counts)
+
+
+def count_words(texts: Iterable[str], workers: int) -> Words:
+    """Return how often each pre-token of GPT-2's pattern occurs in texts, counted in threads."""
+    counters = [WordCounter() for _ in range(workers)]
+    idle = list(counters)
+
+    def count(text: str) -> None:
+        counter = idle.pop()
+        try:
+            counter.add_text(text)
+        finally:
+            idle.append(counter)
+
+    for _ in in_threads(count, texts, workers):
+        pass
+    while len(counters) > 1:
+        counters[0].add(counters.pop().words())
+    return counters[0].words()
+
+
+def as_words(counts: Counter[bytes]) -> Words:
+    """Return the same counts in arrays."""
+    return Words(
+        writable(b"".join(counts)),
+        np.cumsum([0, *map(len, counts)], dtype=np.int64),
+        np.fromiter(counts.values(), dtype=np.int64),
+    )
+
+
+@compiled
+def count_some(spans: Spans, data: Bytes, start: int, classes: Bytes) -> int:
+    """Count the pre-tokens of data from start on; return where it stopped for lack of room."""
+    while start < len(data):
+        end = pre_token_end(data, start, len(data), classes)
+        slot = slot_of(spans, data, start, end)
+        if slot < 0:
+            break
+        spans.slots[slot].value += 1
+        start = end
+    return start
+
+
+@compiled
+def add_counts(spans: Spans, text: Bytes, starts: Numbers, counts: Numbers, first: int) -> int:
+    """Add the counts of words in text from first on; return where it stopped for lack of room."""
+    while first < len(counts):
+        slot = slot_of(spans, text, starts[first], starts[first + 1])
+        if slot < 0:
+            break
+        spans.slots[slot].value += counts[first]
+        first += 1
+    return first
