@@ -29,6 +29,7 @@ from lmcore.studies.grokking.measures import (
     accuracy,
     coverage,
     final_accuracy,
+    logit_size,
     loss,
     mean_solving_step,
     outcome_accuracy,
@@ -238,7 +239,7 @@ def plot_inside(run: Run) -> Figure:
     axes[2].set_ylabel("norm of all weights")
     axes[2].set_ylim(0, None)
     size = axes[2].twinx()
-    at, rms = plotting.series(run, lambda record: record.get("train", {}).get("logit_rms"))
+    at, rms = plotting.series(run, logit_size)
     size.plot(np.maximum(at, 0.9), rms, color=other)
     size.set_ylabel("size of logits", color=other)
     size.set_ylim(0, None)

@@ -25,6 +25,12 @@ def loss(record: dict[str, Any], name: str = "validation") -> float | None:
     return score and score.loss
 
 
+def logit_size(record: dict[str, Any]) -> float | None:
+    """Return the root mean square of the logits on the training set, if it was scored."""
+    score = record.get("train")
+    return score and score.logit_rms
+
+
 def solved_at(run: Run, level: float = SOLVED, name: str = "validation") -> int | None:
     """Return the step from which accuracy held at level for ACCURATE_EVALUATIONS, if it did."""
     scored = [record for record in run.records if name in record]
