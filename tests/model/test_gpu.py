@@ -91,7 +91,7 @@ def losses(runtime, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"), [({}, 1e-4), ({"optimizer": "muon", "momentum": 0.95}, 1e-2)]
+    ("changes", "error"), [({}, 1e-4), ({"optimizer.kind": "muon", "momentum": 0.95}, 1e-2)]
 )
 def test_a_gpu_learns_what_a_cpu_learns(changes, error):
     expected = losses(PLAIN, **changes)
