@@ -86,7 +86,7 @@ def test_blocks_on_a_gpu_know_where_documents_end():
 
 def losses(runtime, **changes):
     torch.manual_seed(0)
-    plan = replace(PLAN, **changes)
+    plan = with_fields(PLAN, changes)
     return [r.loss for r in train(GPT(TINY), plan, text_source(2), runtime) if r.step]
 
 
