@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from lmcore.corpus import (
     split_titles,
     titles_of,
 )
+from lmcore.unigram import UnigramTokenizer
 
 SMALL = CorpusConfig(n_titles=40, n_test_titles=8, vocab_size=270)
 TITLES = [f"Title número {i}" for i in range(60)]
@@ -196,6 +198,39 @@ def test_the_tokenizer_learns_nothing_from_the_test_titles(tmp_path):
         files[name].write_text("\n".join(lines), encoding="utf-8")
     found = [prepare(SMALL, tmp_path / "cache", file).tokenizer for file in files.values()]
     assert found[0].fingerprint == found[1].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("read", "is_blind"), [("train", True), ("train+validation", False)], ids=["train", "both"]
+)
+def test_a_tokenizer_learns_from_validation_titles_only_if_it_is_trained_on_them(
+    tmp_path, read, is_blind
+):
+    hidden = split_titles(TITLES, SMALL)["validation"]
+    strange = [t if t not in hidden else f"{t} zqzqzqzqzq zqzqzqzqzq" for t in TITLES]
+    prints = []
+    for name, lines in {"as it is": TITLES, "strange": strange}.items():
+        path = tmp_path / f"{name}.txt"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        corpus = prepare(replace(SMALL, tokenizer_text=read), tmp_path / "cache", path)
+        prints.append(corpus.tokenizer.fingerprint)
+    assert (prints[0] == prints[1]) == is_blind
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tokenizer": "unigram"}, {"tokenizer_text": "train"}], ids=lambda c: next(iter(c))
+)
+def test_a_tokenizer_of_another_kind_or_text_is_cached_apart(headlines, tmp_path, changes):
+    prepare(SMALL, tmp_path / "cache", headlines)
+    prepare(replace(SMALL, **changes), tmp_path / "cache", headlines)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_corpus_keeps_the_kind_of_its_tokenizer_when_it_is_read_again(headlines, tmp_path):
+    config = replace(SMALL, tokenizer="unigram", vocab_size=300)
+    made, read = (prepare(config, tmp_path / "cache", headlines) for _ in range(2))
+    assert {type(each.tokenizer) for each in (made, read)} == {UnigramTokenizer}
+    assert np.array_equal(made.validation.ids, read.validation.ids)
 
 
 def times(folder):
