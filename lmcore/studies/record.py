@@ -43,9 +43,9 @@ GIVEN = Experiment(
     train=TrainConfig(batch_size=32, epochs=1, evaluate_at=(), record_every=10),
 )  # fmt: skip
 """The baseline's recipe on the proxy, in batches of half its rows, which makes about 360 steps."""
-RATES = {"adamw": (2e-3, 4e-3, 8e-3), "muon": (5e-3, 1e-2, 2e-2)}
+RATES = {"adamw": (2e-3, 4e-3, 8e-3), "muon": (1e-2, 2e-2, 4e-2)}
 """The learning rates that a rung is tuned over."""
-TUNED = {"adamw": 4e-3, "muon": 1e-2}
+TUNED = {"adamw": 4e-3, "muon": 2e-2}
 """The learning rate that `best_rate` finds in the runs of `tuning`."""
 WARMUP = 72
 """Steps, a fifth of all, from the rung of the schedule on."""
