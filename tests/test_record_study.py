@@ -84,6 +84,12 @@ def test_the_best_rate_ended_lowest():
     assert record.best_rate(runs, "muon") == best
 
 
+def test_a_rung_is_dropped_after_all_seeds_and_is_open_until_then():
+    assert record.verdict("no-biases", len(record.SEEDS)) == "dropped"
+    assert record.verdict("no-biases", 1) == "open"
+    assert record.verdict(record.RECORD, 1) == "kept"
+
+
 def test_a_rung_is_held_against_its_base_on_the_same_seed():
     ends = {"sgd-as-given": (20.0, 20.0), "adamw": (15.0, 16.0), "rope-rmsnorm": (14.0, 14.0)}
     runs = [
@@ -92,6 +98,6 @@ def test_a_rung_is_held_against_its_base_on_the_same_seed():
         for seed, nats in zip(record.SEEDS, own, strict=False)
     ]
     rows = {row[0]: row[1:] for row in record.rung_table(runs).rows}
-    assert rows["rope-rmsnorm"][2:] == ("0.7000", "-0.1500 ± 0.0707", "kept")
+    assert rows["rope-rmsnorm"][2:] == ("0.7000", "-0.1500 ± 0.0707", "2", "kept")
     assert "no-biases" not in rows
     assert record.findings(runs).rows[1][5] == "0.775 ± 0.035"

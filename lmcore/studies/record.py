@@ -157,6 +157,13 @@ def climbed(name: str) -> list[str]:
     return [GIVEN.name] if name == GIVEN.name else [*climbed(LADDER[name].base), name]
 
 
+def verdict(name: str, n_seeds: int) -> str:
+    """Return whether a rung was kept, or dropped, or has too few seeds to be dropped."""
+    if name in climbed(RECORD):
+        return "kept"
+    return "dropped" if n_seeds == len(SEEDS) else "open"
+
+
 # Tables
 
 
@@ -168,14 +175,16 @@ def findings(runs: Sequence[Run]) -> Table:
 def rung_table(runs: Sequence[Run]) -> Table:
     """Return what each rung reached, its ratio to the baseline, and its change seed by seed."""
     first = named(runs, GIVEN.name)
-    rows = [(GIVEN.name, "", told([loss(run) for run in first], 4), "1.000", "", "")]
+    rows = [
+        (GIVEN.name, "", told([loss(run) for run in first], 4), "1.0000", "", str(len(first)), "")
+    ]
     for name, step in LADDER.items():
         own = named(runs, name)
         if own:
             ratios = [ours / theirs for ours, theirs in beside(own, first)]
             changes = [ours - theirs for ours, theirs in beside(own, named(runs, step.base))]
-            kept = "kept" if name in climbed(RECORD) else "dropped"
-            reached = told([loss(run) for run in own], 4)
-            rows.append((name, step.base, reached, told(ratios, 4), told(changes, 4), kept))
-    header = ("rung", "made on", "validation, nats/character", "ratio", "change", "")
+            losses = told([loss(run) for run in own], 4)
+            effect = (told(ratios, 4), told(changes, 4), str(len(own)), verdict(name, len(own)))
+            rows.append((name, step.base, losses, *effect))
+    header = ("rung", "made on", "validation, nats/character", "ratio", "change", "seeds", "")
     return Table(header, tuple(rows))
