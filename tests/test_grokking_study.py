@@ -174,6 +174,85 @@ def test_methods_stand_in_the_order_in_which_all_their_seeds_solved_the_table(tu
     assert [row[2] for row in rows[5:]] == ["none of 2", "10 (1 of 2)"]
 
 
+# The delay from trained to unseen pairs
+
+
+def delayed(memorised, solved, name="steady"):
+    """Return a run that holds trained and unseen pairs from these steps on, or never."""
+    n = max(memorised or 0, solved or 0) // 10 + HELD
+    run = made_run([100 if solved is not None and 10 * i >= solved else 1 for i in range(n)], name)
+    for record in run.metrics:
+        is_known = memorised is not None and record["step"] >= memorised
+        record["train"] = {"n_correct": 100 if is_known else 1, "n": 100}
+    return run
+
+
+@pytest.mark.parametrize(
+    ("memorised", "solved", "ratio"),
+    [(20, 80, 4), (50, 50, 1), (20, None, None), (None, 80, None), (None, None, None)],
+)
+def test_the_delay_is_how_many_times_later_unseen_pairs_are_held(memorised, solved, ratio):
+    assert grokking.delay(delayed(memorised, solved)) == ratio
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([30, 10, 20], "20 (10–30)"),
+        ([30, None, 20], "30 (20–30), 2 of 3"),
+        ([None, None, 20], "– (20–20), 1 of 3"),
+        ([None, None], "none of 2"),
+        ([], "none of 0"),
+    ],
+)
+def test_a_median_counts_what_was_never_reached_as_last(values, said):
+    assert grokking.median_and_range(values) == said
+
+
+def test_a_row_of_the_delay_table_is_a_cell_of_the_grid():
+    name = grokking.delay_name("plain", "Muon", 0.3)
+    runs = [delayed(20, solved, name) for solved in (40, 60, None)]
+    (row,) = grokking.delay_table(runs).rows
+    assert row[:3] == ("plain", "Muon", "30%")
+    assert row[3:] == ("20 (20–20)", "60 (40–60), 2 of 3", "3.0 (2.0–3.0), 2 of 3")
+
+
+def test_the_delay_grid_changes_head_optimizer_and_share_and_how_each_was_tuned():
+    grid = grokking.delays()
+    changed = {"optimizer", "momentum", "lr", "weight_decay"}
+    plans = [replace(each.train, **dict.fromkeys(changed - {"optimizer"}, 0.5), optimizer="muon")
+             for each in grid]  # fmt: skip
+    assert len(set(plans)) == 1
+    assert len({replace(each.model, head_scale=None) for each in grid}) == 1
+    assert len({replace(each.corpus, train_fraction=0.5) for each in grid}) == 1
+    assert len({each.name for each in grid}) == len(grid) == 16
+    for (head, optimizer), method in grokking.DELAY_METHODS.items():
+        own = [e for e in grid if e.name.startswith(f"delay-{head}-{optimizer.lower()}-")]
+        assert [e.corpus.train_fraction for e in own] == list(grokking.DELAY_SHARES)
+        assert len({(e.model, e.train) for e in own}) == 1
+        tuned_to = grokking.METHODS[method].setting(*grokking.TUNED[method])
+        assert all(getattr(own[0].train, k) == v for k, v in tuned_to["train"].items())
+        assert (own[0].model.head_scale is None) == (head == "plain")
+
+
+def test_recipes_trained_once_more_differ_in_when_they_are_first_scored_and_nothing_else():
+    by_name = {each.name: each for each in grokking.experiments(most=1)}
+    for short, name in grokking.REPEATED.items():
+        again, first = by_name[f"keys-{short}"], by_name[name]
+        plan = replace(again.train, evaluate_at=first.train.evaluate_at)
+        assert replace(again, name=name, train=plan) == first
+
+
+def test_a_run_s_key_waves_are_shown_with_the_leak_and_without():
+    names = ("whole", "only keys", "projected", "without keys", "both only keys")
+    found = {name: 0.25 for name in (*names, "both without keys")} | {"keys": [[1, 2], [3]]}
+    probe = {"claim": {"only keys": 1.0}, "without leak": found}
+    old = replace(made_run([1]), outcome={"probe": {"claim": {"only keys": 1.0}}})
+    run = replace(made_run([1], "keys-classic"), outcome={"probe": probe})
+    (row,) = grokking.key_table([old, run]).rows
+    assert row == ("keys-classic", "101", "2/1", "100.0%", *6 * ["25.0%"])
+
+
 # Experiments
 
 

@@ -30,7 +30,7 @@ LAYERS = (
     {"source", "sample"},
     {"corpus", "modular", "sentence"},
     {"train", "headlines", "circuits"},
-    {"experiment"},
+    {"experiment", "keywaves"},
     {"studies", "notebook", "execute"},
     {"__init__", "__main__"},
 )

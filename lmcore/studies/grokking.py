@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lmcore import circuits, plotting
+from lmcore import circuits, keywaves, plotting
 from lmcore.checkpoint import load_weights, save_weights
 from lmcore.compare import Table, named, spread, told
 from lmcore.experiment import Experiment, slug, source_of, with_bar, workspace
@@ -304,6 +304,60 @@ def smallest() -> list[Experiment]:
     ]
 
 
+DELAY_SHARES = (0.2, 0.3, 0.4, 0.5)
+DELAY_METHODS = {
+    ("plain", "AdamW"): "AdamW",
+    ("plain", "Muon"): "Muon",
+    ("cosine", "AdamW"): "cosine head",
+    ("cosine", "Muon"): "cosine head, Muon",
+}
+"""Head and optimizer of the delay grid, and the method whose tuned setting they take."""
+DELAY = variant("delay", PLAIN, train={"steps": 5_000, "evaluate_at": (), "evaluate_every": 20})
+
+
+def delay_name(head: str, optimizer: str, share: float) -> str:
+    """Return the name of one cell of the delay grid."""
+    return f"delay-{head}-{slug(optimizer)}-share{share:g}"
+
+
+def delays() -> list[Experiment]:
+    """Return each head with each optimizer at each share of the table, and nothing else changed.
+
+    Learning rate and decay were tuned at half of the table, and are the same for all shares.
+    """
+    return [
+        variant(
+            delay_name(head, optimizer, share),
+            DELAY,
+            corpus={"train_fraction": share},
+            **METHODS[name].setting(*TUNED[name]),
+        )
+        for share in DELAY_SHARES
+        for (head, optimizer), name in DELAY_METHODS.items()
+    ]
+
+
+REPEATED = {
+    "division-fast": FAST.name,
+    "classic": CLASSIC.name,
+    "plain-head": "ablation-plain-head",
+    "stablemax": "method-stablemax",
+    "smallest": "smallest-train0.2",
+    "no-decay": "phase-decay0-train0.3",
+}
+"""Experiments that are trained once more to test their key waves without a leak."""
+
+
+def keys() -> list[Experiment]:
+    """Return recipes of the study once more, changed only in when they are first scored."""
+    everything = [FAST, CLASSIC, *compared(), *smallest(), *phases(), *ablations()]
+    by_name = {each.name: each for each in everything}
+    return [
+        variant(f"keys-{short}", by_name[name], train={"evaluate_at": (1,)})
+        for short, name in REPEATED.items()
+    ]
+
+
 def seeded(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
     """Return experiment with each of seeds, which draw its weights, sets and batches.
 
@@ -322,7 +376,7 @@ def experiments(most: int = len(SEEDS)) -> list[Experiment]:
 
     No more than most seeds of each.
     """
-    fives = [FAST, CLASSIC, *compared()]
+    fives = [FAST, CLASSIC, *compared(), *delays(), *keys()]
     threes = [SENTENCE, *clean(), REPORT, *smallest(), *phases(), *ablations()]
     return [
         *(run for each in fives for run in seeded(each, SEEDS[:5][:most])),
@@ -345,7 +399,11 @@ def probe(model: GPT, data: Data | Sentence) -> dict[str, Any]:
     if not is_one or config.n_samples is not None or model.config.n_layers > 1:
         return {}
     model.cpu()  # where the tables are
-    return {"claim": circuits.claim(model, data), "attention": circuits.attention(model, data)}
+    return {
+        "claim": circuits.claim(model, data),
+        "without leak": keywaves.probe(model, data),
+        "attention": circuits.attention(model, data),
+    }
 
 
 def written(model: GPT, data: Sentence) -> str:
@@ -642,6 +700,71 @@ def claim_table(runs: Sequence[Run]) -> Table:
             )
         )
     header = ("run", "seed", "key frequencies", "waves", "all", "only keys", "no keys", "others")
+    return Table(header, tuple(rows))
+
+
+def delay(run: Run) -> float | None:
+    """Return how many times later than its training pairs a run solved unseen ones, if it did.
+
+    Both count from the first of HELD evaluations in a row with 99 % right.
+    """
+    memorised, solved = solved_at(run, name="train"), solved_at(run)
+    return solved / memorised if memorised and solved else None
+
+
+def median_and_range(values: Sequence[int | float | None], digits: int = 0) -> str:
+    """Return the median and the range of the known values, and how many are known if not all.
+
+    The median counts values that are not known as greater than all others; – if it is one of them.
+    """
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return f"none of {len(values)}"
+    middle = statistics.median_low([*known, *[math.inf] * (len(values) - len(known))])
+    shown = f"{middle:,.{digits}f}" if math.isfinite(middle) else "–"
+    said = f"{shown} ({known[0]:,.{digits}f}–{known[-1]:,.{digits}f})"
+    return said if len(known) == len(values) else f"{said}, {len(known)} of {len(values)}"
+
+
+def delay_table(runs: Sequence[Run]) -> Table:
+    """Return when the delay grid's runs knew trained and unseen pairs, a row for each cell."""
+    rows = []
+    for head, optimizer in DELAY_METHODS:
+        for share in DELAY_SHARES:
+            own = named(runs, delay_name(head, optimizer, share))
+            if not own:
+                continue
+            rows.append(
+                (
+                    head,
+                    optimizer,
+                    f"{share:.0%}",
+                    median_and_range([solved_at(run, name="train") for run in own]),
+                    median_and_range([solved_at(run) for run in own]),
+                    median_and_range([delay(run) for run in own], 1),
+                )
+            )
+    header = ("head", "optimizer", "of the table", "trained pairs", "unseen pairs", "delay")
+    return Table(header, tuple(rows))
+
+
+def key_table(runs: Sequence[Run]) -> Table:
+    """Return what key waves have right of unseen pairs, with the leak and without, run by run."""
+    names = ("whole", "only keys", "projected", "without keys", "both only keys")
+    rows = []
+    for run in runs:
+        found = run.outcome.get("probe", {}).get("without leak")
+        if found:
+            with_leak = run.outcome["probe"]["claim"]["only keys"]
+            shown = (with_leak, *(found[name] for name in (*names, "both without keys")))
+            n_keys = "/".join(str(len(own)) for own in found["keys"])
+            rows.append(
+                (run.config.name, str(run.config.seed), n_keys, *(f"{x:.1%}" for x in shown))
+            )
+    header = (
+        "run", "seed", "keys", "only keys, with the leak", "whole", "only keys", "projected",
+        "no keys", "weights: only keys", "weights: no keys",
+    )  # fmt: skip
     return Table(header, tuple(rows))
 
 
