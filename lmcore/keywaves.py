@@ -206,6 +206,30 @@ def probe(model: GPT, data: Data) -> dict[str, Any]:
     }
 
 
+def history(kept: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str, list[Any]]:
+    """Return, for each step whose weights were kept, how far waves answered unseen pairs.
+
+    Frequencies are the key ones of the finished model on either half, waves are of the weights at
+    that step; loss and shares of right answers are means of both ways, as in `both_ways`.
+    """
+    config, halves = data.config, unseen_halves(data)
+    sign, answers = SIGNS[config.operations[0]], grid(config)[1]
+    finished = logit_table(model.cpu(), config)
+    keys = [Fit.of(finished, half, sign).ranked()[0] for half in halves]
+    out: dict[str, list[Any]] = {"step": [], "loss": [], "only keys": [], "whole": []}
+    for step, then in kept:
+        table, found = logit_table(then, config), []
+        for fitted_on, judged_on, own in zip(halves, halves[::-1], keys, strict=True):
+            waves = Fit.of(table, fitted_on, sign).waves(own)[sums(len(table), sign)]
+            logits = (table[fitted_on].mean(0) + waves)[judged_on]
+            scored = spectra.loss_and_accuracy(logits, answers[judged_on])
+            found.append((*scored, share_right(table, answers, judged_on)))
+        means = np.mean(found, axis=0)
+        for name, value in zip(out, (step, *means.tolist()), strict=True):
+            out[name].append(value if name == "step" else float(f"{value:.4g}"))
+    return out
+
+
 def lookup_tables(
     config: ModularConfig, shares: Sequence[float]
 ) -> Iterator[tuple[Data, Float[np.ndarray, "n n classes"]]]:

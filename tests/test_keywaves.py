@@ -193,3 +193,14 @@ def test_the_two_tests_of_a_lookup_table_stand_side_by_side():
     ((share, n_keys, _, with_leak, *without),) = table.rows
     assert (share, n_keys, with_leak) == ("30%", "43", "100.0%")
     assert max(float(each.rstrip("%")) for each in without) < 2.5
+
+
+def test_history_tells_when_waves_answer_unseen_pairs_and_by_heart_they_never_do():
+    data = table_of("/", p=31).prepare()
+    solved, by_memory = solver(data.config), memorised(data)
+    found = keywaves.history(iter([(1, by_memory), (2, solved)]), solved, data)
+    assert found["step"] == [1, 2]
+    assert found["only keys"][0] < 0.15
+    assert found["whole"][0] < 0.15
+    assert (found["only keys"][1], found["whole"][1]) == (1, 1)
+    assert found["loss"][1] < np.log(31) / 2 < found["loss"][0]

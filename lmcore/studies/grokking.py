@@ -10,6 +10,7 @@ Fixed hyperparameters: 128 features without norms, answer-only loss, AdamW's bet
 """
 
 import base64
+import copy
 import math
 import shlex
 import statistics
@@ -358,6 +359,12 @@ def keys() -> list[Experiment]:
     ]
 
 
+INSIDE_AGAIN = variant(
+    "keys-inside", INSIDE, train={"evaluate_at": steps_to(900, 40), "evaluate_every": 50}
+)
+"""Whose weights are kept more often and looked into without a leak."""
+
+
 def seeded(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
     """Return experiment with each of seeds, which draw its weights, sets and batches.
 
@@ -383,6 +390,7 @@ def experiments(most: int = len(SEEDS)) -> list[Experiment]:
         *(run for each in threes for run in seeded(each, SEEDS[:3][:most])),
         *(run for each in drawn() for run in seeded(each, DRAWN_SEEDS[:most])),
         *seeded(INSIDE, SEEDS[:1]),
+        *seeded(INSIDE_AGAIN, SEEDS[:3][:most]),
         *(run for each in tuning() for run in seeded(each, TUNING_SEEDS[:most])),
     ]
 
@@ -417,8 +425,14 @@ def written(model: GPT, data: Sentence) -> str:
     return "".join(data.config.characters[i] for i in ids)
 
 
-history = circuits.history
-"""What is kept of a run whose weights were kept on its way."""
+def history(kept: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str, Any]:
+    """Return what is kept of a run whose weights were kept on its way, with the leak and without.
+
+    All of them fit in memory.
+    """
+    weights = [(step, copy.deepcopy(then)) for step, then in kept]
+    found = keywaves.history(iter(weights), model, data)
+    return circuits.history(iter(weights), model, data) | {"without leak": found}
 
 
 # A run to watch, and to ask
@@ -1072,6 +1086,42 @@ def plot_smallest(runs: Sequence[Run]) -> Figure:
     ax.set_xlim(0, None)
     ax.set_xlabel("share of the table in the training set, percent")
     ax.set_ylabel("right answers, test pairs")
+    return fig
+
+
+def plot_delay(runs: Sequence[Run]) -> Figure:
+    """Return the delay against the share of the table, a panel each head, a line each optimizer.
+
+    Lines join medians where most seeds solved the table; a cross on top is a seed that did not.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.4), sharex=True, sharey=True)
+    known = [x for run in runs if (x := delay(run))]
+    top = 2 * max(known, default=1.0)
+    shares = 100 * np.array(DELAY_SHARES)
+    for ax, head in zip(axes, ("plain", "cosine"), strict=True):
+        for optimizer, color, y in zip(
+            ("AdamW", "Muon"), (plotting.PUBLISHED, plotting.OURS), (0.88, 0.78), strict=True
+        ):
+            own = [named(runs, delay_name(head, optimizer, share)) for share in DELAY_SHARES]
+            ratios = [[delay(run) for run in cell] for cell in own]
+            for x, cell in zip(shares, ratios, strict=True):
+                aside = x + (0.6 if optimizer == "Muon" else -0.6)
+                found = [ratio for ratio in cell if ratio]
+                ax.plot([aside] * len(found), found, "o", color=color, ms=4, alpha=0.6)
+                missing = len(cell) - len(found)
+                ax.plot(aside + 0.5 * np.arange(missing), [top] * missing, "x", color=color, ms=5)
+            middle = [
+                statistics.median_low([r or math.inf for r in cell or [None]]) for cell in ratios
+            ]
+            ax.plot(shares, [m if math.isfinite(m) else math.nan for m in middle], color=color)
+            ax.annotate(optimizer, (0.97, y), xycoords="axes fraction", color=color, ha="right")
+        ax.set_title(f"{head} head")
+        ax.set_yscale("log")
+        ax.set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
+        ax.minorticks_off()
+        ax.set_xticks(shares, [f"{share:.0f} %" for share in shares])
+        ax.set_xlabel("share of the table trained on")
+    axes[0].set_ylabel("steps to unseen pairs / trained pairs (log)")
     return fig
 
 
