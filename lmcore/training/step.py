@@ -39,7 +39,8 @@ class LogitsLoss(nn.Module):
         loss: Loss | None = None,
     ):
         super().__init__()
-        self.model, self.runtime, self.kind, self.loss = model, runtime, kind, loss
+        self.model, self.runtime, self.loss = model, runtime, loss
+        self.kind: LossKind = kind
         self.logits_of = logits_of
         if runtime.compile == "yes":
             self.logits_of = torch.compile(logits_of, dynamic=False)
@@ -64,7 +65,8 @@ class GPTLoss(nn.Module):
 
     def __init__(self, model: GPT, runtime: Runtime, kind: LossKind = "softmax"):
         super().__init__()
-        self.model, self.runtime, self.kind = model, runtime, kind
+        self.model, self.runtime = model, runtime
+        self.kind: LossKind = kind
         self.is_compiled = runtime.compile == "yes"
         self.in_blocks = runtime.document_attention(model.config.dropout) == "flex"
         self.hidden, self.document_block_mask = model.hidden, document_block_mask
