@@ -12,12 +12,12 @@ from lmcore.generation.saved_model import load
 from lmcore.report.token_losses import MAX_TOKENS, token_loss_page
 from lmcore.training.runtime import Runtime, keep_large_blocks
 
-DEFAULT_STRIDE = 64
+MAX_DEFAULT_STRIDE = 64
 
 
 def run(
-    folder: Annotated[Path, tyro.conf.Positional],
-    text: Annotated[Path, tyro.conf.Positional],
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    text: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
     stride: int | None = None,
     html: Path | None = None,
     html_tokens: int = MAX_TOKENS,
@@ -31,8 +31,8 @@ def run(
     Args:
         folder: A saved model: a folder that lmcore.save or transformers wrote.
         text: A text file in UTF-8.
-        stride: Tokens from one overlapping window to the next; 64, or the context if it is
-            shorter, when left out.
+        stride: Tokens from one overlapping window to the next. None: 64, or half the context length
+            if that is less.
         html: Write a page that shows each token coloured by its loss (overlapping windows).
         html_tokens: Most tokens on that page, from the beginning of the text.
         device: Where to compute: cpu, cuda, or auto for a GPU if there is one.
@@ -42,7 +42,7 @@ def run(
     lm = load(folder)
     lm.model.to(Runtime(device=device).resolve(0).device)
     context = lm.model.config.context_length
-    stride = min(DEFAULT_STRIDE, context) if stride is None else stride
+    stride = min(MAX_DEFAULT_STRIDE, max(1, context // 2)) if stride is None else stride
     sliding, nats, ids = score_text(lm.model, lm.tokenizer, content, stride, lm.eos_id)
     chunked = lm.score(content)
     print(f"{text}: {chunked.n_tokens:,} tokens, {chunked.bytes:,} bytes, by {folder}")

@@ -13,8 +13,10 @@ from lmcore.training.runtime import Runtime, keep_large_blocks
 
 
 def run(
-    folder: Annotated[Path, tyro.conf.Positional],
-    prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    prompts: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[PROMPT ...]")
+    ] = (),
     prompt_file: Path | None = None,
     max_new_tokens: int = 256,
     temperature: float = 1.0,
