@@ -4,9 +4,10 @@ Generation runs it once per token. There, on a CPU, modules, hooks and general c
 model as much time as its matrix products.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,8 @@ class DecodeStep:
         self.model, self.head_scale = model, model.config.head_scale
         self.is_standard = is_standard(model)
         if self.is_standard:
-            self.layers = [DecodeLayer.of(block, transpose_tall) for block in model.blocks]
+            blocks = cast(Iterable[Block], model.blocks)
+            self.layers = [DecodeLayer.of(block, transpose_tall) for block in blocks]
             self.norm = norm_function(model.norm)
 
     def hidden(self, ids: Int[Tensor, "rows"], cache: KVCache) -> Float[Tensor, "rows d_model"]:
@@ -131,7 +133,7 @@ class DecodeAttention:
         cache: LayerCache,
     ) -> Float[Tensor, "rows d_model"]:
         heads = self.qkv(x).view(self.qkv_shape)
-        q, new = heads.split((self.n_heads, 2 * self.n_kv), dim=1)
+        q, new = heads.split_with_sizes((self.n_heads, 2 * self.n_kv), dim=1)
         if self.has_qk_norm or rope_table:
             k, v = new.chunk(2, dim=1)
             q, k = self.q_norm(q), self.k_norm(k)
