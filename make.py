@@ -62,10 +62,11 @@ def site(*arguments: str) -> None:
 
 
 def check() -> None:
-    """Check the style of the code, and the pages of the site if it is built."""
+    """Check the code's style and types, and the pages of the site if it is built."""
     python = set_up()
     call(python, "-m", "ruff", "check", ".")
     call(python, "-m", "ruff", "format", "--check", ".")
+    call(python, "-m", "pytest", "tests/repo/test_types.py")
     if (ROOT / "_build" / "html" / "index.html").exists():
         call(python, "docs/site.py", "check")
 

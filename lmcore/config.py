@@ -38,7 +38,7 @@ def _typed(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is UnionType and value is not None:
         options = [option for option in typing.get_args(hint) if option is not type(None)]
         hint = next((option for option in options if _has_fields(option, value)), options[0])
-    if dataclasses.is_dataclass(hint) and value is not None:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and value is not None:
         return from_dict(hint, value)
     return tuple(value) if isinstance(value, list) else value
 
@@ -122,7 +122,7 @@ def with_fields(
     """
     direct: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
-    for name, value in ((changes or {}) | named).items():
+    for name, value in {**(changes or {}), **named}.items():
         head, _, rest = full_name(config, name).partition(".")
         if rest:
             inner.setdefault(head, {})[rest] = value
@@ -130,4 +130,4 @@ def with_fields(
             direct[head] = value
     for head, values in inner.items():
         direct[head] = with_fields(direct.get(head, getattr(config, head)), values)
-    return dataclasses.replace(config, **direct)
+    return dataclasses.replace(typing.cast(Any, config), **direct)

@@ -63,9 +63,9 @@ def load_tokenizer(folder: Path, special: tuple[str, ...]) -> BaseTokenizer:
     """
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder)
-    files = [folder / name for name in ("vocab.json", "merges.txt")]
-    if all(file.is_file() for file in files):
-        return Tokenizer.load_gpt2(*files, special)
+    vocab, merges = folder / "vocab.json", folder / "merges.txt"
+    if vocab.is_file() and merges.is_file():
+        return Tokenizer.load_gpt2(vocab, merges, special)
     raise ValueError(
         f"{folder} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt"
     )
@@ -76,7 +76,7 @@ def summary(prepared: PreparedText) -> str:
     report, train, valid = prepared.report, prepared.train.info, prepared.validation.info
     asked = report["asked_vocab_size"]
     short = asked is not None and report["vocab_size"] < asked
-    note = f", not {asked:,}: the text has nothing more to merge" if short else ""
+    note = f", not {asked:,}: the text has no more pairs to merge" if short else ""
     peak = peak_bytes(dataclasses.replace(Runtime(), device="cpu"))
     tokens = " ".join(map(repr, sample_tokens(prepared)))
     return "\n".join(

@@ -1,5 +1,7 @@
 """Keep the tables of findings and the maps of the package up to date."""
 
+from collections.abc import Sequence
+
 from lmcore.experiments.experiment import workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import load_finished
@@ -20,7 +22,7 @@ def readme() -> None:
 
 def with_findings(text: str) -> str:
     """Return the README's text with its table of findings computed from the committed results."""
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, Sequence[Run]] = {}
     tables, all_runs = [], []
     for name, study in all_studies().items():
         if not study.trains_models:
@@ -31,7 +33,8 @@ def with_findings(text: str) -> str:
             tables.append(study.findings(runs).markdown())
             continue
         for run in runs:
-            groups.setdefault(f"{name}: {run.config.name}", []).append(run)
+            shown = f"{name}: {run.config.name}"
+            groups[shown] = [*groups.get(shown, []), run]
     written = "\n\n".join([scores(groups).markdown(), ladder(all_runs).markdown(), *tables])
     before, rest = text.split("-->\n", 1)
     after = rest[rest.index("<!-- /findings -->") :]

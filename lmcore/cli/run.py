@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from lmcore.cli.arguments import StudyName
 from lmcore.experiments.experiment import RunConfig
@@ -9,6 +10,8 @@ from lmcore.experiments.study import Study
 from lmcore.studies import all_studies, study_called
 from lmcore.training import parallel
 from lmcore.training.runtime import Runtime, keep_large_blocks
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 def run(
@@ -61,7 +64,7 @@ def chosen_experiments(
     return chosen
 
 
-def one_seed_of_each(experiments: Sequence[RunConfig]) -> list[RunConfig]:
+def one_seed_of_each(experiments: Sequence[Config]) -> list[Config]:
     """Return the first experiment of each name."""
     first = {experiment.name: experiment for experiment in reversed(experiments)}
     return [*reversed(first.values())]

@@ -58,6 +58,7 @@ class Batches:
             rng = np.random.default_rng([self.seed, step])
             starts = rng.integers(len(self.ids) - self.context_length, size=self.batch_size)
             return starts[:, None] + np.arange(self.context_length + 1)
+        assert self.steps_per_epoch is not None, "only uniform batches have no epochs"
         epoch, index = divmod(step, self.steps_per_epoch)
         windows = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
         if self.order == "shuffled":

@@ -6,7 +6,7 @@ the entropy of titles is the entropy of the choices, and no model's loss can be 
 
 import itertools
 import math
-from collections import Counter
+from collections import defaultdict
 from functools import cache
 
 import numpy as np
@@ -65,7 +65,7 @@ def titles(n: int, seed: int) -> list[str]:
 @cache
 def probabilities() -> dict[str, float]:
     """Return every title of the grammar with its probability."""
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for share, template in TEMPLATES:
         slots = slots_of(template)
         for entries in itertools.product(*(range(len(SLOTS[slot])) for slot in slots)):

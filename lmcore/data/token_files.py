@@ -280,7 +280,7 @@ def _mapped(path: Path, dtype: str, n: int) -> np.ndarray:
 
 
 def _require_sum(path: Path, array: np.ndarray, sha256: str) -> None:
-    if hashlib.sha256(array).hexdigest() != sha256:
+    if hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != sha256:
         raise ValueError(f"{path} is damaged (its checksum differs): delete it and run again")
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def has_gpt_head(model: nn.Module) -> bool:
+def has_gpt_head(model: nn.Module) -> TypeGuard[GPT]:
     """Return whether model is a GPT whose logits are `hidden` times `head_weight`.
 
     A subclass with a forward of its own is not.

@@ -169,14 +169,14 @@ def challenge_score(
 
 
 def _summed(nats: Tensor, best: Tensor, targets: np.ndarray, tokens: Tokens, eos_id: int) -> Score:
-    targets = torch.from_numpy(targets.astype(np.int64)).flatten()
+    truth = torch.from_numpy(targets.astype(np.int64)).flatten()
     return Score(
         nats=nats.sum().item(),
-        n_tokens=len(targets),
+        n_tokens=len(truth),
         of_tokens=tokens.info.n_tokens,
         characters=tokens.info.characters,
         bytes=tokens.info.bytes,
-        n_correct=int((best == targets).sum()),
+        n_correct=int((best == truth).sum()),
         n_end_predicted=int((best == eos_id).sum()),
-        n_end=int((targets == eos_id).sum()),
+        n_end=int((truth == eos_id).sum()),
     )

@@ -31,7 +31,7 @@ def expected_steps(experiment: Experiment) -> int:
     plan, task = experiment.train, experiment.task
     tokens_per_step = plan.batch_size * experiment.model.context_length
     if plan.epochs is None:
-        return plan.steps or plan.n_tokens // tokens_per_step
+        return plan.steps or (plan.n_tokens or 0) // tokens_per_step
     if isinstance(task, TitlesConfig):
         n_tokens = task.n_train_titles * TOKENS_PER_TITLE
         return max(1, int(plan.epochs * n_tokens / tokens_per_step))

@@ -24,7 +24,7 @@ from lmcore.experiments.experiment import (
 )
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
-from lmcore.tasks.protocols import Data, Task
+from lmcore.tasks.protocols import Task
 from lmcore.training import parallel
 from lmcore.training.checkpoint import weights_by_step
 from lmcore.training.loop import train
@@ -35,8 +35,8 @@ from lmcore.training.runtime import Runtime
 WORTH_COMPARING = 2e12
 """Runs with more operations than this measure the device's speed first, to show their MFU."""
 
-Probe = Callable[[GPT, Data], dict[str, Any]]
-History = Callable[[Iterator[tuple[int, GPT]], GPT, Data], dict[str, Any]]
+Probe = Callable[[GPT, Any], dict[str, Any]]
+History = Callable[[Iterator[tuple[int, GPT]], GPT, Any], dict[str, Any]]
 """A study's measurements of the weights saved during training, given as (step, model)."""
 
 
@@ -107,7 +107,7 @@ def run_or_load(
         for _ in records:
             pass
         with parallel.first_goes_first():
-            return load(experiment)
+            return _finished(experiment)
     writer = RunWriter(folder, experiment)
     writer.check_text(corpus.origin["text_sha256"])
     session = environment(resolved)
@@ -138,7 +138,13 @@ def run_or_load(
     )
     with parallel.first_goes_first():
         writer.finish(outcome, experiment.root / "results" / experiment.path)
-    return load(experiment)
+    return _finished(experiment)
+
+
+def _finished(experiment: Experiment) -> Run:
+    run = load(experiment)
+    assert run is not None, f"{experiment.path} was just written"
+    return run
 
 
 def run_all(

@@ -71,7 +71,7 @@ class Study:
 
     def run(
         self,
-        experiments: Sequence[RunConfig],
+        experiments: Sequence[Any],
         *,
         runtime: Runtime | None = None,
         data: Path | None = None,
@@ -84,6 +84,7 @@ class Study:
         """
         if self.measure is not None:
             return self.measure(experiments, data)
+        assert self.probe is not None  # as __post_init__ checked
         return runner.run_all(
             list(experiments),
             self.probe,

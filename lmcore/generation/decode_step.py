@@ -4,7 +4,7 @@ Generation runs it once per token. There, on a CPU, modules, hooks and general c
 model as much time as its matrix products.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -50,8 +50,9 @@ class DecodeStep:
         self.model, self.head_scale = model, model.config.head_scale
         self.is_standard = is_standard(model)
         if self.is_standard:
-            blocks = cast(Iterable[Block], model.blocks)
-            self.layers = [DecodeLayer.of(block, transpose_tall) for block in blocks]
+            self.layers = [
+                DecodeLayer.of(cast(Block, block), transpose_tall) for block in model.blocks
+            ]
             self.norm = norm_function(model.norm)
 
     def hidden(self, ids: Int[Tensor, "rows"], cache: KVCache) -> Float[Tensor, "rows d_model"]:

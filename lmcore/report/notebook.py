@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import matplotlib_inline.backend_inline as inline
 import torch
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 from matplotlib.figure import Figure
 
 from lmcore.experiments.environment import processor
@@ -60,8 +60,9 @@ def follow(records: Iterable[Record], draw: Callable[[list[Record]], Figure]) ->
     _redraw(shown, draw(seen))
 
 
-def _redraw(shown: "IPython.display.DisplayHandle", fig: Figure) -> None:
-    shown.update(fig)
+def _redraw(shown: DisplayHandle | None, fig: Figure) -> None:
+    if shown is not None:  # None: no notebook shows it
+        shown.update(fig)
     plt.close(fig)
 
 

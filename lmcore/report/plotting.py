@@ -7,11 +7,14 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
+import matplotlib.colors
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 import numpy as np
+from matplotlib import colors, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -52,7 +55,7 @@ STYLE = {
 
 def use_style() -> None:
     """Set the house style for all later figures."""
-    mpl.rcParams.update(STYLE)
+    mpl.rcParams.update(cast(Any, STYLE))
 
 
 Quantity = Callable[[dict[str, Any]], float | None]
@@ -107,9 +110,9 @@ def name_ends(ax: Axes, gap: float = 11.0) -> None:
 
     Call it last, once limits are set and everything else is drawn.
     """
-    ax.figure.draw_without_rendering()
-    lines = [line for line in ax.lines if not line.get_label().startswith("_")]
-    ends = [tuple(map(float, line.get_xydata()[-1])) for line in lines]
+    cast(Figure, ax.figure).draw_without_rendering()
+    lines = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
+    ends = [tuple(map(float, np.asarray(line.get_xydata())[-1])) for line in lines]
     heights = ax.transData.transform(ends)[:, 1] * 72 / ax.figure.dpi
     order = np.argsort(heights)
     apart = gap * np.arange(len(lines))
@@ -117,8 +120,8 @@ def name_ends(ax: Axes, gap: float = 11.0) -> None:
     places -= (places - heights[order]).mean()
     for number, place in zip(order, places, strict=True):
         offset = (6.0, float(place - heights[number]) - 3)
-        line, color = lines[number], mpl.colors.to_hex(lines[number].get_color())
-        name_line(ax, ends[number], line.get_label(), color, offset)
+        line, color = lines[number], colors.to_hex(lines[number].get_color())
+        name_line(ax, cast(Any, ends[number]), str(line.get_label()), color, offset)
 
 
 def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
@@ -127,7 +130,7 @@ def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
         ax.set_xscale("log", nonpositive="mask")
     ax.set_xlim(0.9 if log else -0.01 * last, last * (1.1 if log else 1.01))
     ax.set_xlabel("optimizer step (log scale)" if log else "optimizer step")
-    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
 
 
 def shown(token: str) -> str:

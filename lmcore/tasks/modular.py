@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lmcore.evaluation.scores import Answers, answer_score
+from lmcore.evaluation.scores import Answers, Score, answer_score
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 
@@ -132,6 +132,7 @@ class ModularConfig:
         rng = np.random.default_rng(self.seed)
         n_rows = len(self.table)
         if self.n_samples is None:
+            assert self.train_fraction is not None, "one of the two is given"
             order, n = rng.permutation(n_rows), round(self.train_fraction * n_rows)
             cuts = (n, n + (n_rows - n) // 2)
         else:
@@ -227,7 +228,7 @@ class Table:
             raise ValueError(f"a table is read in order 'shuffled', not {order!r}")
         return ModularTask(self, batch_size, seed)
 
-    def test_scores(self, model: GPT) -> dict[str, Answers]:
+    def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
         """Return the scores of the finished model on the test sets."""
         names = [name for name in self.sets() if name.endswith("test")]
         return {name: self.score(model, name) for name in names}
@@ -263,7 +264,7 @@ class ModularTask:
         drawn = torch.from_numpy(walk[start % n :][: self.batch_size])
         return Batch(*(part[drawn] for part in self.rows))
 
-    def scores(self, model: GPT) -> dict[str, Answers]:
+    def scores(self, model: GPT) -> dict[str, Score | Answers]:
         """Return the scores of the training and validation sets, and of unseen validation rows."""
         return {name: self.table.score(model, name) for name in self.sets}
 

@@ -209,7 +209,7 @@ def _is_there(out: Path, key: str) -> bool:
 
 def _trained(split: "_Split", config: PrepareConfig, progress: bool) -> Tokenizer:
     with warnings.catch_warnings():  # the report says how far the text reached
-        warnings.filterwarnings("ignore", "the text holds nothing more to merge")
+        warnings.filterwarnings("ignore", "the text has no more pairs to merge")
         texts = _in_blocks(split.training(progress))
         return Tokenizer.train(texts, config.vocab_size, config.special_tokens)
 

@@ -20,7 +20,9 @@ class Batch(NamedTuple):
 
     def part(self, number: int, parts: int) -> "Batch":
         """Return every parts-th row, beginning with the row of this number."""
-        return Batch(*(None if tensor is None else tensor[number::parts] for tensor in self))
+        rows = slice(number, None, parts)
+        documents = None if self.documents is None else self.documents[rows]
+        return Batch(self.x[rows], self.y[rows], documents)
 
     def to(self, device: str) -> "Batch":
         """Return the batch on device."""

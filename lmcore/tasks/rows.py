@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from lmcore.data.batches import Batches, InputsTargets
 from lmcore.data.datasets import DatasetBatches, IterableBatches
-from lmcore.evaluation.scores import Answers, answer_score
-from lmcore.model.gpt import GPT
+from lmcore.evaluation.scores import Answers, Score, answer_score
 from lmcore.tasks.protocols import Batch
 
 
@@ -25,6 +26,6 @@ class RowsTask:
         """Return the batch of this number."""
         return Batch(*self.batches.batch(number))
 
-    def scores(self, model: GPT) -> dict[str, Answers]:
+    def scores(self, model: nn.Module) -> dict[str, Score | Answers]:
         """Return the score of the validation rows."""
         return {"validation": answer_score(model, *self.validation)}

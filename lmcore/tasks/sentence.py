@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lmcore.evaluation.scores import Answers, answer_score
+from lmcore.evaluation.scores import Answers, Score, answer_score
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
 
@@ -106,7 +106,7 @@ class Sentence:
             raise ValueError(f"a sentence is read in order 'uniform', not {order!r}")
         return SentenceTask(*self.windows(context_length), batch_size, seed)
 
-    def test_scores(self, model: GPT) -> dict[str, Answers]:
+    def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
         """Return the score of all windows."""
         return {"test": answer_score(model, *self.windows(model.config.context_length))}
 
@@ -127,6 +127,6 @@ class SentenceTask:
         drawn = torch.from_numpy(rng.integers(len(self.x), size=self.batch_size))
         return Batch(self.x[drawn], self.y[drawn])
 
-    def scores(self, model: GPT) -> dict[str, Answers]:
+    def scores(self, model: GPT) -> dict[str, Score | Answers]:
         """Return the score of all windows."""
         return {"validation": answer_score(model, self.x, self.y)}

@@ -6,7 +6,7 @@ from torch import nn
 
 from lmcore.data.batches import Batches
 from lmcore.data.token_files import Tokens
-from lmcore.evaluation.scores import Score, challenge_score, score
+from lmcore.evaluation.scores import Answers, Score, challenge_score, score
 from lmcore.tasks.protocols import Batch
 
 
@@ -29,7 +29,7 @@ class TextTask:
         documents = self.batches.documents(number) if self.within_documents else None
         return Batch(*self.batches.batch(number), documents)
 
-    def scores(self, model: nn.Module) -> dict[str, Score]:
+    def scores(self, model: nn.Module) -> dict[str, Score | Answers]:
         """Return both scores of the validation tokens, in windows as long as the batches' rows."""
         text, context_length = (self.validation, self.eos_id), self.batches.context_length
         within, rows = self.within_documents, self.batches.batch_size

@@ -17,7 +17,7 @@ from lmcore.config import check_choices
 from lmcore.data import grammar
 from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
-from lmcore.evaluation.scores import Score, score
+from lmcore.evaluation.scores import Answers, Score, score
 from lmcore.files import write_json
 from lmcore.model.gpt import GPT
 from lmcore.tasks.text import TextTask
@@ -131,7 +131,7 @@ class Corpus:
             within_documents=self.within_documents,
         )
 
-    def test_scores(self, model: GPT) -> dict[str, Score]:
+    def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
         """Return the score of the test titles."""
         return {"test": score(model, self.test, self.eos_id, self.within_documents)}
 
@@ -193,7 +193,7 @@ def hub_titles() -> list[str]:
         ) from None
     try:
         rows = datasets.load_dataset(HUB_DATASET, revision=HUB_REVISION, split="train")
-    except (OSError, ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
+    except OSError as error:  # a data set or network that is not there is one too
         reason = type(error).__name__
         raise ValueError(
             f"no local headlines, and {HUB_DATASET} cannot be downloaded ({reason}): {way_out}"
@@ -217,10 +217,11 @@ def split_titles(titles: Sequence[str], config: TitlesConfig) -> dict[str, list[
             f"and {config.n_test_titles:,} for the test; lower n_titles or use a larger file"
         )
     order = np.random.default_rng(config.seed).permutation(len(titles))[:needed]
-    chosen = [titles[i] for i in order]
+    chosen: list[str] = [titles[int(i)] for i in order]
     cuts = (0, config.n_train_titles, config.n_titles, needed)
     return {
-        name: chosen[start:stop] for name, start, stop in zip(SPLITS, cuts, cuts[1:], strict=False)
+        name: list(chosen[start:stop])
+        for name, start, stop in zip(SPLITS, cuts, cuts[1:], strict=False)
     }
 
 
@@ -264,7 +265,8 @@ def prepare(
         **{f"{name}_tokens": parts[name].info.n_tokens for name in SPLITS},
         **{f"{name}_characters": parts[name].info.characters for name in SPLITS},
     }
-    return Corpus(tokenizer, *parts.values(), origin)
+    train, validation, test = (parts[name] for name in SPLITS)
+    return Corpus(tokenizer, train, validation, test, origin)
 
 
 def tokenizer_class(name: str) -> Any:

@@ -97,7 +97,7 @@ def train_bpe(
 def _size(texts: Texts) -> int | None:
     """Return the bytes of all texts if they are a list of files, else None."""
     if isinstance(texts, list | tuple) and all(isinstance(text, Path) for text in texts):
-        return sum(path.stat().st_size for path in texts)
+        return sum(path.stat().st_size for path in texts if isinstance(path, Path))
     return None
 
 

@@ -160,12 +160,16 @@ class TrainConfig:
         Raises:
             ValueError: it is less than one, or the length is in epochs and task has none.
         """
-        if self.epochs is not None and task.batches_per_epoch is None:
-            raise ValueError("these batches have no epochs: give the length in steps or n_tokens")
         if self.epochs is not None:
-            return self.epochs * task.batches_per_epoch
+            per_epoch = task.batches_per_epoch
+            if per_epoch is None:
+                raise ValueError(
+                    "these batches have no epochs: give the length in steps or n_tokens"
+                )
+            return self.epochs * per_epoch
         if self.steps is not None:
             return self.steps
+        assert self.n_tokens is not None, "one of the three lengths is given"
         if self.n_tokens < tokens_per_step:
             raise ValueError(f"n_tokens {self.n_tokens} do not fill a batch of {tokens_per_step}")
         return self.n_tokens // tokens_per_step

@@ -90,6 +90,7 @@ class EarlyStopping:
         if not (self.config.patience and math.isfinite(self.best_value)):
             return
         if self.weights is None:
+            assert self.path is not None, "the best weights are in memory or in a file"
             load_weights(self.path, model)
         else:
             model.load_state_dict(self.weights)

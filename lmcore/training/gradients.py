@@ -109,10 +109,11 @@ def clip_gradient(params: Iterable[nn.Parameter], max_norm: float) -> Tensor:
         return torch.zeros(())
     norm = global_norm(gradients)
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(gradients, scale)
+    torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
     return norm
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Return the L2 norm of all numbers in tensors together."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    norms = torch._foreach_norm(list(tensors))  # pyright: ignore[reportPrivateImportUsage]
+    return torch.linalg.vector_norm(torch.stack(norms))

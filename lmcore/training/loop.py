@@ -246,7 +246,7 @@ def weight_norm(model: nn.Module) -> float:
 
 
 def _save(run: _Run, record: Record) -> None:
-    if parallel.rank() > 0:
+    if parallel.rank() > 0 or run.folder is None:
         return
     stopping = run.stopping
     progress = Progress(

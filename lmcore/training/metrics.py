@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,7 +48,7 @@ def measure(model: nn.Module, metrics: Mapping[str, Metric]) -> dict[str, float]
     return out
 
 
-def _as_number(name: str, value: object) -> float:
+def _as_number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):

@@ -118,6 +118,6 @@ def _not_finite(record: Record) -> str | None:
     values = {"loss": record.loss, "gradient's norm": record.grad_norm}
     values |= {f"{name} loss": score.nats for name, score in record.scores.items()}
     for name, value in values.items():
-        if not math.isfinite(value):
+        if value is not None and not math.isfinite(value):
             return f"the {name} is {value} at step {record.step} (lr {record.lr:.3g})"
     return None

@@ -40,6 +40,7 @@ class SGD(torch.optim.Optimizer):
         return loss
 
     def _velocity(self, p: nn.Parameter, momentum: float) -> Tensor:
+        assert p.grad is not None, "only parameters with a gradient are stepped"
         if momentum == 0:
             return p.grad
         state = self.state[p]

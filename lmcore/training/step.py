@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -39,7 +40,8 @@ class LogitsLoss(nn.Module):
         loss: Loss | None = None,
     ):
         super().__init__()
-        self.model, self.runtime, self.kind, self.loss = model, runtime, kind, loss
+        self.model, self.runtime, self.loss = model, runtime, loss
+        self.kind: LossKind = kind
         self.logits_of = logits_of
         if runtime.compile == "yes":
             self.logits_of = torch.compile(logits_of, dynamic=False)
@@ -64,7 +66,8 @@ class GPTLoss(nn.Module):
 
     def __init__(self, model: GPT, runtime: Runtime, kind: LossKind = "softmax"):
         super().__init__()
-        self.model, self.runtime, self.kind = model, runtime, kind
+        self.model, self.runtime = model, runtime
+        self.kind: LossKind = kind
         self.is_compiled = runtime.compile == "yes"
         self.in_blocks = runtime.document_attention(model.config.dropout) == "flex"
         self.hidden, self.document_block_mask = model.hidden, document_block_mask
@@ -80,8 +83,9 @@ class GPTLoss(nn.Module):
     ) -> Float[Tensor, ""]:
         last = y.shape[1] if y.shape[1] < x.shape[1] else None
         with self.runtime.autocast():
-            has_blocks = self.in_blocks and documents is not None
-            block_mask = self.document_block_mask(documents) if has_blocks else None
+            block_mask = None
+            if self.in_blocks and documents is not None:
+                block_mask = self.document_block_mask(documents)
             features = self.hidden(x, documents, last=last, block_mask=block_mask)
             features = features.flatten(0, 1).to(self.runtime.dtype)
             weight, compiled = self.model.head_weight, self.is_compiled
@@ -135,7 +139,7 @@ class Stepper:
                 f"a batch of {config.batch_size} does not split evenly into {self.parts} parts "
                 f"for each of {parallel.world()} processes"
             )
-        self.batch_loss = batch_loss(model, runtime, config.loss, loss)
+        self.batch_loss: Any = batch_loss(model, runtime, config.loss, loss)
 
     def start(self, batch: Batch, done: int) -> None:
         """Connect to the other processes, if any, and compile, before the step after done."""
@@ -190,15 +194,15 @@ class Stepper:
         rows, seq = part.x.shape
         message = f"out of memory with {rows} x {seq} tokens at once"
         if isinstance(self.model, GPT):
-            message += self._needed(rows, seq, part.x.is_cuda)
+            message += self._needed(self.model, rows, seq, part.x.is_cuda)
         return MemoryError(
             f"{message}: take a smaller batch, or split it into more parts with "
             f"--runtime.grad_accum_steps {2 * self.parts}"
         )
 
-    def _needed(self, rows: int, seq: int, on_gpu: bool) -> str:
+    def _needed(self, model: GPT, rows: int, seq: int, on_gpu: bool) -> str:
         needed = training_memory(
-            self.model.config,
+            model.config,
             rows * seq,
             moments=self.config.optimizer.moments,
             activation_bytes=self.runtime.dtype.itemsize,

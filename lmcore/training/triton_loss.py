@@ -7,8 +7,8 @@ So it crosses the memory bus only twice, which is the minimum.
 from typing import no_type_check
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports] - comes with torch for GPUs
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -56,7 +56,7 @@ def loss_in_place(
     """
     nats = torch.empty(len(logits), device=logits.device)
     with torch.cuda.device(logits.device):
-        _row_loss[(len(logits),)](
+        _row_loss[(len(logits),)](  # pyright: ignore[reportIndexIssue] - a kernel's grid
             logits, targets, nats, logits.stride(0), 1 / n,
             vocab, logits.shape[1], BLOCK, num_warps=WARPS,
         )  # fmt: skip

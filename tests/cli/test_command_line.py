@@ -53,12 +53,12 @@ def finished(smoke_run, tmp_path):
     return tmp_path
 
 
-def is_one_line(said, *names):
+def is_one_line(errors, *names):
     """Return whether errors end in one line for the user, which has all names.
 
     Before it stand only the cost of what was asked for and bars of progress.
     """
-    *before, last = said.replace("\r", "\n").strip().splitlines()
+    *before, last = errors.replace("\r", "\n").strip().splitlines()
     return (
         last.startswith("lmcore: ")
         and all(str(name) in last for name in names)
@@ -66,7 +66,7 @@ def is_one_line(said, *names):
     )
 
 
-def test_the_cost_of_a_study_is_told_before_it_is_run(lmcore):
+def test_the_cost_of_a_study_is_printed_before_it_runs(lmcore):
     status, out, _ = lmcore("cost", "baseline", "--runtime.device", "cpu")
     assert status == 0
     assert "27,172,864" in out
@@ -93,129 +93,129 @@ def test_small_runs_are_made_once_each_unless_seeds_are_named(lmcore, tmp_path):
     assert lmcore(*small, "--seeds", "101", "103")[1].split() == folders
 
 
-def test_an_unknown_study_is_told_with_those_there_are(lmcore):
-    status, _, said = lmcore("run", "nonsense")
+def test_an_unknown_study_is_one_line_that_lists_the_others(lmcore):
+    status, _, errors = lmcore("run", "nonsense")
     assert status == 2
-    assert is_one_line(said, "nonsense", "baseline")
+    assert is_one_line(errors, "nonsense", "baseline")
 
 
-def test_an_unknown_seed_is_told_with_those_there_are(lmcore):
-    status, _, said = lmcore("run", "baseline", "--seeds", "5")
+def test_an_unknown_seed_is_one_line_that_lists_the_others(lmcore):
+    status, _, errors = lmcore("run", "baseline", "--seeds", "5")
     assert status == 2
-    assert is_one_line(said, "seed 5", "1337")
+    assert is_one_line(errors, "seed 5", "1337")
 
 
-def test_an_unknown_device_is_told(lmcore):
-    status, _, said = lmcore(*SMALL, "--runtime.device", "tpu")
+def test_an_unknown_device_is_one_line(lmcore):
+    status, _, errors = lmcore(*SMALL, "--runtime.device", "tpu")
     assert status == 2
-    assert is_one_line(said, "tpu", "cpu")
+    assert is_one_line(errors, "tpu", "cpu")
 
 
-def test_missing_titles_are_told(lmcore, tmp_path):
-    status, _, said = lmcore(*FULL, *PLAIN, "--data", tmp_path / "nothing.txt")
+def test_missing_titles_are_one_line(lmcore, tmp_path):
+    status, _, errors = lmcore(*FULL, *PLAIN, "--data", tmp_path / "nothing.txt")
     assert status == 2
-    assert is_one_line(said, "nothing.txt")
+    assert is_one_line(errors, "nothing.txt")
 
 
-def test_a_folder_without_titles_is_told(lmcore, tmp_path):
-    status, _, said = lmcore(*FULL, *PLAIN, "--data", tmp_path)
+def test_a_folder_without_titles_is_one_line(lmcore, tmp_path):
+    status, _, errors = lmcore(*FULL, *PLAIN, "--data", tmp_path)
     assert status == 2
-    assert is_one_line(said, "headlines.txt")
+    assert is_one_line(errors, "headlines.txt")
 
 
 @pytest.mark.parametrize(
     ("content", "says"), [(b"caf\xe9", "UTF-8"), (b"", "empty"), (b"one\ntwo\n", "too few")]
 )
-def test_titles_that_cannot_be_used_are_told(lmcore, tmp_path, content, says):
+def test_titles_that_cannot_be_used_are_one_line(lmcore, tmp_path, content, says):
     (tmp_path / "titles.txt").write_bytes(content)
-    status, _, said = lmcore(*FULL, *PLAIN, "--data", tmp_path / "titles.txt")
+    status, _, errors = lmcore(*FULL, *PLAIN, "--data", tmp_path / "titles.txt")
     assert status == 2
-    assert is_one_line(said, says)
+    assert is_one_line(errors, says)
 
 
 @pytest.mark.parametrize("name", ["train.npy", "train.json", "tokenizer.json"])
-def test_a_corrupt_file_of_the_corpus_is_told(lmcore, begun, name):
+def test_a_corrupt_file_of_the_corpus_is_one_line(lmcore, begun, name):
     path = next((begun / ".smoke/.cache/corpus").rglob(name))
     path.write_bytes(path.read_bytes()[:-9])
-    status, _, said = lmcore(*SMALL, *PLAIN)
+    status, _, errors = lmcore(*SMALL, *PLAIN)
     assert status == 2
-    assert is_one_line(said, path, "damaged")
+    assert is_one_line(errors, path, "damaged")
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "outcome.json"])
-def test_a_corrupt_file_of_a_finished_run_is_told(lmcore, finished, name):
+def test_a_corrupt_file_of_a_finished_run_is_one_line(lmcore, finished, name):
     path = finished / RESULT / name
     path.write_bytes(path.read_bytes()[:-9])
-    status, _, said = lmcore(*SMALL, *PLAIN)
+    status, _, errors = lmcore(*SMALL, *PLAIN)
     assert status == 2
-    assert is_one_line(said, path, "damaged")
+    assert is_one_line(errors, path, "damaged")
 
 
 @pytest.mark.parametrize("name", ["config.json", "environment.json"])
-def test_a_corrupt_file_of_an_unfinished_run_is_told(lmcore, begun, name):
+def test_a_corrupt_file_of_an_unfinished_run_is_one_line(lmcore, begun, name):
     path = begun / RUN / name
     path.write_bytes(path.read_bytes()[:-9])
-    status, _, said = lmcore(*SMALL, *PLAIN)
+    status, _, errors = lmcore(*SMALL, *PLAIN)
     assert status == 2
-    assert is_one_line(said, path, "damaged")
+    assert is_one_line(errors, path, "damaged")
 
 
-def test_a_corrupt_checkpoint_is_told_with_the_way_on(lmcore, begun):
+def test_a_corrupt_checkpoint_is_one_line_that_says_how_to_continue(lmcore, begun):
     path = max((begun / RUN / "checkpoints").iterdir())
     path.write_bytes(path.read_bytes()[:-9])
-    status, _, said = lmcore(*SMALL, *PLAIN)
+    status, _, errors = lmcore(*SMALL, *PLAIN)
     assert status == 2
-    assert is_one_line(said, path, "delete it")
+    assert is_one_line(errors, path, "delete it")
 
 
-def test_a_changed_config_of_a_finished_run_is_told(lmcore, finished):
+def test_a_changed_config_of_a_finished_run_is_one_line(lmcore, finished):
     stored = read_json(finished / RESULT / "config.json")
     stored["config"]["train"]["optimizer"]["lr"] = 99.0
     write_json(finished / RESULT / "config.json", stored)
-    status, _, said = lmcore(*SMALL, *PLAIN)
+    status, _, errors = lmcore(*SMALL, *PLAIN)
     assert status == 2
-    assert is_one_line(said, "config.json", "changed after its run")
+    assert is_one_line(errors, "config.json", "changed after its run")
 
 
 def test_a_finished_run_is_named_and_not_made_again(lmcore, finished):
-    status, out, said = lmcore(*SMALL, *PLAIN)
-    assert (status, out.strip(), said) == (0, str(finished / RESULT), "")
+    status, out, errors = lmcore(*SMALL, *PLAIN)
+    assert (status, out.strip(), errors) == (0, str(finished / RESULT), "")
 
 
-def test_a_scratch_that_cannot_be_written_is_told(lmcore, begun):
+def test_a_scratch_that_cannot_be_written_is_one_line(lmcore, begun):
     (begun / "scratch").write_text("a file in the place of a folder")
-    status, _, said = lmcore(*SMALL, *PLAIN, "--scratch", begun / "scratch")
+    status, _, errors = lmcore(*SMALL, *PLAIN, "--scratch", begun / "scratch")
     assert status == 2
-    assert is_one_line(said, begun / "scratch")
+    assert is_one_line(errors, begun / "scratch")
 
 
-def test_a_full_disk_is_told_and_the_corpus_is_not_left_half_written(lmcore, tmp_path):
+def test_a_full_disk_is_one_line_and_the_corpus_is_not_left_half_written(lmcore, tmp_path):
     with small_disk(20_000):
-        status, _, said = lmcore(*SMALL, *PLAIN)
+        status, _, errors = lmcore(*SMALL, *PLAIN)
     assert status == 2
-    assert is_one_line(said, "cannot be written", tmp_path)
+    assert is_one_line(errors, "cannot be written", tmp_path)
     assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.rglob("corpus.json"))
 
 
-def test_a_full_disk_at_a_checkpoint_is_told_and_a_later_call_goes_on(lmcore, begun, smoke_run):
+def test_a_full_disk_at_a_checkpoint_is_one_line_and_a_later_call_resumes(lmcore, begun, smoke_run):
     shutil.rmtree(begun / RUN)
     every_step = ("--runtime.checkpoint-every-s", "0")
     with small_disk(100_000):
-        status, _, said = lmcore(*SMALL, *PLAIN, *every_step)
+        status, _, errors = lmcore(*SMALL, *PLAIN, *every_step)
     assert status == 2
-    assert is_one_line(said, "step0000001.safetensors cannot be written")
+    assert is_one_line(errors, "step0000001.safetensors cannot be written")
     assert not list((begun / RUN).rglob("*.part"))
 
 
 @pytest.mark.parametrize("operation", ["+", "-", "*", "/"])
 def test_the_command_that_a_question_without_a_model_names_lets_it_be_asked(lmcore, operation):
     question = f"3 {operation} 4 mod 5"
-    status, _, said = lmcore("ask", question)
+    status, _, errors = lmcore("ask", question)
     assert status == 2
-    assert is_one_line(said, f"no model has learned {operation} modulo 5")
-    command = shlex.split(said[said.index("python -m lmcore") :])
-    assert said.endswith(f"{shlex.join(command)}\n")  # a shell reads it as it stands
+    assert is_one_line(errors, f"no model has learned {operation} modulo 5")
+    command = shlex.split(errors[errors.index("python -m lmcore") :])
+    assert errors.endswith(f"{shlex.join(command)}\n")  # a shell reads it as it stands
     assert lmcore(*command[3:], "--steps", "3")[0] == 0
     status, out, _ = lmcore("ask", question)
     assert (status, len(out.splitlines())) == (0, 5)
@@ -240,10 +240,10 @@ def test_a_live_run_shows_what_is_learned_and_what_was_never_seen_at_every_evalu
         (("ask", "what is love"), ("is not a question", "5 / 7 mod 97")),
     ],
 )
-def test_a_table_or_question_that_cannot_be_is_told(lmcore, arguments, names):
-    status, _, said = lmcore(*arguments)
+def test_a_table_or_question_that_cannot_be_is_one_line(lmcore, arguments, names):
+    status, _, errors = lmcore(*arguments)
     assert status == 2
-    assert is_one_line(said, *names)
+    assert is_one_line(errors, *names)
 
 
 def test_help_names_the_commands():
@@ -253,7 +253,7 @@ def test_help_names_the_commands():
     assert all(word in done.stdout for word in ("run", "studies"))
 
 
-def test_control_c_is_one_line_and_says_that_the_same_command_goes_on(smoke_run, tmp_path):
+def test_control_c_is_one_line_and_says_that_the_same_command_resumes(smoke_run, tmp_path):
     (tmp_path / "myst.yml").touch()
     shutil.copytree(smoke_run[0] / ".smoke/.cache/corpus", tmp_path / ".smoke/.cache/corpus")
     process = subprocess.Popen(
@@ -265,9 +265,9 @@ def test_control_c_is_one_line_and_says_that_the_same_command_goes_on(smoke_run,
     while process.poll() is None and not (tmp_path / RUN / "metrics.jsonl").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    _, errors = process.communicate()
     assert process.returncode == 130
-    assert is_one_line(said, "stopped", "resumes")
+    assert is_one_line(errors, "stopped", "resumes")
 
 
 def test_control_c_while_the_package_is_loaded_is_one_line_too():
@@ -275,9 +275,11 @@ def test_control_c_while_the_package_is_loaded_is_one_line_too():
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert any(line.endswith(" torch.version\n") for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        said = process.stderr.read()
+        errors = process.stderr.read()
     assert process.returncode == 130
-    assert [line for line in said.splitlines() if "import time:" not in line] == ["lmcore: stopped"]
+    assert [line for line in errors.splitlines() if "import time:" not in line] == [
+        "lmcore: stopped"
+    ]
 
 
 def test_only_notebooks_need_what_notebooks_need(lmcore):

@@ -54,7 +54,7 @@ def test_a_dataset_is_a_task_that_a_model_trains_on():
     )
     shape = {"d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 32}
     model = GPT(ModelConfig(vocab_size=10, context_length=5, **shape))
-    *_, last = train(model, TrainConfig(steps=50), task, Runtime(device="cpu"))
+    *_, last = train(model, TrainConfig(steps=50, batch_size=32), task, Runtime(device="cpu"))
     # docs: end own-dataset
     assert task.batches_per_epoch == 5
     assert last.scores["validation"].loss < math.log(10)

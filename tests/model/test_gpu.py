@@ -86,12 +86,12 @@ def test_blocks_on_a_gpu_know_where_documents_end():
 
 def losses(runtime, **changes):
     torch.manual_seed(0)
-    plan = replace(PLAN, **changes)
+    plan = with_fields(PLAN, changes)
     return [r.loss for r in train(GPT(TINY), plan, text_source(2), runtime) if r.step]
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"), [({}, 1e-4), ({"optimizer": "muon", "momentum": 0.95}, 1e-2)]
+    ("changes", "error"), [({}, 1e-4), ({"optimizer.kind": "muon", "momentum": 0.95}, 1e-2)]
 )
 def test_a_gpu_learns_what_a_cpu_learns(changes, error):
     expected = losses(PLAIN, **changes)

@@ -15,10 +15,9 @@ from made import made_score
 from lmcore.config import flat_fields
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
-from lmcore.experiments.runner import load_finished
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
-from lmcore.studies.adamw_swap import claims, experiments, figures, measures, probes, tables
+from lmcore.studies.adamw_swap import experiments, figures, measures, probes, tables
 from lmcore.studies.baseline import experiments as baseline
 from lmcore.studies.headlines.measures import final_loss
 from lmcore.studies.headlines.probes import unigram_nats
@@ -83,18 +82,18 @@ def test_each_ablation_changes_one_thing():
 
 def test_no_two_experiments_are_the_same_but_for_their_names():
     everything = experiments.all_experiments()
-    assert len({replace(each, name="") for each in everything}) == len(everything)
+    assert len({replace(experiment, name="") for experiment in everything}) == len(everything)
 
 
 def test_one_seed_of_each_has_every_sweep_once():
-    names = Counter(each.name for each in experiments.sweeps(most=1))
+    names = Counter(experiment.name for experiment in experiments.sweeps(most=1))
     assert set(names.values()) == {1}
-    assert set(names) == {each.name for each in experiments.sweeps()}
+    assert set(names) == {experiment.name for experiment in experiments.sweeps()}
 
 
 def test_runs_of_the_baseline_s_size_are_no_part_of_the_sweeps():
-    swept = {each.model for each in experiments.sweeps()}
-    assert swept.isdisjoint({each.model for each in experiments.large()})
+    swept = {experiment.model for experiment in experiments.sweeps()}
+    assert swept.isdisjoint({experiment.model for experiment in experiments.large()})
 
 
 def test_of_adamw_matrices_in_blocks_decay_and_nothing_else():
@@ -112,12 +111,12 @@ def test_of_adamw_matrices_in_blocks_decay_and_nothing_else():
 def test_counting_is_scored_on_the_validation_text(corpus):
     torch.manual_seed(0)
     model = GPT(ModelConfig(vocab_size=320, context_length=32, d_model=16, n_heads=2, d_ff=32))
-    found = probes.probe(model, corpus)
+    result = probes.probe(model, corpus)
     counts = np.zeros(320, int)
     np.add.at(counts, corpus.train.ids, 1)
     expected = unigram_nats(counts, corpus.validation.ids)
-    assert found["frequency"]["unigram_nats"] == pytest.approx(expected, rel=1e-12)
-    assert json.dumps(found, allow_nan=False)
+    assert result["frequency"]["unigram_nats"] == pytest.approx(expected, rel=1e-12)
+    assert json.dumps(result, allow_nan=False)
 
 
 # What is read off runs
@@ -155,8 +154,8 @@ def tuned_runs(name, ends):
     rates = experiments.OPTIMIZERS[name].rates
     return [
         made_run(f"tune-{slug(name)}-lr{lr:g}", end, seed, lr=lr)
-        for seed, own in zip(experiments.TUNING_SEEDS, ends, strict=True)
-        for lr, end in zip(rates, own, strict=True)
+        for seed, seed_ends in zip(experiments.TUNING_SEEDS, ends, strict=True)
+        for lr, end in zip(rates, seed_ends, strict=True)
     ]
 
 
@@ -166,8 +165,11 @@ def all_runs(end=10.0):
     wild = {f"tune-{slug(name)}-lr{lr:g}" for name, lr in least.items()}
     wild |= {"ablation-no-clipping"}
     return [
-        replace(made_run(each.name, None if each.name in wild else end, each.seed), config=each)
-        for each in experiments.sweeps()
+        replace(
+            made_run(experiment.name, None if experiment.name in wild else end, experiment.seed),
+            config=experiment,
+        )
+        for experiment in experiments.sweeps()
     ]
 
 
@@ -191,7 +193,7 @@ def test_an_ablation_is_held_against_the_run_of_its_own_seed():
     assert measures.differences(runs, name) == pytest.approx([0.2, 0.3])
 
 
-def test_each_step_is_told_beside_the_first_with_its_runs_and_commit():
+def test_each_step_is_compared_with_the_first_and_names_its_runs_and_commit():
     runs = [made_run("sgd-as-given", 20.0), made_run("tuned-adamw", 15.0)]
     rows = {row[0]: row[1:] for row in tables.findings(runs).rows}
     bits = 15 / 20 / math.log(2)
@@ -247,9 +249,5 @@ def test_each_step_names_the_folder_of_its_runs_and_the_commit_that_made_them(co
         *_, folder, commits = row
         runs = [run for run in committed if run.config.name == folder]
         assert [run.config.seed for run in runs] == list(experiments.SEEDS)
-        made_by = {each["commit"] for run in runs for each in run.environment["sessions"]}
+        made_by = {session["commit"] for run in runs for session in run.environment["sessions"]}
         assert {commit[:7] for commit in made_by} == set(commits.split(", "))
-
-
-def test_what_the_text_claims_holds(committed):
-    claims.check_claims([*committed, *load_finished(baseline.all_experiments())])

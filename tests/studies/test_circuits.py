@@ -98,11 +98,11 @@ def test_the_trained_pairs_are_the_training_rows(operation):
 def test_the_table_of_logits_is_the_model_s_own_without_their_means():
     config = table_of("/", p=7)
     model = randomised(arithmetic_shape(7))
-    found = circuits.logit_table(model, config)
+    result = circuits.logit_table(model, config)
     for i, j in itertools.product(range(6), repeat=2):
         a, b = circuits.order_of(config)[[i, j]]
-        own = model(torch.tensor([[a, b, 7]]))[0, -1, :7].detach().numpy()
-        np.testing.assert_allclose(found[i, j], own - own.mean(), atol=1e-4)
+        logits = model(torch.tensor([[a, b, 7]]))[0, -1, :7].detach().numpy()
+        np.testing.assert_allclose(result[i, j], logits - logits.mean(), atol=1e-4)
 
 
 # Inside a model
@@ -111,11 +111,11 @@ def test_the_table_of_logits_is_the_model_s_own_without_their_means():
 @four
 def test_waves_of_the_answer_are_found_needed_and_enough(operation):
     data = table_of(operation).prepare()
-    found = circuits.claim(made_of_waves(data.config), data)
-    assert sorted(found["keys"]) == KEYS
-    assert found["waves"] > 0.9
-    assert (found["whole"], found["only keys"]) == (1, 1)
-    assert max(found["without keys"], found["only others"]) < 0.3
+    result = circuits.claim(made_of_waves(data.config), data)
+    assert sorted(result["keys"]) == KEYS
+    assert result["waves"] > 0.9
+    assert (result["whole"], result["only keys"]) == (1, 1)
+    assert max(result["without keys"], result["only others"]) < 0.3
 
 
 def test_the_claim_is_made_of_unseen_pairs_alone():
@@ -134,9 +134,9 @@ def test_a_model_whose_weights_have_all_decayed_has_no_keys_and_no_waves():
     model = GPT(arithmetic_shape(11))
     for weight in model.parameters():
         weight.zero_()
-    found = circuits.claim(model, data)
-    assert (found["keys"], found["waves"]) == ([], 0)
-    assert json.dumps(found, allow_nan=False)
+    result = circuits.claim(model, data)
+    assert (result["keys"], result["waves"]) == ([], 0)
+    assert json.dumps(result, allow_nan=False)
 
 
 def test_neurons_that_know_one_pair_are_impure_and_those_that_never_fire_are_not_counted():
@@ -154,26 +154,26 @@ def test_every_neuron_of_one_frequency_is_counted_as_pure():
 
 
 def test_heads_that_look_at_a_and_at_b_are_seen_to():
-    found = circuits.attention(by_heart(noise(7)), table_of("/", p=7).prepare())
-    np.testing.assert_allclose(found["mean"], [[1, 0, 0], [0, 1, 0]], atol=1e-6)
-    np.testing.assert_allclose(found["std"], 0, atol=1e-6)
+    result = circuits.attention(by_heart(noise(7)), table_of("/", p=7).prepare())
+    np.testing.assert_allclose(result["mean"], [[1, 0, 0], [0, 1, 0]], atol=1e-6)
+    np.testing.assert_allclose(result["std"], 0, atol=1e-6)
 
 
 def test_attention_is_shared_out_whole():
     model = randomised(arithmetic_shape(7))
-    found = circuits.attention(model, table_of("+", p=7).prepare())
-    np.testing.assert_allclose(np.sum(found["mean"], axis=1), 1, rtol=1e-5)
+    result = circuits.attention(model, table_of("+", p=7).prepare())
+    np.testing.assert_allclose(np.sum(result["mean"], axis=1), 1, rtol=1e-5)
 
 
 def test_history_tells_how_the_table_fills_in_at_each_step_that_was_kept():
     data = table_of("/", p=13).prepare()
     models = {0: by_heart(noise(13)), 10: made_of_waves(data.config)}
-    found = circuits.history(iter(models.items()), models[10], data)
-    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(found, 2)
-    assert found["step"] == [0, 10]
-    assert all(found[name][0] > found[name][1] for name in ("restricted", "train", "unseen"))
+    result = circuits.history(iter(models.items()), models[10], data)
+    assert {name: len(values) for name, values in result.items()} == dict.fromkeys(result, 2)
+    assert result["step"] == [0, 10]
+    assert all(result[name][0] > result[name][1] for name in ("restricted", "train", "unseen"))
     answers = circuits.grid(data.config)[1]
-    for bits, model in zip(found["right"], models.values(), strict=True):
+    for bits, model in zip(result["right"], models.values(), strict=True):
         right = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))[: 12 * 12]
         best = circuits.logit_table(model, data.config).argmax(-1)
         np.testing.assert_array_equal(right.reshape(12, 12), best == answers)

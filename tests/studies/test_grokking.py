@@ -108,9 +108,9 @@ def marks(text):
 @example(good=marks(".++++"))
 @example(good=marks("....."))
 def test_a_table_is_solved_where_its_first_five_good_evaluations_in_a_row_begin(good):
-    start = "".join(".+"[each] for each in good).find(ACCURATE_EVALUATIONS * "+")
+    start = "".join(".+"[is_good] for is_good in good).find(ACCURATE_EVALUATIONS * "+")
     expected = None if start < 0 else 10 * start
-    assert measures.solved_at(made_run([99 if each else 98 for each in good])) == expected
+    assert measures.solved_at(made_run([99 if is_good else 98 for is_good in good])) == expected
 
 
 def test_a_level_is_reached_at_its_first_crossing_or_never():
@@ -120,7 +120,7 @@ def test_a_level_is_reached_at_its_first_crossing_or_never():
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "text"),
     [
         ([1, 3], "2 ± 1"),
         ([5, 5], "5"),
@@ -129,8 +129,8 @@ def test_a_level_is_reached_at_its_first_crossing_or_never():
         ([], "none of 0"),
     ],
 )
-def test_seeds_that_never_got_there_are_told(values, said):
-    assert mean_sd(values) == said
+def test_seeds_that_never_got_there_are_counted(values, text):
+    assert mean_sd(values) == text
 
 
 def tuned_runs(name, solved):
@@ -148,19 +148,23 @@ def test_the_best_setting_solved_the_table_soonest_over_all_its_seeds(name):
     settings = list(itertools.product(experiments.RATES, experiments.METHODS[name].values))
     diverged_once, late, soonest = settings[0], settings[3], settings[-1]
     runs = tuned_runs(name, {diverged_once: (10, None), late: (50, 60), soonest: (30, 60)})
-    owned = [measures.tuning_runs(runs, name, *each) for each in (diverged_once, late, soonest)]
-    assert [measures.mean_solving_step(own) for own in owned] == [np.inf, 55, 45]
-    assert [measures.final_accuracy(own) for own in owned] == [0.5, 1, 1]
+    groups = [
+        measures.tuning_runs(runs, name, *setting) for setting in (diverged_once, late, soonest)
+    ]
+    assert [measures.mean_solving_step(group) for group in groups] == [np.inf, 55, 45]
+    assert [measures.final_accuracy(group) for group in groups] == [0.5, 1, 1]
     assert measures.best_setting(runs, name) == soonest
 
 
 @pytest.fixture
 def tuned(monkeypatch):
     """The first value of each method's own number at the least rate, as if they had been best."""
-    found = {name: (experiments.RATES[0], m.values[0]) for name, m in experiments.METHODS.items()}
+    first_settings = {
+        name: (experiments.RATES[0], m.values[0]) for name, m in experiments.METHODS.items()
+    }
     for module in (experiments, tables):
-        monkeypatch.setattr(module, "TUNED", found)
-    return found
+        monkeypatch.setattr(module, "TUNED", first_settings)
+    return first_settings
 
 
 def test_methods_are_compared_at_the_setting_they_were_tuned_to(tuned):
@@ -188,28 +192,28 @@ def test_methods_stand_in_the_order_in_which_all_their_seeds_solved_the_table(tu
 
 def test_no_two_experiments_are_the_same_but_for_their_names():
     everything = experiments.all_experiments()
-    assert len({replace(each, name="") for each in everything}) == len(everything)
+    assert len({replace(experiment, name="") for experiment in everything}) == len(everything)
 
 
 def test_what_is_compared_was_tuned_on_other_seeds():
     by_use = {True: set(), False: set()}
-    for each in experiments.all_experiments():
-        by_use[each.name.startswith("tune-")].add(each.seed)
+    for experiment in experiments.all_experiments():
+        by_use[experiment.name.startswith("tune-")].add(experiment.seed)
     assert not by_use[True] & by_use[False]
 
 
 def test_a_seed_draws_the_sets_too():
     assert all(
-        each.task.seed == each.seed
-        for each in experiments.all_experiments()
-        if isinstance(each.task, ModularConfig)
+        experiment.task.seed == experiment.seed
+        for experiment in experiments.all_experiments()
+        if isinstance(experiment.task, ModularConfig)
     )
 
 
 def test_one_seed_of_each_has_every_experiment_once():
-    names = Counter(each.name for each in experiments.all_experiments(most=1))
+    names = Counter(experiment.name for experiment in experiments.all_experiments(most=1))
     assert set(names.values()) == {1}
-    assert set(names) == {each.name for each in experiments.all_experiments()}
+    assert set(names) == {experiment.name for experiment in experiments.all_experiments()}
 
 
 # A run to watch, and to ask
@@ -249,8 +253,8 @@ def test_what_was_learned_is_answered_right(in_watched):
 @given(a=st.integers(0, 12), b=st.integers(1, 12))
 def test_the_right_answer_is_python_s(a, b):
     says = {"+": a + b, "-": a - b, "*": a * b, "/": a * pow(b, -1, 13)}
-    found = {sign: live.right_answer(f"{a} {sign} {b} mod 13") for sign in says}
-    assert found == {sign: answer % 13 for sign, answer in says.items()}
+    answers = {sign: live.right_answer(f"{a} {sign} {b} mod 13") for sign in says}
+    assert answers == {sign: answer % 13 for sign, answer in says.items()}
 
 
 @pytest.mark.parametrize(
@@ -297,5 +301,5 @@ def test_a_sentence_can_be_watched_too_and_leaves_no_weights_to_ask(tmp_path, mo
 
 
 def test_what_is_trained_live_is_no_run_that_is_kept():
-    kept = {experiment.path for experiment in experiments.all_experiments()}
-    assert {experiment.path for experiment in live.live_experiments()}.isdisjoint(kept)
+    saved = {experiment.path for experiment in experiments.all_experiments()}
+    assert {experiment.path for experiment in live.live_experiments()}.isdisjoint(saved)

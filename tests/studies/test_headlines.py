@@ -30,24 +30,24 @@ def test_a_frequency_model_costs_what_its_counts_say():
 def test_the_guess_is_what_follows_the_first_eleven_validation_tokens(corpus):
     torch.manual_seed(0)
     model = GPT(ModelConfig(vocab_size=320, context_length=32, d_model=16, n_heads=2, d_ff=32))
-    found = probes.next_token(model, corpus)
+    result = probes.next_token(model, corpus)
     ids = [int(id) for id in corpus.validation.ids[:12]]
     expected = next_probabilities(model, ids[:-1])
     best = expected.sort(descending=True)
-    assert found["input"] + found["target"] == corpus.tokenizer.decode(ids)
-    assert found["target_probability"] == expected[ids[-1]]
-    assert [e["probability"] for e in found["top"]] == best.values[:10].tolist()
-    assert found["top"][0]["token"] == corpus.tokenizer.decode(best.indices[:1].tolist())
+    assert result["input"] + result["target"] == corpus.tokenizer.decode(ids)
+    assert result["target_probability"] == expected[ids[-1]]
+    assert [e["probability"] for e in result["top"]] == best.values[:10].tolist()
+    assert result["top"][0]["token"] == corpus.tokenizer.decode(best.indices[:1].tolist())
 
 
 def test_bars_are_the_first_seed_s_and_marks_the_others_where_they_name_the_token(smoke_run):
     _, run = smoke_run
-    found = run.outcome["probe"]["next_token"]
-    other = {"top": [{"token": found["top"][1]["token"], "probability": 0.25}]}
+    result = run.outcome["probe"]["next_token"]
+    other = {"top": [{"token": result["top"][1]["token"], "probability": 0.25}]}
     others = replace(run, outcome={"probe": {"next_token": other}})
     fig, ax = plt.subplots()
     figures.draw_next_token(ax, [run, others], n=3)
-    assert [bar.get_width() for bar in ax.patches] == [e["probability"] for e in found["top"][:3]]
+    assert [bar.get_width() for bar in ax.patches] == [e["probability"] for e in result["top"][:3]]
     assert [line.get_xydata().tolist() for line in ax.lines] == [[[0.25, 1]]]
     plt.close(fig)
 
@@ -75,20 +75,20 @@ def some_model(corpus, **changes):
 def test_the_loss_by_place_is_the_score_taken_apart_by_titles_as_they_read(corpus, within):
     corpus = replace(corpus, within_documents=within)
     model, text = some_model(corpus), corpus.validation
-    found = probes.by_place(model, corpus)
+    result = probes.by_place(model, corpus)
     whole = score(model, text, corpus.eos_id, within)
     lengths = np.diff([*text.documents, len(text.ids)])
-    assert sum(found["nats"]) == pytest.approx(whole.nats, rel=1e-4)
-    assert found["n"] == [int((lengths > place).sum()) for place in range(lengths.max())]
+    assert sum(result["nats"]) == pytest.approx(whole.nats, rel=1e-4)
+    assert result["n"] == [int((lengths > place).sum()) for place in range(lengths.max())]
 
 
 def test_the_loss_by_position_at_the_trained_length_is_the_score_taken_apart(corpus):
     model, text = some_model(corpus, positions="rope"), corpus.validation
-    found = probes.by_position(model, corpus, 32, 8)
+    result = probes.by_position(model, corpus, 32, 8)
     whole = score(model, text, corpus.eos_id)
     full, rest = divmod(len(text.ids), 32)
-    assert sum(found["nats"]) == pytest.approx(whole.nats, rel=1e-4)
-    assert found["n"] == [8 * full + min(max(rest - 8 * bin, 0), 8) for bin in range(4)]
+    assert sum(result["nats"]) == pytest.approx(whole.nats, rel=1e-4)
+    assert result["n"] == [8 * full + min(max(rest - 8 * bin, 0), 8) for bin in range(4)]
 
 
 def test_beyond_the_trained_length_a_bin_holds_what_a_longer_window_costs(corpus):
@@ -100,18 +100,18 @@ def test_beyond_the_trained_length_a_bin_holds_what_a_longer_window_costs(corpus
         chances = longer(before[None])[0].log_softmax(-1)
     nats = -chances[torch.arange(64), torch.from_numpy(text.ids[:64].astype(np.int64))]
     one_window = replace(corpus, validation=as_tokens(text.ids[:64]))
-    found = probes.by_position(model, one_window, 64, 16)
-    np.testing.assert_allclose(found["nats"], nats.view(4, 16).sum(1), atol=0.01)
+    result = probes.by_position(model, one_window, 64, 16)
+    np.testing.assert_allclose(result["nats"], nats.view(4, 16).sum(1), atol=0.01)
 
 
 def test_a_guess_within_titles_sees_its_own_title_and_across_them_what_came_before(corpus):
     model, end = some_model(corpus), corpus.eos_id
-    other, own = [5, 6, 7, end], [8, 9]
+    other, title = [5, 6, 7, end], [8, 9]
     within = replace(corpus, within_documents=True)
-    alone = probes.guess(model, corpus, [end, *own, 10])["top"]
-    assert probes.guess(model, within, [*other, *own, 10])["top"] == alone
-    assert probes.guess(model, corpus, [*other, *own, 10])["top"] != alone
-    assert probes.guess(model, within, [*own, 10]) == probes.guess(model, corpus, [*own, 10])
+    alone = probes.guess(model, corpus, [end, *title, 10])["top"]
+    assert probes.guess(model, within, [*other, *title, 10])["top"] == alone
+    assert probes.guess(model, corpus, [*other, *title, 10])["top"] != alone
+    assert probes.guess(model, within, [*title, 10]) == probes.guess(model, corpus, [*title, 10])
 
 
 # What is read off runs
@@ -125,7 +125,7 @@ def ended(study, name, seed, nats):
     return Run(Path(), experiment, [{"step": 9} | scores], environment, {})
 
 
-def test_steps_are_told_as_ratios_to_the_first_seed_by_seed_with_runs_and_commits():
+def test_steps_are_shown_as_ratios_to_the_first_by_seed_with_runs_and_commits():
     runs = [ended("s", name, seed, nats) for name, seed, nats in (
         ("a", 1, 20.0), ("a", 2, 10.0), ("b", 1, 10.0), ("b", 2, 6.0), ("c", 1, None),
     )]  # fmt: skip
@@ -169,10 +169,12 @@ def test_a_step_of_which_nothing_is_published_has_no_number_there():
 @pytest.mark.parametrize("where", [where for where, _ in tables.LADDER.values()])
 def test_each_step_of_the_ladder_is_an_experiment_of_the_baseline_s_size(where):
     study, name = where
-    (each, *_) = [e for e in study_called(study).experiments() if e.name == name]
+    (experiment, *_) = [e for e in study_called(study).experiments() if e.name == name]
     given = baseline.BASELINE
     same = {"context_length", "d_model", "d_ff", "dropout"}
-    assert {f: getattr(each.model, f) for f in same} == {f: getattr(given.model, f) for f in same}
-    titles = replace(each.task, vocab_size=given.task.vocab_size)
+    assert {f: getattr(experiment.model, f) for f in same} == {
+        f: getattr(given.model, f) for f in same
+    }
+    titles = replace(experiment.task, vocab_size=given.task.vocab_size)
     assert titles == given.task
-    assert (each.train.batch_size, each.train.epochs) == (64, 7)
+    assert (experiment.train.batch_size, experiment.train.epochs) == (64, 7)

@@ -17,11 +17,11 @@ from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
 from lmcore.studies.adamw_swap import experiments as adamw_swap
-from lmcore.studies.rope_and_vocab import claims, experiments, figures, measures, probes, tables
+from lmcore.studies.rope_and_vocab import experiments, figures, measures, probes, tables
 from lmcore.studies.rope_and_vocab.experiments import ROPE, SEEDS, SIZES, slug
 
 ROOT = Path(__file__).parents[2]
-BY_NAME = {each.name: each for each in reversed(experiments.all_experiments())}
+BY_NAME = {experiment.name: experiment for experiment in reversed(experiments.all_experiments())}
 
 
 def differing(a, b):
@@ -36,10 +36,10 @@ def differing(a, b):
 
 @pytest.mark.parametrize("name", [n for n in experiments.POSITION_NAMES if n != "learned"])
 def test_positions_differ_from_learned_ones_in_themselves_and_nothing_else(name):
-    own = {"positions", "rope_base", "embedding_scale"} | (
+    allowed = {"positions", "rope_base", "embedding_scale"} | (
         {"within_documents"} if "within" in name else set()
     )
-    assert differing(BY_NAME[name], BY_NAME["learned"]) <= own
+    assert differing(BY_NAME[name], BY_NAME["learned"]) <= allowed
 
 
 @pytest.mark.parametrize("name", experiments.CONFINED)
@@ -56,9 +56,9 @@ def test_a_longer_warmup_is_one_change(name):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_vocabularies_differ_in_their_size_and_read_the_same_titles(size):
-    each, other = experiments.with_vocabulary(size), experiments.with_vocabulary(4_000)
-    assert differing(each, other) <= {"vocab_size"}
-    assert replace(each.task, vocab_size=4_000) == other.task
+    experiment, other = experiments.with_vocabulary(size), experiments.with_vocabulary(4_000)
+    assert differing(experiment, other) <= {"vocab_size"}
+    assert replace(experiment.task, vocab_size=4_000) == other.task
 
 
 @pytest.mark.parametrize("name", experiments.CHANGES)
@@ -92,18 +92,18 @@ def test_rates_are_tried_around_the_one_that_is_taken_on_a_seed_of_their_own():
 
 def test_no_two_experiments_are_the_same_but_for_their_names():
     everything = experiments.all_experiments()
-    assert len({replace(each, name="") for each in everything}) == len(everything)
+    assert len({replace(experiment, name="") for experiment in everything}) == len(everything)
 
 
 def test_one_seed_of_each_has_every_sweep_once():
-    names = Counter(each.name for each in experiments.sweeps(most=1))
+    names = Counter(experiment.name for experiment in experiments.sweeps(most=1))
     assert set(names.values()) == {1}
-    assert set(names) == {each.name for each in experiments.sweeps()}
+    assert set(names) == {experiment.name for experiment in experiments.sweeps()}
 
 
 def test_runs_of_the_baseline_s_size_are_no_part_of_the_sweeps():
-    swept = {each.model for each in experiments.sweeps()}
-    assert swept.isdisjoint({each.model for each in experiments.large()})
+    swept = {experiment.model for experiment in experiments.sweeps()}
+    assert swept.isdisjoint({experiment.model for experiment in experiments.large()})
 
 
 # What is kept of a model
@@ -117,20 +117,20 @@ def some_model(**changes):
 
 @pytest.mark.parametrize("positions", ["learned", "rope"])
 def test_a_probe_can_be_written_and_looks_beyond_the_trained_length_where_it_can(corpus, positions):
-    found = probes.probe(some_model(positions=positions), corpus)
-    assert json.dumps(found, allow_nan=False)
-    assert ("by_position" in found) == (positions == "rope")
-    assert "across" in found
+    result = probes.probe(some_model(positions=positions), corpus)
+    assert json.dumps(result, allow_nan=False)
+    assert ("by_position" in result) == (positions == "rope")
+    assert "across" in result
     within = probes.probe(some_model(), replace(corpus, within_documents=True))
     assert not {"across", "by_position"} & set(within)
 
 
 def test_a_title_s_map_is_the_attention_to_itself_and_before_in_percent(corpus):
     model, ids = some_model(), [corpus.eos_id, 5, 6, 7]
-    found = probes.title_map(model, corpus, ids)
+    result = probes.title_map(model, corpus, ids)
     weights = attention_maps(model, torch.tensor([ids]))[:, 0]
-    assert found["tokens"][0] == "<eos>"
-    for layer, heads in enumerate(found["percent"]):
+    assert result["tokens"][0] == "<eos>"
+    for layer, heads in enumerate(result["percent"]):
         for head, rows in enumerate(heads):
             assert [len(row) for row in rows] == [1, 2, 3, 4]
             for i, row in enumerate(rows):
@@ -148,7 +148,7 @@ def test_attention_to_older_titles_is_counted_token_by_token(corpus):
         for block in model.blocks:
             for p in block.attention.parameters():
                 p.zero_()
-    found = probes.across(model, corpus)
+    result = probes.across(model, corpus)
     rows = min(probes.ROWS_LOOKED_AT, (len(corpus.validation.ids) - 1) // 32)
     shares = []
     for row in corpus.validation.ids[: rows * 32].reshape(rows, 32):
@@ -156,8 +156,8 @@ def test_attention_to_older_titles_is_counted_token_by_token(corpus):
         for i, id in enumerate(row):
             begins = i if id == corpus.eos_id else begins
             shares.append(begins / (i + 1))
-    assert found["layers"] == pytest.approx([np.mean(shares)] * 2, abs=1e-4)
-    assert found["equal"] == pytest.approx(np.mean(shares), abs=1e-4)
+    assert result["layers"] == pytest.approx([np.mean(shares)] * 2, abs=1e-4)
+    assert result["equal"] == pytest.approx(np.mean(shares), abs=1e-4)
 
 
 # What is read off runs
@@ -190,7 +190,8 @@ def made_run(experiment, nats=10.0):
 def all_runs(diverged=()):
     """Return every sweep's run, all ending alike but for those that diverged."""
     return [
-        made_run(each, None if each.name in diverged else 10.0) for each in experiments.sweeps()
+        made_run(experiment, None if experiment.name in diverged else 10.0)
+        for experiment in experiments.sweeps()
     ]
 
 
@@ -231,7 +232,7 @@ def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
     assert len(tables.tuning_table(runs).rows) * 3 == len(experiments.tuning())
 
 
-def test_each_step_is_told_beside_the_first_with_its_runs_and_commit():
+def test_each_step_is_compared_with_the_first_and_names_its_runs_and_commit():
     rows = [row for row in tables.findings(all_runs()).rows]
     assert [row[0] for row in rows] == list(experiments.STEPS)
     assert {row[5] for row in rows} == {"1.000"}
@@ -279,7 +280,3 @@ def committed(committed_runs):
 
 def test_every_sweep_is_committed(committed):
     assert {run.config for run in committed} >= set(experiments.sweeps())
-
-
-def test_what_the_text_claims_holds(committed):
-    claims.check_claims(committed)

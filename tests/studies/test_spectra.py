@@ -40,7 +40,7 @@ def pairs(n):
 def quotients(p):
     """Return a / b mod p of all a and b but zero, in the order of logarithms."""
     a, b = np.ogrid[1:p, 1:p]
-    inverse = np.array([pow(int(each), -1, p) for each in b[0]])
+    inverse = np.array([pow(int(residue), -1, p) for residue in b[0]])
     return by_logarithm(np.pad(a * inverse % p, (1, 0)), axes=2)
 
 
@@ -61,7 +61,7 @@ def test_the_logarithm_inverts_powers(p):
 
 @pytest.mark.parametrize("p", PRIMES)
 def test_the_logarithm_of_a_product_is_the_sum_of_logarithms(p):
-    x, y = (each.flatten() for each in np.meshgrid(np.arange(1, p), np.arange(1, p)))
+    x, y = (values.flatten() for values in np.meshgrid(np.arange(1, p), np.arange(1, p)))
     total = discrete_logarithm(x, p) + discrete_logarithm(y, p)
     np.testing.assert_array_equal(discrete_logarithm(x * y, p), total % (p - 1))
 
@@ -126,17 +126,17 @@ def test_a_table_of_sums_holds_all_its_power_in_their_waves(n, sign, seed):
 def test_a_pure_character_has_all_its_power_at_its_frequency(k):
     logarithms = discrete_logarithm(np.arange(1, 97), 97)
     character = np.concatenate([[5.0], np.cos(2 * np.pi * k * logarithms / 96)])
-    found = shares(power(by_logarithm(character, axes=1)))
-    np.testing.assert_allclose(found, np.arange(1, 49) == k, atol=1e-12)
+    result = shares(power(by_logarithm(character, axes=1)))
+    np.testing.assert_allclose(result, np.arange(1, 49) == k, atol=1e-12)
 
 
 @given(k=st.integers(1, 6), j=st.integers(1, 6))
 def test_a_wave_in_each_of_a_and_b_stands_at_its_pair_of_frequencies(k, j):
     a, b = pairs(13)
-    found = table_power(np.cos(2 * np.pi * (k * a + j * b) / 13))
+    result = table_power(np.cos(2 * np.pi * (k * a + j * b) / 13))
     expected = np.zeros((13, 13))
     expected[k, j] = expected[-k, -j] = 13**2 / 4
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(result, expected, atol=1e-9)
 
 
 def test_a_constant_alone_has_no_shares():
@@ -158,8 +158,8 @@ def test_a_dead_neuron_is_explained_by_nothing():
 
 
 def test_noise_is_explained_by_each_frequency_about_alike():
-    found = share_by_frequency(random(97, 97))
-    assert found.max() < 0.01  # 8 of 9,408 modes each, 0.00085 on average
+    result = share_by_frequency(random(97, 97))
+    assert result.max() < 0.01  # 8 of 9,408 modes each, 0.00085 on average
 
 
 # Restricted and excluded
@@ -216,12 +216,12 @@ def made_by_hand(n, sign):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_table_made_of_waves_is_right_with_them_and_at_chance_without(n, sign):
     logits, answers = made_by_hand(n, sign)
-    found = key_frequencies(shares(wave_power(logits, sign).sum(-1)), together=0.9)
-    assert sorted(found) == KEYS
-    loss, accuracy = loss_and_accuracy(10 * restricted(logits, found, sign), answers)
+    result = key_frequencies(shares(wave_power(logits, sign).sum(-1)), together=0.9)
+    assert sorted(result) == KEYS
+    loss, accuracy = loss_and_accuracy(10 * restricted(logits, result, sign), answers)
     assert accuracy == 1
     assert loss < np.log(n) / 10
-    loss, accuracy = loss_and_accuracy(10 * excluded(logits, found, sign), answers)
+    loss, accuracy = loss_and_accuracy(10 * excluded(logits, result, sign), answers)
     assert accuracy == pytest.approx(1 / n, abs=0.005)
     assert loss > np.log(n)
 
@@ -252,11 +252,11 @@ def test_key_frequencies_are_the_fewest_that_hold_the_share_together():
 
 
 @pytest.mark.parametrize(
-    ("share", "together", "said"),
+    ("share", "together", "text"),
     [(np.ones(3), 0.0, "not 0.0"), (np.ones(3), 1.0, "not 1.0"), (np.zeros(3), 0.5, "are zero")],
 )
-def test_key_frequencies_of_nothing_are_an_error(share, together, said):
-    with pytest.raises(ValueError, match=said):
+def test_key_frequencies_of_nothing_are_an_error(share, together, text):
+    with pytest.raises(ValueError, match=text):
         key_frequencies(share, together)
 
 

@@ -86,10 +86,10 @@ def test_lines_count_as_a_script_s_own_by_most_of_their_letters():
     assert {line: texts.is_beyond_ascii(line) for line in lines} == lines
 
 
-def test_a_text_that_is_missing_is_told_with_the_way_to_name_it(tmp_path, monkeypatch):
+def test_a_missing_text_is_an_error_that_says_how_to_name_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     survey = experiments.all_experiments()[0]
-    with pytest.raises(ValueError, match=r"headlines\.txt is not there.*--data"):
+    with pytest.raises(ValueError, match=r"headlines\.txt is missing.*--data"):
         runner.run_or_load(survey, tmp_path, progress=False)
 
 
@@ -113,9 +113,9 @@ def made_costs(seconds, memory, grown):
 def test_costs_that_follow_text_and_distinct_words_are_found_again():
     grown = [{"bytes": 10**6 * 2**i, "distinct_bytes": int(10**5 * 1.5**i)} for i in range(7)]
     seconds, memory = (0.4, 2e-8, 3e-6), (1e8, 50.0)
-    found = costs.fit_costs(made_costs(seconds, memory, grown), grown)
-    assert found.seconds == pytest.approx(seconds, rel=1e-4)
-    assert found.memory == pytest.approx(memory, rel=1e-4)
+    result = costs.fit_costs(made_costs(seconds, memory, grown), grown)
+    assert result.seconds == pytest.approx(seconds, rel=1e-4)
+    assert result.memory == pytest.approx(memory, rel=1e-4)
 
 
 def test_what_noise_makes_negative_is_left_out_of_a_fit():
@@ -154,4 +154,4 @@ def test_a_small_survey_measures_and_is_then_loaded(tmp_path, monkeypatch, surve
 
 def test_the_exponent_of_a_power_law_is_found():
     x = [1.0, 10.0, 100.0]
-    assert costs.exponent(x, [3 * each**0.7 for each in x]) == pytest.approx(0.7)
+    assert costs.exponent(x, [3 * value**0.7 for value in x]) == pytest.approx(0.7)

@@ -36,7 +36,7 @@ from lmcore.studies.headlines.measures import (
 
 
 def check_claims(runs: Sequence[Run]) -> None:
-    """Assert what the text says of these runs."""
+    """Assert what the text says about these runs."""
     check_tuning(runs)
     check_inside(runs)
     check_ablations(runs)
@@ -65,7 +65,7 @@ def check_claims(runs: Sequence[Run]) -> None:
 
 
 def check_large(runs: Sequence[Run]) -> None:
-    """Assert what the text says of the baseline's size."""
+    """Assert what the text says about the baseline's size."""
     start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
     sgd, adamw = (select(runs, f"large-{slug(n)}-lr{lr:g}") for n, lr in LARGE_TUNED.items())
     assert [len(group) for group in (start, sgd, adamw)] == 3 * [len(LARGE_SEEDS)]
@@ -87,7 +87,7 @@ def check_large(runs: Sequence[Run]) -> None:
 
 
 def check_tuning(runs: Sequence[Run]) -> None:
-    """Assert what the text says of the learning rates."""
+    """Assert what the text says about the learning rates."""
     losses = {
         name: [tuned_loss(runs, name, lr) for lr in contender.rates]
         for name, contender in OPTIMIZERS.items()
@@ -107,7 +107,7 @@ def check_tuning(runs: Sequence[Run]) -> None:
 
 
 def check_inside(runs: Sequence[Run]) -> None:
-    """Assert what the text says of gradients, updates and guesses."""
+    """Assert what the text says about gradients, updates and guesses."""
     shares = [
         statistics.fmean(end_share(run.records[-1]) for run in select(runs, name))
         for name in NAMES.values()
@@ -132,7 +132,7 @@ def check_inside(runs: Sequence[Run]) -> None:
 
 
 def check_ablations(runs: Sequence[Run]) -> None:
-    """Assert what the text says of single changes."""
+    """Assert what the text says about single changes."""
     higher = {name: differences(runs, name) for name in ABLATIONS}
     assert {len(changes) for changes in higher.values()} == {len(SEEDS)}
     assert max(higher["warmup, stable, decay"]) < -0.03

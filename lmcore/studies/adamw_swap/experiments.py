@@ -22,7 +22,7 @@ from lmcore.tasks.titles import TitlesConfig
 SEEDS = (101, 102, 103)
 """Chosen before any of them was run."""
 TUNING_SEEDS = (11, 12)
-"""Learning rates were chosen on these, and nothing else is shown of them."""
+"""Seeds for choosing learning rates. Nothing else is shown of them."""
 GIVEN = Experiment(
     study="adamw_swap",
     name="sgd-as-given",
@@ -38,7 +38,7 @@ GIVEN = Experiment(
 )  # fmt: skip
 """The baseline's recipe at the budget of a sweep: a smaller model, one epoch, small batches."""
 WARMUP = 36
-"""Of 718 steps, for whatever is tuned."""
+"""Warmup steps of every tuned run, out of 718 steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +79,20 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "long warmup": {"warmup_steps": 4 * WARMUP},
     "no warmup": {"warmup_steps": 0},
 }
-"""What is changed one at a time in AdamW as tuned, by the name it is shown under."""
+"""Single changes to AdamW as tuned, by the name that tables show."""
 LARGE_RATES = {"SGD": (0.5, 1.0, 2.0, 4.0), "AdamW": (5e-4, 1e-3, 2e-3, 4e-3)}
-"""The learning rates that were looked at in the baseline's size."""
+"""The learning rates that were tried at the baseline's size."""
 LARGE_TUNED = {"SGD": 1.0, "AdamW": 1e-3}
-"""The best of them in the runs of `large_tuning`."""
+"""The best learning rates in the runs of `large_tuning`."""
 
 
 def variant(name: str, **changes: Any) -> Experiment:
-    """Return the recipe under another name, with other fields of its training."""
+    """Return GIVEN with another name and these changes to its training."""
     return replace(GIVEN, name=name, train=with_fields(GIVEN.train, changes))
 
 
 def sweep_variant(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
-    """Return a run of an optimizer of which the end alone is looked at."""
+    """Return an optimizer's experiment that is only scored at the end."""
     plan = {"eval_at": (), "log_every": 100_000, "warmup_steps": WARMUP, "lr": lr}
     return variant(name, **plan | OPTIMIZERS[optimizer].changes | changes)
 
@@ -107,7 +107,7 @@ def tuning() -> list[Experiment]:
 
 
 def compared() -> list[Experiment]:
-    """Return SGD as given and each optimizer as tuned, looked at all along."""
+    """Return SGD as given and each optimizer as tuned, scored at many steps."""
     tuned = [
         variant(f"tuned-{slug(name)}", warmup_steps=WARMUP, lr=lr, **OPTIMIZERS[name].changes)
         for name, lr in TUNED.items()
@@ -124,7 +124,7 @@ def ablations() -> list[Experiment]:
 
 
 def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
-    """Return every run at the budget of a sweep, no more than most seeds of each."""
+    """Return every experiment at the budget of a sweep, with at most `most` seeds each."""
     return [
         *seeded(compared(), SEEDS[:most]),
         *seeded(tuning(), TUNING_SEEDS[:most]),
@@ -133,7 +133,7 @@ def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
 
 
 def large_variant(name: str, optimizer: str, lr: float, **changes: Any) -> Experiment:
-    """Return the baseline with an optimizer in the place of its SGD, and a warmup."""
+    """Return the baseline with another optimizer and a warmup."""
     plan = {"warmup_steps": 49, "lr": lr} | OPTIMIZERS[optimizer].changes | changes
     model, train = ModelConfig(vocab_size=16_000, d_ff=2048), with_fields(CHALLENGE, plan)
     return replace(GIVEN, name=name, task=TitlesConfig(), model=model, train=train)
@@ -151,9 +151,9 @@ def large_tuning() -> list[Experiment]:
 
 
 def large() -> list[Experiment]:
-    """Return the swap at the baseline's size, and how its learning rates were found.
+    """Return the swap at the baseline's size, and the tuning of its learning rates.
 
-    These runs are of another size than the sweeps', and stand in no table or figure with them.
+    These models are larger than those of the sweeps, so no table or figure mixes them.
     """
     tuned = [
         large_variant(f"large-{slug(name)}-lr{lr:g}", name, lr) for name, lr in LARGE_TUNED.items()
@@ -172,4 +172,4 @@ def compared_with() -> list[Experiment]:
 
 
 NAMES = {"SGD as given": GIVEN.name} | {name: f"tuned-{slug(name)}" for name in OPTIMIZERS}
-"""The experiments that are compared, by the name they are shown under, step by step."""
+"""The names of the compared experiments, by the name that tables show."""

@@ -23,9 +23,9 @@ COLORS = {
     "AdamW": plotting.OURS,
     "Muon and AdamW": plotting.OTHER,
 }
-"""One for each optimizer, from the same palette."""
+"""The colour of each optimizer."""
 FIRST_SHOWN = 4
-"""Where step axes begin; the first steps of warmup go nowhere."""
+"""The first step on step axes; earlier steps of the warmup hardly change the model."""
 
 
 def plot_loss(runs: Sequence[Run]) -> Figure:
@@ -54,10 +54,10 @@ def plot_loss(runs: Sequence[Run]) -> Figure:
 
 
 def plot_rates(runs: Sequence[Run]) -> Figure:
-    """Return the loss in the end against the learning rate, for each optimizer.
+    """Return the final loss against the learning rate, for each optimizer.
 
-    A dot is a seed, a line the mean, a ring the rate that was taken. Where a seed diverged the line
-    is broken, and a hollow dot stands at the top.
+    A dot is a seed, the line is the mean and a ring marks the chosen rate. Where a seed diverged,
+    the line is broken and a hollow dot is at the top.
     """
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown, contender in OPTIMIZERS.items():
@@ -91,9 +91,9 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
 
 
 def plot_inside(runs: Sequence[Run]) -> Figure:
-    """Return the gradient's norm and how far a step goes, against steps, for each optimizer.
+    """Return the gradient norm and the size of updates against steps, for each optimizer.
 
-    The last step is left out: the schedule lets it go nowhere.
+    The last step is left out, because its learning rate is zero.
     """
     fig, axes = plt.subplots(3, 1, figsize=(plotting.WIDTH, 7.6), sharex=True)
     quantities = {
@@ -124,13 +124,13 @@ def plot_inside(runs: Sequence[Run]) -> Figure:
 
 
 def plot_next_token(runs: Sequence[Run]) -> Figure:
-    """Return the six likeliest tokens at batch 0, time 10 for each optimizer, a panel each."""
+    """Return a panel for each optimizer: its six likeliest tokens at batch 0, time 10."""
     groups = {shown: completed(select(runs, name)) for shown, name in NAMES.items()}
     return draw_guesses(groups, "next_token", COLORS)
 
 
 def plot_ablations(runs: Sequence[Run]) -> Figure:
-    """Return how much higher each single change ends than AdamW as tuned, a dot each seed."""
+    """Return the final loss of each single change above that of AdamW as tuned, by seed."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     draw_changes(ax, {shown: differences(runs, shown) for shown in ABLATIONS})
     ax.set_xlabel("higher than AdamW as tuned, nats per character")

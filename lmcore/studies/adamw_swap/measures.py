@@ -11,26 +11,26 @@ from lmcore.studies.headlines.measures import mean_loss, paired_losses
 
 
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
-    """Return the mean loss of an optimizer at a learning rate, over the seeds of the tuning."""
+    """Return an optimizer's mean final loss at a learning rate, over the tuning seeds."""
     return mean_loss(select(runs, f"tune-{slug(name)}-lr{lr:g}"))
 
 
 def best_rate(runs: Sequence[Run], name: str) -> float:
-    """Return the learning rate at which an optimizer ended lowest."""
+    """Return the learning rate with the lowest mean final loss of an optimizer."""
     return min(OPTIMIZERS[name].rates, key=lambda lr: tuned_loss(runs, name, lr))
 
 
 def differences(runs: Sequence[Run], name: str) -> list[float]:
-    """Return how much higher an ablation ends than AdamW as tuned, seed by seed."""
+    """Return for each seed the final loss of an ablation minus that of AdamW as tuned."""
     pairs = paired_losses(select(runs, f"ablation-{slug(name)}"), select(runs, NAMES["AdamW"]))
     return [changed - tuned for changed, tuned in pairs]
 
 
 def large_loss(runs: Sequence[Run], name: str, lr: float) -> float:
-    """Return the loss of an optimizer tuned at the baseline's size, at a learning rate."""
+    """Return an optimizer's final loss at a learning rate, at the baseline's size."""
     return mean_loss(select(runs, f"large-tune-{slug(name)}-lr{lr:g}"))
 
 
 def update_ratio_of(role: str) -> plotting.Quantity:
-    """Return what reads off a record how far the parameters of a role went, if they moved."""
+    """Return a function of a record: the update ratio of a role's parameters, or None if zero."""
     return lambda record: record.get("update_ratios", {}).get(role) or None

@@ -10,7 +10,7 @@ from lmcore.tasks.titles import Corpus
 
 
 def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
-    """Return what the figures show of a trained model and its text, small enough to keep."""
+    """Return what figures and claims need of a trained model and its text."""
     counts = np.bincount(corpus.train.ids, minlength=corpus.tokenizer.vocab_size)
     return {
         "next_token": next_token(model, corpus),

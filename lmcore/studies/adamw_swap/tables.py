@@ -12,12 +12,12 @@ from lmcore.studies.headlines.tables import steps_table
 
 
 def findings(runs: Sequence[Run]) -> Table:
-    """Return what each step gained, and which runs say so."""
+    """Return the scores of each step, with the runs they come from."""
     return steps_table("AdamW swap", NAMES, runs)
 
 
 def large_rates_table(runs: Sequence[Run]) -> Table:
-    """Return the loss in the end at each learning rate that was tried at the baseline's size."""
+    """Return the final loss at each learning rate tried at the baseline's size."""
     rows = [
         (name, f"{lr:g}", mean_sd([large_loss(runs, name, lr)], 3))
         for name, rates in LARGE_RATES.items()
@@ -27,7 +27,7 @@ def large_rates_table(runs: Sequence[Run]) -> Table:
 
 
 def optimizer_table(runs: Sequence[Run]) -> Table:
-    """Return what each optimizer was run with, what it reached and what it took."""
+    """Return the settings, scores, time and memory of each optimizer."""
     rows = []
     for shown, name in NAMES.items():
         group = select(runs, name)
@@ -53,7 +53,7 @@ def optimizer_table(runs: Sequence[Run]) -> Table:
 
 
 def ablation_table(runs: Sequence[Run]) -> Table:
-    """Return AdamW as tuned, then each single change and how much higher it ends."""
+    """Return the final loss of AdamW as tuned and of each single change."""
     tuned = mean_sd([final_loss(run) for run in select(runs, NAMES["AdamW"])], 4)
     rows = [("nothing", tuned, "")]
     for shown in ABLATIONS:

@@ -25,7 +25,7 @@ CHALLENGE = TrainConfig(
     schedule=ScheduleConfig(kind="cosine"),
     evaluation=EvaluationConfig(eval_at=(1, 44, 132, 264, 440, 616, 792)),
 )
-"""Training as the challenge's baseline does it."""
+"""The training of the challenge's baseline."""
 BASELINE = Experiment(
     study="baseline",
     name="sgd",
@@ -56,9 +56,9 @@ KNOWN_ENTROPY = Experiment(
 
 
 def all_experiments(seeds: tuple[int, ...] = SEEDS) -> list[Experiment]:
-    """Return the baseline once for each of seeds, then the check on known entropy for each of ours.
+    """Return the baseline with each of these seeds, and the check on known entropy.
 
-    The first seed is the challenge's own.
+    The first seed is the challenge's.
     """
     headlines = [replace(BASELINE, seed=seed) for seed in seeds]
     return headlines + [replace(KNOWN_ENTROPY, seed=seed) for seed in SEEDS]

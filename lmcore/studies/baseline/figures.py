@@ -18,11 +18,11 @@ PUBLISHED = {
     1: 2.0980, 44: 1.9500, 132: 1.8419, 264: 1.7881, 440: 1.7657, 616: 1.7566, 792: 1.7536,
     938: 1.7533,
 }  # fmt: skip
-"""Step to validation value as the challenge publishes it, on its data set's first revision."""
+"""The challenge's published validation values by step, on its data set's first revision."""
 
 
 def plot_validation(runs: Sequence[Run]) -> Figure:
-    """Return validation loss against steps: the house metric, the challenge's, the published."""
+    """Return validation loss against steps: on every token, as the challenge counts, published."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     points = {"marker": "o", "ms": 3.5}
     steps, full = plotting.curves(
@@ -55,10 +55,9 @@ def plot_validation(runs: Sequence[Run]) -> Figure:
 
 
 def plot_path(runs: Sequence[Run]) -> Figure:
-    """Return validation loss against the sum of all learning rates so far.
+    """Return validation loss against the sum of the learning rates so far.
 
-    Where the gradient is not clipped, this is the length of the way in units of the gradient, so a
-    loss that only a schedule holds up keeps falling here.
+    If the loss only stops falling because the learning rate falls, it keeps falling on this axis.
     """
     fig, ax = plt.subplots()
     for run in runs:
@@ -90,7 +89,7 @@ def plot_training(runs: Sequence[Run]) -> Figure:
 
 
 def plot_end(runs: Sequence[Run]) -> Figure:
-    """Return the share of positions where <eos> is likeliest, and where it really stands."""
+    """Return the share of positions where <eos> is predicted, and where it is true."""
     fig, ax = plt.subplots()
     steps, mean = plotting.curves(ax, runs, end_share, label="predicted", marker="o", ms=3.5)
     name = "<eos> is the likeliest next token"
@@ -104,7 +103,7 @@ def plot_end(runs: Sequence[Run]) -> Figure:
 
 
 def plot_frequency(runs: Sequence[Run]) -> Figure:
-    """Return token counts by rank on log axes, the most frequent tokens named."""
+    """Return token counts by rank on log axes, with the names of frequent tokens."""
     fig, ax = plt.subplots()
     frequency = runs[0].outcome["probe"]["frequency"]
     ranks, counts = np.array(frequency["by_rank"]).T
@@ -120,7 +119,7 @@ def plot_frequency(runs: Sequence[Run]) -> Figure:
 
 
 def plot_next_token(runs: Sequence[Run]) -> Figure:
-    """Return the ten likeliest tokens of the first run, the input above, other seeds as marks."""
+    """Return the ten likeliest tokens of the first run, with other seeds as marks."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     draw_next_token(ax, runs)
     ax.set_xlabel("probability of the next token")

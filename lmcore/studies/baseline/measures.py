@@ -6,12 +6,12 @@ from lmcore.tasks.titles import joined, split_titles, titles_of
 
 
 def entropy_floor(experiment: Experiment) -> float:
-    """Return what the grammar itself scores on experiment's validation titles, in nats/character.
+    """Return the grammar's score on the validation titles of experiment, in nats per character.
 
-    A model that does not know the grammar cannot be expected to score lower.
+    No model is expected to score lower.
 
     Raises:
-        ValueError: the titles are real, so nobody knows their entropy.
+        ValueError: the titles are real, so their entropy is unknown.
     """
     config = experiment.task
     if config.source != "generated":

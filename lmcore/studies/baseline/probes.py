@@ -14,7 +14,7 @@ PROMPTS = ("", "Show HN:", "Why", "Google")
 
 
 def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
-    """Return what the figures show of a trained model and its text, small enough to keep."""
+    """Return what figures and tables need of a trained model and its text."""
     return {
         "next_token": next_token(model, corpus),
         "samples": samples(model, corpus),
@@ -23,7 +23,7 @@ def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
 
 
 def samples(model: GPT, corpus: Corpus) -> list[dict[str, Any]]:
-    """Return a text for each prompt and temperature, the seed said, none left out."""
+    """Return every sample: one for each prompt and temperature, with its seed."""
     encode, end = corpus.tokenizer.encode, corpus.eos_id
     out = []
     for prompt in PROMPTS:
@@ -37,9 +37,9 @@ def samples(model: GPT, corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def frequency(corpus: Corpus, n_points: int = 120) -> dict[str, Any]:
-    """Return how often tokens occur in the training text: by rank, and by name for the top.
+    """Return token counts of the training text by rank, and the most frequent tokens.
 
-    With it, what the validation text costs a model that knows these frequencies alone.
+    Also returns the nats of the validation text under these frequencies.
     """
     counts = np.bincount(corpus.train.ids, minlength=corpus.tokenizer.vocab_size)
     order = np.argsort(-counts, kind="stable")

@@ -41,7 +41,7 @@ def grid(config: ModularConfig) -> tuple[torch.Tensor, np.ndarray]:
 
 @torch.no_grad()
 def logit_table(model: GPT, config: ModularConfig) -> np.ndarray:
-    """Return the logits of the numbers for every pair of `grid`, each pair's mean taken away."""
+    """Return the logits of the numbers for every pair of `grid`, minus each pair's mean."""
     tokens, answers = grid(config)
     logits = torch.cat([model(part, last=1)[:, 0, : config.p] for part in tokens.split(2048)])
     logits = logits - logits.mean(-1, keepdim=True)
@@ -58,10 +58,10 @@ def trained_pairs(data: Data) -> np.ndarray:
 
 
 def claim(model: GPT, data: Data) -> dict[str, Any]:
-    """Return what becomes of the answers to unseen pairs with and without the key frequencies.
+    """Return the accuracy on unseen pairs with and without the key frequencies.
 
-    Key are the fewest whose waves of a ± b, or of their logarithms, have TOGETHER of what all such
-    waves have in the logits. The control keeps as many others, the strongest.
+    Key frequencies are the fewest with a share of TOGETHER in the power of all waves of a ± b, or
+    of their logarithms, in the logits. The control keeps as many of the strongest others.
     """
     config = data.config
     sign, table = SIGNS[config.operations[0]], logit_table(model, config)
@@ -95,9 +95,9 @@ def embedding_share(model: GPT, config: ModularConfig) -> np.ndarray:
 
 @torch.no_grad()
 def neuron_shares(model: GPT, config: ModularConfig) -> list[int]:
-    """Return how many of the last block's neurons have what share of variance in one frequency.
+    """Return a histogram of the last block's neurons by their share of variance in one frequency.
 
-    The shares are counted in tenths, from the lowest up; neurons that never fire are left out.
+    It has ten bins from 0 to 1. Neurons that never fire are left out.
     """
     tokens, answers = grid(config)
     activations: list[torch.Tensor] = []
@@ -126,7 +126,7 @@ def attention(model: GPT, data: Data) -> dict[str, Any]:
 
 
 def history(saved: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str, list[Any]]:
-    """Return, for each step whose weights were kept, how far the circuit of the last one had come.
+    """Return losses and right answers at each step with saved weights.
 
     Restricted loss is over all pairs, excluded loss over those trained on (Nanda et al. 2023,
     2301.05217, section 5.1), both with the key frequencies of the finished model.

@@ -28,7 +28,7 @@ from lmcore.studies.grokking.measures import (
 
 
 def check_claims(runs: Sequence[Run]) -> None:
-    """Assert what the text says of these runs."""
+    """Assert what the text says about these runs."""
     for run in select(runs, "sentence"):
         assert run.outcome["probe"]["written"] == run.config.task.sentence
     check_sums(runs)
@@ -38,7 +38,7 @@ def check_claims(runs: Sequence[Run]) -> None:
 
 
 def check_sums(runs: Sequence[Run]) -> None:
-    """Assert what is said of the report's sampling and of sets that share nothing."""
+    """Assert what the text says about the report's sampling and of sets that share nothing."""
 
     def unseen(name: str) -> list[float]:
         return [outcome_accuracy(run, "unseen test") or 0 for run in select(runs, f"drawn-{name}")]
@@ -59,7 +59,7 @@ def check_sums(runs: Sequence[Run]) -> None:
 
 
 def check_division(runs: Sequence[Run]) -> None:
-    """Assert what is said of division."""
+    """Assert what the text says about division."""
     for run in select(runs, "division-fast"):
         assert solved_at(run) <= 300
     for run in select(runs, "classic"):
@@ -87,7 +87,7 @@ def check_division(runs: Sequence[Run]) -> None:
 
 
 def check_changes(runs: Sequence[Run]) -> None:
-    """Assert what is said of decay, of the share of the table, and of single changes."""
+    """Assert what the text says about decay, of the share of the table, and of single changes."""
     solved = {
         (decay, fraction): sum(
             solved_at(run) is not None
@@ -113,7 +113,7 @@ def check_changes(runs: Sequence[Run]) -> None:
 
 
 def check_methods(runs: Sequence[Run]) -> None:
-    """Assert what is said of methods and of how they were tuned."""
+    """Assert what the text says about methods and of how they were tuned."""
     groups = {name: select(runs, f"method-{slug(name)}") for name in TUNED}
     steps = {name: [solved_at(run) for run in group] for name, group in groups.items()}
     known = {name: [step for step in solved if step] for name, solved in steps.items()}

@@ -25,11 +25,11 @@ from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleCo
 SEEDS = (101, 102, 103, 104, 105)
 """Chosen before any of them was run."""
 DRAWN_SEEDS = (111, 112, 113)
-"""Those of the report's sampling: its recipe was changed once others had been seen."""
+"""Seeds of the report's sampling. Its recipe was changed after other seeds had been run."""
 TUNING_SEEDS = (11, 12)
-"""What was tuned was tuned on these; recipes of the study also on 13."""
+"""Seeds for tuning. The study's recipes were tuned on 13 as well."""
 SOLVED = 0.99
-"""The validation accuracy that counts as solved, if it holds for ACCURATE_EVALUATIONS in a row."""
+"""The validation accuracy that counts as solved, if ACCURATE_EVALUATIONS in a row reach it."""
 MODULI = (97, 113)
 SUMS = {"add": ("+",), "subtract": ("-",), "mixed": ("+", "-")}
 N_DRAWN = 5_000
@@ -87,7 +87,7 @@ def variant(
     model: dict[str, Any] | None = None,
     train: dict[str, Any] | None = None,
 ) -> Experiment:
-    """Return base under another name, with other fields of its three parts."""
+    """Return base with another name and these changes to its task, model and training."""
     table = replace(base.task, **task or {})
     shape = {"vocab_size": table.vocab_size} | (model or {})
     return replace(
@@ -104,7 +104,7 @@ STEADY = variant(
     "steady",
     train={"lr": 3e-3, "weight_decay": 1.0, "steps": 1_000, "stop_accuracy": SOLVED} | CONSTANT,
 )
-"""The fast recipe at a rate that can stay; a run ends once it has solved its table."""
+"""The fast recipe at a constant learning rate. A run ends when it has solved its table."""
 CLASSIC = variant(
     "classic",
     task={"train_fraction": 0.4},
@@ -118,8 +118,8 @@ SCARCE = variant(
     train={"lr": 5e-3, "weight_decay": 1.25, "decay_fraction": 0.4, "steps": 8_000}
     | {"eval_at": (), "eval_every": 100, "stop_accuracy": 0.995},
 )
-"""For little data: larger logits, more decay, and a rate that falls, since at a constant one what
-was generalised is lost again and again.
+"""For little data: larger logits, more decay and a falling learning rate. At a constant rate the
+model generalises and loses it again several times.
 """
 REPORT = variant(
     "report-500",
@@ -129,13 +129,13 @@ REPORT = variant(
 )
 INSIDE = variant("inside", CLASSIC, train={"keep_weights": True})
 SHOWN = ("division-fast", "classic", "report-500", "drawn-add-97", "drawn-mixed-113")
-"""Experiments whose settings the notebook lays side by side."""
+"""Experiments whose settings the notebook compares."""
 
 
 def drawn() -> list[Experiment]:
-    """Return the report's sampling: 5,000 rows for each operation and both, for each modulus.
+    """Return the report's sampling: 5,000 rows for each modulus, of each operation and of both.
 
-    For both operations at once, also as many as give one modulus the other's coverage.
+    For both operations, each modulus also gets the number of rows with the other's coverage.
     """
     out = []
     for p in MODULI:
@@ -154,7 +154,7 @@ def drawn() -> list[Experiment]:
 
 
 def clean() -> list[Experiment]:
-    """Return the same operations and moduli with sets that share nothing."""
+    """Return the same operations and moduli with disjoint sets."""
     return [
         variant(
             f"clean-{name}-{p}",
@@ -168,7 +168,7 @@ def clean() -> list[Experiment]:
 
 
 def phases() -> list[Experiment]:
-    """Return every decay with every share of the table."""
+    """Return every weight decay with every share of the table."""
     return [
         variant(
             f"phase-decay{decay:g}-train{fraction:g}",
@@ -199,7 +199,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
         "train": {"weight_decay": 0.0, "loss": "softmax-float64"},
     },
 }
-"""What is changed one at a time in the steady recipe, by the name it is shown under."""
+"""Single changes to the steady recipe, by the name that tables show."""
 
 
 def ablations() -> list[Experiment]:
@@ -211,8 +211,8 @@ def ablations() -> list[Experiment]:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Something said to hasten grokking: what it changes in training from the plain head with
-    AdamW, and beside the learning rate the one number of its own that is tuned.
+    """A method that is said to speed up grokking: its changes to the training of PLAIN, and the
+    parameter that is tuned together with the learning rate.
     """
 
     parameter: str
@@ -220,7 +220,7 @@ class Method:
     changes: dict[str, Any] = field(default_factory=dict)
 
     def setting(self, lr: float, value: float) -> dict[str, dict[str, Any]]:
-        """Return what a learning rate and a value of its own number change."""
+        """Return the changes for a learning rate and a value of the parameter."""
         plan = {"lr": lr} | self.changes
         if self.parameter == "head_scale":
             return {"train": plan, "model": {"head_scale": value}}
@@ -244,11 +244,11 @@ PLAIN = variant("plain", STEADY, model={"head_scale": None})
 
 
 LONG = variant("long", PLAIN, train={"steps": 2_000})
-"""Twice the steps of the tuning, so that a method which came close can get there."""
+"""Twice the steps of the tuning, so that methods which came close can solve their table."""
 
 
 def tuning() -> list[Experiment]:
-    """Return each method at each learning rate with each value of its own number."""
+    """Return each method at each learning rate with each value of its parameter."""
     return [
         variant(f"tune-{slug(name)}-lr{lr:g}-{value:g}", PLAIN, **method.setting(lr, value))
         for name, method in METHODS.items()
@@ -266,7 +266,7 @@ TUNED: dict[str, tuple[float, float]] = {
     "cosine head": (3e-3, 8.0),
     "cosine head, Muon": (1e-2, 12.0),
 }
-"""The learning rate and own number that `best_setting` finds in the runs of `tuning`."""
+"""The learning rate and parameter that `best_setting` finds in the runs of `tuning`."""
 
 
 def compared() -> list[Experiment]:
@@ -278,7 +278,7 @@ def compared() -> list[Experiment]:
 
 
 def smallest() -> list[Experiment]:
-    """Return ever smaller shares of the table with the time that small ones need."""
+    """Return smaller and smaller shares of the table, with more steps."""
     return [
         variant(
             f"smallest-train{fraction:g}",
@@ -291,9 +291,9 @@ def smallest() -> list[Experiment]:
 
 
 def seeded(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
-    """Return experiment with each of seeds, which draw its weights, sets and batches.
+    """Return experiment with each of seeds, for weights, sets and batches.
 
-    A sentence has nothing to draw.
+    A sentence has no sets to draw.
     """
     if isinstance(experiment.task, SentenceConfig):
         return [replace(experiment, seed=seed) for seed in seeds]
@@ -303,9 +303,9 @@ def seeded(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
 
 
 def all_experiments(most: int = len(SEEDS)) -> list[Experiment]:
-    """Return every run of the study: five seeds where recipes are compared, three for the rest.
+    """Return every experiment: five seeds where recipes are compared, three for the rest.
 
-    No more than most seeds of each.
+    There are at most `most` seeds of each.
     """
     fives = [FAST, CLASSIC, *compared()]
     threes = [SENTENCE, *clean(), REPORT, *smallest(), *phases(), *ablations()]

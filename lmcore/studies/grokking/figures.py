@@ -29,6 +29,7 @@ from lmcore.studies.grokking.measures import (
     accuracy,
     coverage,
     final_accuracy,
+    logit_size,
     loss,
     mean_solving_step,
     outcome_accuracy,
@@ -57,7 +58,7 @@ def draw_accuracy(ax: Any, runs: Sequence[Run], names: dict[str, str] | None = N
 
 
 def plot_curves(runs: Sequence[Run]) -> Figure:
-    """Return accuracy and loss of training and validation on a log step axis, a line each seed."""
+    """Return accuracy and loss of training and validation on a log step axis, by seed."""
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 5.4), sharex=True)
     last = draw_accuracy(top, runs)
     for name, color in (("train", TRAIN), ("validation", VALIDATION)):
@@ -73,7 +74,7 @@ def plot_curves(runs: Sequence[Run]) -> Figure:
 
 
 def plot_fast(runs: Sequence[Run]) -> Figure:
-    """Return accuracy of the fast division for each seed, and where each is solved."""
+    """Return accuracy of the fast division for each seed, and the step that solved it."""
     fig, ax = plt.subplots()
     last = draw_accuracy(ax, runs)
     for run in runs:
@@ -89,7 +90,7 @@ def plot_fast(runs: Sequence[Run]) -> Figure:
 def plot_coverage(runs: Sequence[Run]) -> Figure:
     """Return accuracy on unseen pairs, a column for each modulus and number of samples.
 
-    Columns of the same share of the table stand side by side, the smaller share first.
+    Columns are in the order of their share of the table.
     """
     fig, ax = plt.subplots()
     groups: dict[str, list[Run]] = {}
@@ -144,9 +145,9 @@ def plot_phases(runs: Sequence[Run]) -> Figure:
 
 
 def plot_tuning(runs: Sequence[Run]) -> Figure:
-    """Return for each method how much its settings had right in the end, against the learning rate.
+    """Return for each method the final accuracy of its settings against the learning rate.
 
-    A full mark is a setting with which both seeds solved the table; beside it stands the mean step.
+    A filled mark is a setting with which both seeds solved the table, with the mean step.
     """
     fig, axes = plt.subplots(2, 4, figsize=(plotting.WIDTH, 4.2), sharex=True, sharey=True)
     for ax, (name, method) in zip(axes.flat, METHODS.items(), strict=False):
@@ -181,7 +182,7 @@ def plot_tuning(runs: Sequence[Run]) -> Figure:
 
 
 def plot_smallest(runs: Sequence[Run]) -> Figure:
-    """Return accuracy on the test set against the share of the table, with the step it took."""
+    """Return test accuracy against the share of the table, with the median step of solving."""
     fig, ax = plt.subplots()
     for fraction in sorted({run.config.task.train_fraction for run in runs}):
         group = [run for run in runs if run.config.task.train_fraction == fraction]
@@ -201,7 +202,7 @@ def plot_smallest(runs: Sequence[Run]) -> Figure:
 
 
 def plot_sentence(runs: Sequence[Run]) -> Figure:
-    """Return the loss of the sentence on log axes, and the least that it can be."""
+    """Return the loss of the sentence on log axes, with its lower bound."""
     fig, ax = plt.subplots()
     config = runs[0].config
     floor = Sentence(config.task).floor(config.model.context_length)
@@ -215,7 +216,7 @@ def plot_sentence(runs: Sequence[Run]) -> Figure:
 
 
 def plot_inside(run: Run) -> Figure:
-    """Return one run's accuracy, losses, weight norm, logit size and sparsity on one clock."""
+    """Return one run's accuracy, losses, weight norm, logit size and sparsity by step."""
     fig, axes = plt.subplots(4, 1, figsize=(plotting.WIDTH, 8.4), sharex=True)
     history, ours, other = run.outcome["history"], plotting.OURS, plotting.OTHER
     steps = np.maximum(history["step"], 0.9)
@@ -238,7 +239,7 @@ def plot_inside(run: Run) -> Figure:
     axes[2].set_ylabel("norm of all weights")
     axes[2].set_ylim(0, None)
     size = axes[2].twinx()
-    at, rms = plotting.series(run, lambda record: record.get("train", {}).get("logit_rms"))
+    at, rms = plotting.series(run, logit_size)
     size.plot(np.maximum(at, 0.9), rms, color=other)
     size.set_ylabel("size of logits", color=other)
     size.set_ylim(0, None)
@@ -251,7 +252,7 @@ def plot_inside(run: Run) -> Figure:
 
 
 def plot_spectrum(runs: Sequence[Run]) -> Figure:
-    """Return the power of embedding and logits by frequency, and how pure neurons are."""
+    """Return the power of embedding and logits by frequency, and the purity of neurons."""
     fig, axes = plt.subplots(3, 1, figsize=(plotting.WIDTH, 6.6))
     claim = runs[0].outcome["probe"]["claim"]
     waves = np.arange(1, len(claim["share"]) + 1)

@@ -48,7 +48,7 @@ def live_variant(
 
 
 def live_experiments(seed: int = 0) -> list[Experiment]:
-    """Return the sentence, a sum as the report drew it, and the classic picture with a new seed."""
+    """Return the sentence, a sampled sum and the classic picture with a new seed."""
     names = (SENTENCE.name, "drawn-add-97", CLASSIC.name)
     chosen = [
         experiment for experiment in (SENTENCE, *drawn(), CLASSIC) if experiment.name in names
@@ -57,10 +57,10 @@ def live_experiments(seed: int = 0) -> list[Experiment]:
 
 
 def weights_path(operation: str, p: int) -> Path:
-    """Return where the weights of the last run watched stand.
+    """Return the file with the weights of the last live run of an operation.
 
     Raises:
-        ValueError: there are none for such an operation.
+        ValueError: a live run cannot learn this operation.
     """
     if operation not in NAMES:
         raise ValueError(f"ask for one of {', '.join(NAMES)}: not for {operation!r}")
@@ -68,7 +68,7 @@ def weights_path(operation: str, p: int) -> Path:
 
 
 def watch(experiment: Experiment) -> Iterator[Record]:
-    """Train experiment now, with a bar, and yield each record; weights of `fast` stay for `ask`."""
+    """Train experiment now, with a bar, and yield each record. Saves a `live_variant` for `ask`."""
     is_fast = experiment.name == LIVE
     path = weights_path(*experiment.task.operations, experiment.task.p) if is_fast else None
     torch.manual_seed(experiment.seed)
@@ -84,7 +84,7 @@ def ask(question: str) -> list[tuple[int, float]]:
     """Return every answer to a question such as 5 / 7 mod 97 with its probability, likeliest first.
 
     Raises:
-        ValueError: it is not a question, has no answer, or no model was trained for it yet.
+        ValueError: the question cannot be read, has no answer, or no model was trained for it.
     """
     a, operation, b, p = parsed(question)
     experiment = live_variant(operation, FAST.task.p if p is None else p)
@@ -105,14 +105,14 @@ def ask(question: str) -> list[tuple[int, float]]:
 
 
 def right_answer(question: str) -> int:
-    """Return the answer to a question as arithmetic gives it."""
+    """Return the right answer to a question."""
     a, operation, b, p = parsed(question)
     p = FAST.task.p if p is None else p
     return int(OPERATIONS[operation](np.array([a]), np.array([b]), p)[0])
 
 
 def plot_live(records: Sequence[Record]) -> Figure:
-    """Return accuracy of training and validation so far, on a log step axis."""
+    """Return accuracy of training and validation so far on a log step axis."""
     fig, ax = plt.subplots()
     records = [record for record in records if record.scores]  # a run that diverges ends without
     steps = [max(record.step, 1) for record in records]

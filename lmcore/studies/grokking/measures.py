@@ -25,6 +25,12 @@ def loss(record: dict[str, Any], name: str = "validation") -> float | None:
     return score and score.loss
 
 
+def logit_size(record: dict[str, Any]) -> float | None:
+    """Return the root mean square of the logits on the training set, if it was scored."""
+    score = record.get("train")
+    return score and score.logit_rms
+
+
 def solved_at(run: Run, level: float = SOLVED, name: str = "validation") -> int | None:
     """Return the step from which accuracy held at level for ACCURATE_EVALUATIONS, if it did."""
     scored = [record for record in run.records if name in record]
@@ -43,18 +49,18 @@ def first_step_at(run: Run, level: float, name: str) -> int | None:
 
 
 def percent(values: Sequence[float | None]) -> str:
-    """Return mean and spread of the known shares in percent, and how many are not."""
+    """Return mean ± standard deviation of shares in percent, as `mean_sd` does."""
     return mean_sd([None if value is None else 100 * value for value in values], 1, " %")
 
 
 def outcome_accuracy(run: Run, name: str) -> float | None:
-    """Return the accuracy on a set scored once, after training; a run that diverged has none."""
+    """Return the accuracy on a set that is scored after training, or None if the run diverged."""
     score = run.outcome.get(name)
     return score and score.accuracy
 
 
 def coverage(runs: Sequence[Run]) -> float:
-    """Return the mean share of the table that training saw."""
+    """Return the mean share of the table in the training set."""
     return statistics.fmean(run.environment["data"]["coverage"] for run in runs)
 
 
@@ -69,19 +75,19 @@ def mean_solving_step(runs: Sequence[Run]) -> float:
 
 
 def final_accuracy(runs: Sequence[Run]) -> float:
-    """Return the mean share of validation pairs right after the last step; none if one diverged."""
+    """Return the mean validation accuracy after the last step; a diverged run counts as zero."""
     return statistics.fmean(accuracy(run.records[-1]) or 0 for run in runs)
 
 
 def tuning_runs(runs: Sequence[Run], name: str, lr: float, value: float) -> list[Run]:
-    """Return the runs of a method with a learning rate and a value of its own number."""
+    """Return the tuning runs of a method with a learning rate and a value of its parameter."""
     return select(runs, f"tune-{slug(name)}-lr{lr:g}-{value:g}")
 
 
 def best_setting(runs: Sequence[Run], name: str) -> tuple[float, float]:
-    """Return the learning rate and own number with which a method solved its table soonest.
+    """Return the learning rate and parameter with which a method solved its table first.
 
-    Where no setting did on every seed, it is the one that ended with the most right.
+    If no setting did on every seed, it is the one with the highest final accuracy.
     """
 
     def rank(setting: tuple[float, float]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from lmcore.tasks.sentence import Sentence
 
 
 def probe(model: GPT, data: Data | Sentence) -> dict[str, Any]:
-    """Return what the tables show of a trained model, small enough to keep."""
+    """Return what tables and claims need of a trained model."""
     if isinstance(data, Sentence):
         return {"written": continuation(model, data)}
     config = data.config
@@ -22,9 +22,9 @@ def probe(model: GPT, data: Data | Sentence) -> dict[str, Any]:
 
 
 def continuation(model: GPT, data: Sentence) -> str:
-    """Return what the model writes after the sentence's first character, the likeliest each time.
+    """Return the sentence that the model writes after its first character, by greedy decoding.
 
-    A window of the context slides along, as in the windows it learned from.
+    The model reads a sliding window of its context length, as in training.
     """
     ids = data.config.ids(data.config.sentence[0])
     while len(ids) < len(data.config.sentence):

@@ -16,10 +16,10 @@ Sign = Literal[1, -1]
 
 
 def primitive_root(p: int) -> int:
-    """Return the least number whose powers are all residues mod p but zero.
+    """Return the smallest number whose powers are all residues mod p except zero.
 
     Raises:
-        ValueError: p is no prime.
+        ValueError: p is not prime.
     """
     if p < 2 or any(p % d == 0 for d in range(2, math.isqrt(p) + 1)):
         raise ValueError(f"{p} is not a prime: not all residues but zero are powers of one of them")
@@ -28,10 +28,10 @@ def primitive_root(p: int) -> int:
 
 
 def powers(p: int) -> Int[np.ndarray, "order"]:
-    """Return the residues mod p but zero in the order of their logarithms, from 1 on.
+    """Return the residues mod p except zero, in the order of their logarithms.
 
     Raises:
-        ValueError: p is no prime.
+        ValueError: p is not prime.
     """
     root, out = primitive_root(p), [1]
     while len(out) < p - 1:
@@ -40,10 +40,10 @@ def powers(p: int) -> Int[np.ndarray, "order"]:
 
 
 def discrete_logarithm(x: Int[np.ndarray, "*batch"], p: int) -> Int[np.ndarray, "*batch"]:
-    """Return to which powers the primitive root must be taken to give the residues x mod p.
+    """Return the exponents of the primitive root that give the residues x mod p.
 
     Raises:
-        ValueError: p is no prime, or an x is zero mod p.
+        ValueError: p is not prime, or an x is zero mod p.
     """
     if not np.all(x % p):
         raise ValueError(f"0 mod {p} has no logarithm: leave it out")
@@ -59,9 +59,9 @@ def by_logarithm(
 
 
 def power(values: Float[np.ndarray, "n *rest"]) -> Float[np.ndarray, "frequencies *rest"]:
-    """Return how much of the sum of squares over the first axis stands at each frequency.
+    """Return the part of the sum of squares over the first axis at each frequency.
 
-    They are 0, the constant, to n // 2, in turns for all n values (Parseval's theorem).
+    Frequencies are 0, the constant, to n // 2, in turns over all n values (Parseval's theorem).
     """
     n = len(values)
     spectrum = np.abs(np.fft.rfft(values.astype(np.float64), axis=0)) ** 2 / n
@@ -70,17 +70,17 @@ def power(values: Float[np.ndarray, "n *rest"]) -> Float[np.ndarray, "frequencie
 
 
 def table_power(table: Float[np.ndarray, "n n *rest"]) -> Float[np.ndarray, "n n *rest"]:
-    """Return how much of a table's sum of squares stands at each frequency in a and in b.
+    """Return the part of a table's sum of squares at each frequency in a and in b.
 
-    Frequencies count from 0 up; -k stands at n - k.
+    Frequencies start at 0; -k is at n - k.
     """
     return np.abs(np.fft.fft2(table.astype(np.float64), axes=(0, 1)) / len(table)) ** 2
 
 
 def shares(spectrum: Float[np.ndarray, "frequencies *rest"]) -> Float[np.ndarray, "waves *rest"]:
-    """Return each frequency's share of all power but the constant's, from frequency 1 on.
+    """Return each frequency's share of the power without the constant, from frequency 1 on.
 
-    Where there is no other power all shares are zero.
+    If there is no other power, all shares are zero.
     """
     total = spectrum[1:].sum(0)
     return spectrum[1:] / np.where(total > 0, total, 1)
@@ -112,7 +112,7 @@ def along(table: Float[np.ndarray, "n n *rest"], sign: Sign) -> Float[np.ndarray
 def wave_power(
     table: Float[np.ndarray, "n n *rest"], sign: Sign
 ) -> Float[np.ndarray, "frequencies *rest"]:
-    """Return how much of a table's sum of squares is in waves of a + sign · b, by frequency."""
+    """Return the part of a table's sum of squares in waves of a + sign · b, by frequency."""
     return len(table) * power(along(table, sign))
 
 
@@ -122,7 +122,7 @@ def waves(
     """Return the part of a table that is made of waves of these frequencies in a + sign · b.
 
     Raises:
-        ValueError: a frequency is no wave of n values.
+        ValueError: a frequency is not one of n values.
     """
     n = len(table)
     if not all(1 <= k <= n // 2 for k in frequencies):
@@ -152,13 +152,13 @@ def excluded(
     """Return logits without the waves of these frequencies.
 
     Their loss over the training pairs is the excluded loss of Nanda et al. 2023 (2301.05217,
-    section 5.1): it tells how much of the answers is known by heart.
+    section 5.1), which shows how much the model has memorised.
     """
     return logits - waves(logits, frequencies, sign)
 
 
 def key_frequencies(share: Float[np.ndarray, "waves"], together: float) -> list[int]:
-    """Return the fewest frequencies that have this share together, that of the greatest first.
+    """Return the fewest frequencies that have this share together, the largest first.
 
     Raises:
         ValueError: together is not in (0, 1), or all shares are zero.

@@ -18,7 +18,7 @@ from lmcore.studies.grokking.measures import (
 
 
 def drawn_table(runs: Sequence[Run]) -> Table:
-    """Return what came of the report's sampling, a row for each operation and modulus."""
+    """Return the accuracies of the report's sampling, a row for each operation and modulus."""
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "drawn" in run.config.name):
         group = select(runs, name)
@@ -43,7 +43,7 @@ def drawn_table(runs: Sequence[Run]) -> Table:
 
 
 def clean_table(runs: Sequence[Run]) -> Table:
-    """Return what came of sets that share nothing."""
+    """Return steps and accuracies with disjoint sets."""
     rows = []
     for name in dict.fromkeys(run.config.name for run in runs if "clean" in run.config.name):
         group = select(runs, name)
@@ -114,7 +114,7 @@ def method_table(runs: Sequence[Run]) -> Table:
 
 
 def claim_table(runs: Sequence[Run]) -> Table:
-    """Return what the key frequencies do, a row for each run."""
+    """Return accuracies with and without the key frequencies, a row for each run."""
     rows = []
     for run in runs:
         claim = run.outcome["probe"]["claim"]
@@ -133,7 +133,7 @@ def claim_table(runs: Sequence[Run]) -> Table:
 
 
 def findings(runs: Sequence[Run]) -> Table:
-    """Return the study's goals and what was reached, of those runs that there are."""
+    """Return the study's goals and what the runs reached."""
 
     def steps(name: str) -> str:
         return mean_sd([solved_at(run) for run in select(runs, name)])
@@ -161,7 +161,7 @@ def findings(runs: Sequence[Run]) -> Table:
 
 
 def sentence_table(runs: Sequence[Run]) -> Table:
-    """Return what each run writes after the first letter, and its last loss."""
+    """Return what each run writes after the first letter, and its final loss."""
     rows = tuple(
         (
             str(run.config.seed),

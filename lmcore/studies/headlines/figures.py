@@ -13,7 +13,7 @@ from lmcore.report import plotting
 
 
 def draw_changes(ax: Axes, higher: dict[str, Sequence[float]]) -> None:
-    """Draw how much higher each change ends: a dot a seed, a bar their mean, a dashed line at 0."""
+    """Draw the difference of each change: a dot for each seed, a bar for their mean."""
     for place, differences in enumerate(higher.values()):
         ax.plot(differences, [place] * len(differences), "o", color=plotting.OURS, ms=5, alpha=0.7)
         if differences:
@@ -27,7 +27,7 @@ def draw_changes(ax: Axes, higher: dict[str, Sequence[float]]) -> None:
 def draw_guesses(
     groups: dict[str, Sequence[Run]], which: str, colors: dict[str, str], n: int = 6
 ) -> Figure:
-    """Return the n likeliest tokens of each named group of runs, a panel each, and the input."""
+    """Return a panel for each named group of runs with its n likeliest tokens, and the input."""
     rows = len(groups) // 2 + 1
     fig, axes = plt.subplots(rows, 2, figsize=(plotting.WIDTH, 0.4 + 2 * rows), sharex=True)
     for ax, (shown, runs) in zip(axes.flat, groups.items(), strict=False):
@@ -55,7 +55,7 @@ def draw_next_token(
     color: str = plotting.OURS,
     which: str = "next_token",
 ) -> None:
-    """Draw the n likeliest tokens of the first run's guess as bars, other seeds as marks."""
+    """Draw the n likeliest tokens of the first run as bars, and other seeds as marks."""
     probes = [run.outcome["probe"][which] for run in runs]
     top = probes[0]["top"][:n]
     tokens = [entry["token"] for entry in top]

@@ -18,7 +18,7 @@ def unigram_level(run: Run) -> float:
 
 
 def end_share(record: dict[str, Any]) -> float | None:
-    """Return how often <eos> was the likeliest token, of all validation positions."""
+    """Return the share of validation positions where <eos> was the likeliest token."""
     score = record.get("validation")
     return score and score.end_predicted_share
 
@@ -30,7 +30,7 @@ def final_score(run: Run, kind: str, name: str) -> float | None:
 
 
 def final_loss(run: Run) -> float | None:
-    """Return nats per character of all validation tokens in the end, if the run got there."""
+    """Return nats per character of the validation text after the last step, None if diverged."""
     return final_score(run, "validation", "nats_per_character")
 
 
@@ -40,13 +40,13 @@ def completed(runs: Sequence[Run]) -> list[Run]:
 
 
 def mean_loss(runs: Sequence[Run]) -> float:
-    """Return the mean loss in the end; infinite where a run diverged or none is there."""
+    """Return the mean final loss; infinite if a run diverged or there is none."""
     losses = [math.inf if final_loss(run) is None else final_loss(run) for run in runs]
     return statistics.fmean(losses or [math.inf])
 
 
 def paired_losses(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[float, float]]:
-    """Return the losses of runs and others of the same seed, where both got there."""
+    """Return the final losses of runs and of others with the same seed, if neither diverged."""
     known = {run.config.seed: final_loss(run) for run in completed(others)}
     return [
         (final_loss(run), known[run.config.seed])

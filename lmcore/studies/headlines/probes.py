@@ -25,9 +25,9 @@ def next_token(model: GPT, corpus: Corpus) -> dict[str, Any]:
 
 
 def guess(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:
-    """Return the ten likeliest tokens in the place of the last of ids, given those before it.
+    """Return the ten likeliest tokens at the last place of ids, given the tokens before it.
 
-    Read within documents, what stands before the last <eos> is not seen.
+    If attention stays within documents, the model reads from the last <eos> on.
     """
     decode, before = corpus.tokenizer.decode, ids[:-1]
     if corpus.within_documents and corpus.eos_id in before:
@@ -48,13 +48,13 @@ def guess(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:
 def summed_by(
     bins: Int[np.ndarray, "tokens"], nats: Float[Tensor, "tokens"]
 ) -> dict[str, list[float] | list[int]]:
-    """Return for each bin the sum of the nats in it, and their number."""
+    """Return the sum of nats and the number of tokens in each bin."""
     sums = np.bincount(bins, nats.numpy())
     return {"nats": [round(total, 2) for total in sums.tolist()], "n": np.bincount(bins).tolist()}
 
 
 def by_place(model: GPT, corpus: Corpus) -> dict[str, Any]:
-    """Return the nats of the validation text by the token's place in its title, from 0 on."""
+    """Return the nats of the validation text by the token's place in its title, from 0."""
     text = corpus.validation
     nats, _ = token_scores(model, text, corpus.eos_id, corpus.within_documents)
     places = np.arange(len(text.ids))
@@ -74,9 +74,9 @@ def by_position(model: GPT, corpus: Corpus, context_length: int, width: int) -> 
 
 
 def unigram_nats(counts: np.ndarray, ids: np.ndarray) -> float:
-    """Return the nats that ids cost a model that knows only how often tokens occurred, plus one.
+    """Return the nats of ids under token frequencies, with one added to each count.
 
-    This is where a model ends that has learned frequencies and nothing of the context.
+    A model that learns frequencies and nothing of the context ends here.
     """
     chances = (counts + 1) / (counts + 1).sum()
     return float(-np.log(chances[ids]).sum())

@@ -8,7 +8,7 @@ from lmcore.studies.headlines.measures import final_loss, final_score, paired_lo
 
 
 def commits(runs: Sequence[Run]) -> str:
-    """Return, shortened, the commits whose code made runs."""
+    """Return the short hashes of the commits that made runs."""
     hashes = {session["commit"][:7] for run in runs for session in run.environment["sessions"]}
     return ", ".join(sorted(hashes))
 
@@ -17,9 +17,9 @@ SCORE_COLUMNS = ("challenge", "coverage", "nats/character", "bits/byte", "ratio"
 
 
 def score_cells(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
-    """Return the challenge's number, its coverage, the loss in two units, and its ratio to first's.
+    """Return the challenge's number, its coverage, the loss in two units, and its ratio to first.
 
-    The ratio is taken seed by seed.
+    Ratios compare runs of the same seed.
     """
     return (
         mean_sd([final_score(run, "challenge", "nats_per_character") for run in runs], 3),
@@ -31,7 +31,7 @@ def score_cells(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
 
 
 def steps_table(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
-    """Return the scores of a study's experiments, shown under names, and which runs say so.
+    """Return the scores of a study's experiments, by the names in names, with runs and commits.
 
     Ratios are to the first of them.
     """
@@ -50,14 +50,14 @@ LADDER: dict[str, tuple[tuple[str, str], tuple[float, float] | None]] = {
     "AdamW": (("adamw_swap", "large-adamw-lr0.001"), (1.324, 1.401)),
     "RoPE, RMSNorm, vocabulary of 32k": (("rope_and_vocab", "large-recipe"), (1.252, 1.314)),
 }
-"""The steps at the baseline's size: study and name of our runs, and what is published of the same
-step on other titles, as the challenge counts and corrected to every token."""
+"""The steps at the baseline's size: study and name of our runs, and published values of the step on
+other titles, as the challenge counts and corrected to every token."""
 
 
 def ladder(runs: Sequence[Run]) -> Table:
-    """Return what each step at the baseline's size gained, beside what is published of it.
+    """Return the scores of each step at the baseline's size, with published values.
 
-    A step that was not run is left out.
+    A step without runs is left out.
     """
     groups = {
         shown: [run for run in runs if (run.config.study, run.config.name) == where]

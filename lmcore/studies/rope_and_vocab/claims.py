@@ -48,7 +48,7 @@ from lmcore.studies.rope_and_vocab.measures import (
 
 
 def check_claims(runs: Sequence[Run]) -> None:
-    """Assert what the text says of these runs."""
+    """Assert what the text says about these runs."""
     check_positions(runs)
     check_titles(runs)
     check_beyond(runs)
@@ -60,7 +60,7 @@ def check_claims(runs: Sequence[Run]) -> None:
 
 
 def check_positions(runs: Sequence[Run]) -> None:
-    """Assert what the text says of the kinds of positions."""
+    """Assert what the text says about the kinds of positions."""
     assert all(len(completed(select(runs, name))) == len(SEEDS) for name in POSITION_NAMES)
     assert max(map(abs, differences(runs, "learned", "none"))) < 0.02
     turned = [slug(name) for name in POSITIONS if name.startswith("RoPE")]
@@ -84,7 +84,7 @@ def check_positions(runs: Sequence[Run]) -> None:
 
 
 def check_titles(runs: Sequence[Run]) -> None:
-    """Assert what the text says of older titles."""
+    """Assert what the text says about older titles."""
     for name in CONFINED:
         assert min(differences(runs, within_titles(name), slug(name))) > 0.015
     short = differences(runs, within_titles(ROPE), slug(ROPE))
@@ -103,7 +103,7 @@ def check_titles(runs: Sequence[Run]) -> None:
 
 
 def check_beyond(runs: Sequence[Run]) -> None:
-    """Assert what the text says of windows longer than those that were trained on."""
+    """Assert what the text says about windows longer than those that were trained on."""
     nats = {
         name: mean_by_bin(select(runs, slug(name)), "by_position")[1]
         for name in POSITIONS
@@ -122,7 +122,7 @@ def check_beyond(runs: Sequence[Run]) -> None:
 
 
 def check_guesses(runs: Sequence[Run]) -> None:
-    """Assert what the text says of two places."""
+    """Assert what the text says about two places."""
     for group in shown_groups(runs).values():
         for run in group:
             probe = run.outcome["probe"]
@@ -133,7 +133,7 @@ def check_guesses(runs: Sequence[Run]) -> None:
 
 
 def check_rates(runs: Sequence[Run]) -> None:
-    """Assert what the text says of the learning rates that were tried."""
+    """Assert what the text says about the learning rates that were tried."""
     learned, turned, inner = (
         [tuned_loss(runs, name, lr) for lr in RATES]
         for name in ("learned", slug(ROPE), within_titles(ROPE))
@@ -146,7 +146,7 @@ def check_rates(runs: Sequence[Run]) -> None:
 
 
 def check_vocabulary(runs: Sequence[Run]) -> None:
-    """Assert what the text says of the size of the vocabulary, and of what was gained in all."""
+    """Assert what the text says about the size of the vocabulary, and of what was gained in all."""
     groups = [select(runs, with_vocabulary(size).name) for size in SIZES]
     assert all(len(completed(group)) == len(SEEDS) for group in groups)
     by_token = [statistics.fmean(loss_per_token(run) for run in group) for group in groups]
@@ -185,7 +185,7 @@ def check_vocabulary(runs: Sequence[Run]) -> None:
 
 
 def check_recipe(runs: Sequence[Run]) -> None:
-    """Assert what the text says of the published recipe and its parts."""
+    """Assert what the text says about the published recipe and its parts."""
     assert all(len(completed(select(runs, name))) == len(SEEDS) for name in RECIPE_NAMES)
     higher = {change: differences(runs, recipe_name(change), "recipe") for change in CHANGES}
     assert min(higher["learned positions"]) > 0.02
@@ -203,7 +203,7 @@ def check_recipe(runs: Sequence[Run]) -> None:
 
 
 def check_large(runs: Sequence[Run]) -> None:
-    """Assert what the text says of the baseline's size."""
+    """Assert what the text says about the baseline's size."""
     recipe, adamw = (select(runs, name) for name in ("large-recipe", "large-adamw-lr0.001"))
     start = [run for run in runs if (run.config.study, run.config.name) == ("baseline", "sgd")]
     assert [len(group) for group in (start, adamw, recipe)] == 3 * [len(LARGE_SEEDS)]

@@ -1,8 +1,8 @@
 """What do rotary positions, attention within titles and the vocabulary's size buy on headlines?
 
-Hypothesis: titles are short and each is a text of its own, so knowing the order of tokens matters
-and how it is told hardly does; older titles carry nothing; and the vocabulary's size changes the
-loss per token a great deal and the loss per character little.
+Hypothesis: titles are short and each is a text of its own, so the order of tokens matters and how
+it is encoded hardly does. Older titles carry no information. The vocabulary's size changes the loss
+per token a great deal and the loss per character little.
 
 Scientific hyperparameters: positions, RoPE's base, attention within titles, the vocabulary's size;
 around a published recipe its norm, decay, layers and heads.
@@ -26,9 +26,9 @@ from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleCo
 SEEDS = (201, 202, 203)
 """Chosen before any of them was run."""
 TUNING_SEED = 21
-"""Learning rates were tried on this one, and nothing else is shown of it."""
+"""The seed for trying learning rates. Nothing else is shown of it."""
 RATES = (2e-3, 4e-3, 8e-3)
-"""The middle one is what the AdamW study's tuning found for this model, and is taken throughout."""
+"""The middle one is the AdamW study's best for this model, and all other runs use it."""
 START = Experiment(
     study="rope_and_vocab",
     name="learned",
@@ -53,23 +53,23 @@ POSITIONS: dict[str, dict[str, Any]] = {
     "RoPE 1e4": {"positions": "rope", "rope_base": 1e4},
     "RoPE 1e6": {"positions": "rope", "rope_base": 1e6},
 }
-"""What is changed in the model, by the name it is shown under; numbers are RoPE's base.
+"""Changes to the model, by the name that tables show; numbers are RoPE's base.
 
-Scaled: the tokens' embeddings times sqrt(d_model), as the paper that brought sinusoidal positions
-has it (Vaswani et al. 2017, 1706.03762)."""
+Scaled means token embeddings times sqrt(d_model), as with the original sinusoidal positions
+(Vaswani et al. 2017, 1706.03762)."""
 ROPE = "RoPE 1e4"
 CONFINED = ("none", "learned", ROPE)
-"""The positions that are also run with attention within titles."""
+"""The positions that also run with attention within titles."""
 TUNED = ("learned", ROPE)
 SIZES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
 RECIPE = {"positions": "rope", "norm": "rms", "n_layers": 4, "n_heads": 4}
-"""What a published entry to the challenge changes in the model, its text and code together."""
+"""Changes to the model of a published entry to the challenge, from its text and code."""
 RECIPE_SIZE = 32_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is taken out of the published recipe: other numbers of corpus, model and training."""
+    """A part of the published recipe that is changed back, in vocabulary, model or training."""
 
     vocab_size: int = RECIPE_SIZE
     model: dict[str, Any]
@@ -84,9 +84,9 @@ CHANGES = {
     "6 layers": Change(model={"n_layers": 6}, train={}),
     "8 heads": Change(model={"n_heads": 8}, train={}),
 }
-"""One part at a time put back to what the baseline has."""
+"""Parts of the recipe that are changed back to the baseline's, one at a time."""
 LONG_WARMUP = 144
-"""Steps; four times as many as START has."""
+"""Warmup steps: four times those of START."""
 
 
 def variant(
@@ -95,7 +95,7 @@ def variant(
     model: dict[str, Any] | None = None,
     **train: Any,
 ) -> Experiment:
-    """Return START under another name, with other numbers of corpus, model and training."""
+    """Return START with another name and these changes to vocabulary, model and training."""
     return replace(
         START,
         name=name,
@@ -106,7 +106,7 @@ def variant(
 
 
 def positions() -> list[Experiment]:
-    """Return a run of each kind of positions, and of some with attention within titles."""
+    """Return each kind of positions, and some of them with attention within titles."""
     crossing = [variant(slug(name), model=changes) for name, changes in POSITIONS.items()]
     within = [
         variant(f"{slug(name)}-within-titles", model=POSITIONS[name], within_documents=True)
@@ -116,7 +116,7 @@ def positions() -> list[Experiment]:
 
 
 def longer_warmups() -> list[Experiment]:
-    """Return RoPE across titles and within them, with a longer warmup."""
+    """Return RoPE with a longer warmup, across titles and within them."""
     plan = {"model": POSITIONS[ROPE], "warmup_steps": LONG_WARMUP}
     return [
         variant(long_warmup(slug(ROPE)), **plan),
@@ -125,19 +125,19 @@ def longer_warmups() -> list[Experiment]:
 
 
 def with_vocabulary(vocab_size: int) -> Experiment:
-    """Return the run of a vocabulary, with RoPE."""
+    """Return the experiment with RoPE and this vocabulary size."""
     if vocab_size == START.model.vocab_size:
         return variant(slug(ROPE), model=POSITIONS[ROPE])
     return variant(f"vocabulary-{vocab_size}", vocab_size, POSITIONS[ROPE])
 
 
 def recipe_name(change: str) -> str:
-    """Return the name of the recipe's experiment in which one of CHANGES is made."""
+    """Return the name of the recipe's experiment with one of CHANGES."""
     return f"recipe-{slug(change)}"
 
 
 def recipe() -> list[Experiment]:
-    """Return the published recipe at the budget of a sweep, and each of its parts put back."""
+    """Return the published recipe at the budget of a sweep, and its single changes."""
     changed = [
         variant(recipe_name(name), change.vocab_size, RECIPE | change.model, **change.train)
         for name, change in CHANGES.items()
@@ -146,7 +146,7 @@ def recipe() -> list[Experiment]:
 
 
 def tuning() -> list[Experiment]:
-    """Return what differs most from START at the learning rates beside its own, and at that."""
+    """Return the experiments that differ most from START at each of RATES."""
     tried = [variant(slug(name), model=POSITIONS[name]) for name in TUNED]
     tried += [experiment for experiment in positions() if experiment.name == within_titles(ROPE)]
     return [
@@ -160,7 +160,7 @@ def tuning() -> list[Experiment]:
 
 
 def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
-    """Return every run that is shown, no more than most seeds of each."""
+    """Return every experiment at the budget of a sweep, with at most `most` seeds each."""
     sizes = [with_vocabulary(size) for size in SIZES if size != START.model.vocab_size]
     compared = [*positions(), *longer_warmups(), *sizes, *recipe()]
     return [*seeded(compared, SEEDS[:most]), *tuning()]
@@ -169,7 +169,7 @@ def sweeps(most: int = len(SEEDS)) -> list[Experiment]:
 def large() -> list[Experiment]:
     """Return the published recipe at the baseline's size, with the AdamW study's training.
 
-    It is of another size than the sweeps, and stands in no table or figure with them.
+    This model is larger than those of the sweeps, so no table or figure mixes them.
     """
     recipe = Experiment(
         study=START.study,
@@ -196,12 +196,12 @@ def compared_with() -> list[Experiment]:
 
 
 def within_titles(name: str) -> str:
-    """Return the name of the experiment like name's with attention within titles."""
+    """Return the name of the same experiment with attention within titles."""
     return f"{slug(name)}-within-titles"
 
 
 def long_warmup(name: str) -> str:
-    """Return the name of the experiment like the one of this name with a longer warmup."""
+    """Return the name of the same experiment with a longer warmup."""
     return f"{name}-long-warmup"
 
 
@@ -213,7 +213,7 @@ STEPS = {
     "RoPE, vocabulary of 32k": with_vocabulary(RECIPE_SIZE).name,
     "the published recipe": "recipe",
 }
-"""The experiments that make up what was gained, by the name they are shown under."""
+"""The experiments of the table of steps, by the name that it shows."""
 
 
 POSITION_NAMES = [experiment.name for experiment in positions()]

@@ -42,11 +42,11 @@ COLORS = {
     ROPE: plotting.OURS,
     "RoPE 1e6": plotting.OTHER,
 }
-"""One for each kind of positions, from the same palette."""
+"""The colour of each kind of positions."""
 
 
 def plot_positions(runs: Sequence[Run]) -> Figure:
-    """Return the loss in the end of each kind of positions, across titles and within them."""
+    """Return the final loss of each kind of positions, across titles and within them."""
     fig, ax = plt.subplots()
     for place, shown in enumerate(POSITIONS):
         for name, offset, look in (
@@ -68,7 +68,7 @@ def plot_positions(runs: Sequence[Run]) -> Figure:
 
 
 def plot_places(runs: Sequence[Run]) -> Figure:
-    """Return the loss by place in a title, and how it differs from learned positions'."""
+    """Return the loss by place in a title, and its difference from learned positions."""
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(plotting.WIDTH, 6), sharex=True)
     groups = {shown: completed(select(runs, slug(shown))) for shown in ("none", "learned", ROPE)}
     groups["RoPE within titles"] = completed(select(runs, within_titles(ROPE)))
@@ -90,7 +90,7 @@ def plot_places(runs: Sequence[Run]) -> Figure:
 
 
 def plot_beyond(runs: Sequence[Run]) -> Figure:
-    """Return the loss by position in windows far longer than those that were trained on."""
+    """Return the loss by position in windows far longer than in training."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
     for shown in POSITIONS:
         group = completed(select(runs, slug(shown)))
@@ -114,9 +114,9 @@ def plot_beyond(runs: Sequence[Run]) -> Figure:
 
 
 def plot_vocabulary(runs: Sequence[Run]) -> Figure:
-    """Return the same models' loss per token and per byte against the size of the vocabulary.
+    """Return the loss per token and per byte of the same models against the vocabulary size.
 
-    Hollow dots and a broken line are test titles.
+    Hollow dots and the broken line are test titles.
     """
     fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.7))
     units = {
@@ -144,7 +144,7 @@ def plot_vocabulary(runs: Sequence[Run]) -> Figure:
 def draw_sizes(
     ax: Axes, groups: dict[int, list[Run]], value: Callable[[Run], float], look: dict[str, Any]
 ) -> None:
-    """Draw a value of runs by size of vocabulary: a dot a seed, a line through the means."""
+    """Draw a value of runs by vocabulary size: a dot for each seed, a line through the means."""
     known = {size: [value(run) for run in group] for size, group in groups.items() if group}
     means = [statistics.fmean(values) for values in known.values()]
     ax.plot(list(known), means, lw=1.4, **look)
@@ -153,7 +153,7 @@ def draw_sizes(
 
 
 def plot_recipe(runs: Sequence[Run]) -> Figure:
-    """Return how much higher the recipe ends with each of its parts put back, a dot each seed."""
+    """Return the final loss of each change to the recipe above that of the recipe, by seed."""
     fig, ax = plt.subplots()
     draw_changes(
         ax, {change: differences(runs, recipe_name(change), "recipe") for change in CHANGES}
@@ -163,19 +163,19 @@ def plot_recipe(runs: Sequence[Run]) -> Figure:
 
 
 def shown_groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Return the runs of some kinds of positions, by the names they are shown under."""
+    """Return the runs of some kinds of positions, by the name that figures show."""
     groups = {name: completed(select(runs, slug(name))) for name in CONFINED}
     return groups | {"RoPE, within titles": completed(select(runs, within_titles(ROPE)))}
 
 
 def plot_guesses(runs: Sequence[Run], which: str) -> Figure:
-    """Return the likeliest tokens in the place called which, a panel for each of four models."""
+    """Return the likeliest tokens at the place called which, a panel for each of four models."""
     colors = COLORS | {"RoPE, within titles": COLORS[ROPE]}
     return draw_guesses(shown_groups(runs), which, colors)
 
 
 def plot_title(runs: Sequence[Run]) -> Figure:
-    """Return where each head of the first layer attends in one title, with RoPE and without."""
+    """Return attention maps of the first layer's heads in one title, with RoPE and without."""
     kinds = {"none": "no positions", "learned": "learned", ROPE: "RoPE"}
     titles = {
         label: completed(select(runs, slug(name)))[0].outcome["probe"]["title"]
@@ -195,7 +195,7 @@ def plot_title(runs: Sequence[Run]) -> Figure:
 
 
 def draw_map(ax: Axes, rows: Sequence[Sequence[int]], tokens: Sequence[str] | None) -> None:
-    """Draw how much each token, downwards, attends to each before it, the darker the more."""
+    """Draw the attention of each token, a row, to itself and to earlier tokens."""
     n = len(rows)
     square = np.full((n, n), np.nan)
     for i, row in enumerate(rows):

@@ -11,37 +11,37 @@ from lmcore.studies.headlines.measures import completed, mean_loss, paired_losse
 
 
 def differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
-    """Return how much higher an experiment ends than another, seed by seed."""
+    """Return for each seed the final loss of an experiment minus that of another."""
     return [a - b for a, b in paired_losses(select(runs, name), select(runs, other))]
 
 
 def test_differences(runs: Sequence[Run], name: str, other: str) -> list[float]:
-    """Return how much higher on test titles an experiment ends than another, seed by seed."""
+    """Return for each seed the test loss of an experiment minus that of another."""
     known = {run.config.seed: test_loss(run) for run in completed(select(runs, other))}
     return [test_loss(run) - known[run.config.seed] for run in completed(select(runs, name))]
 
 
 def loss_per_token(run: Run) -> float:
-    """Return nats per token of all validation tokens in the end."""
+    """Return nats per token of the validation text after the last step."""
     return validation(run).loss
 
 
 def test_loss(run: Run) -> float:
-    """Return nats per character of titles that the tokenizer did not see either."""
+    """Return nats per character of test titles, which the tokenizer did not see either."""
     return run.outcome["test"].nats_per_character
 
 
 def tuned_loss(runs: Sequence[Run], name: str, lr: float) -> float:
-    """Return the loss in the end of an experiment at one of the learning rates tried."""
+    """Return the final loss of an experiment at one of RATES."""
     return mean_loss(select(runs, f"tune-{name}-lr{lr:g}"))
 
 
 def mean_by_bin(
     runs: Sequence[Run], what: str, least: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (bins, nats per token) of what the probe sums by bin, the mean over runs.
+    """Return (bins, nats per token), the mean over runs of the probe's sums by bin.
 
-    Bins with a smaller share than least of the first one's tokens are left out.
+    Bins with fewer tokens than a share of least of the first bin's are left out.
     """
     sums = [run.outcome["probe"][what] for run in runs]
     counts = np.array(sums[0]["n"])
@@ -51,13 +51,13 @@ def mean_by_bin(
 
 
 def attention_to_self(run: Run) -> list[float]:
-    """Return for each layer how much tokens of one title, but its first, attend to themselves.
+    """Return for each layer the attention of one title's tokens to themselves, in percent.
 
-    In percent, the mean over heads.
+    It is the mean over heads and over all tokens but the first.
     """
     layers = run.outcome["probe"]["title"]["percent"]
     return [statistics.fmean(row[-1] for head in heads for row in head[1:]) for heads in layers]
 
 
 MIN_SHARE = 0.05
-"""A place in a title is shown where more than this share of titles have it."""
+"""Places in a title are shown that more than this share of titles have."""

@@ -11,14 +11,14 @@ from lmcore.studies.headlines.probes import by_place, by_position, guess, next_t
 from lmcore.tasks.titles import Corpus
 
 CONTEXT_TRIED = 1024
-"""Tokens in a row of what is read beyond the trained length."""
+"""The context length at which models are scored beyond their trained length."""
 EXAMPLE = (" Time Warner will spend $100M on", " Snapchat", " original shows and ads")
-"""A title of the challenge's data: what is read, the word that no model could know, the rest."""
+"""A title of the challenge's data: the input, a word that no model can know, the rest."""
 ROWS_LOOKED_AT = 64
 
 
 def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
-    """Return what the figures show of a trained model and its text, small enough to keep."""
+    """Return what figures and tables need of a trained model and its text."""
     counts = np.bincount(corpus.train.ids, minlength=corpus.tokenizer.vocab_size)
     before, unknown, rest = (corpus.tokenizer.encode(part) for part in EXAMPLE)
     start = [corpus.eos_id, *before]
@@ -37,9 +37,9 @@ def probe(model: GPT, corpus: Corpus) -> dict[str, Any]:
 
 
 def title_map(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:
-    """Return how much each token of a title attends to itself and those before, in percent.
+    """Return the attention of a title's tokens to themselves and to earlier ones, in percent.
 
-    One list for each layer and head holds one for each token; tokens past the context are left out.
+    There is a list of rows for each layer and head. Tokens beyond the context are left out.
     """
     ids = ids[: model.config.context_length]
     weights = attention_maps(model, torch.tensor([ids], device=model.head_weight.device))
@@ -49,10 +49,10 @@ def title_map(model: GPT, corpus: Corpus, ids: list[int]) -> dict[str, Any]:
 
 
 def across(model: GPT, corpus: Corpus) -> dict[str, Any]:
-    """Return for each layer the share of attention that goes to other titles than the token's own.
+    """Return for each layer the share of attention to older titles.
 
-    It is the mean over heads and the first windows of the validation text; beside it stands what
-    equal attention to every token so far would give.
+    It is the mean over heads and the first windows of the validation text. `equal` is the share
+    that equal attention to all tokens so far would have.
     """
     length = model.config.context_length
     rows = min(ROWS_LOOKED_AT, (len(corpus.validation.ids) - 1) // length)

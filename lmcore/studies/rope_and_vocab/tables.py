@@ -32,12 +32,12 @@ from lmcore.studies.rope_and_vocab.measures import (
 
 
 def findings(runs: Sequence[Run]) -> Table:
-    """Return what each step gained at the budget of a sweep, and which runs say so."""
+    """Return the scores of each step at the budget of a sweep, with runs and commits."""
     return steps_table("RoPE and vocabulary", STEPS, runs)
 
 
 def positions_table(runs: Sequence[Run]) -> Table:
-    """Return what each kind of positions reaches, across titles and within them."""
+    """Return the final loss of each kind of positions, across titles and within them."""
     rows = []
     for shown in POSITIONS:
         group = select(runs, slug(shown))
@@ -62,7 +62,7 @@ def positions_table(runs: Sequence[Run]) -> Table:
 
 
 def attention_table(runs: Sequence[Run]) -> Table:
-    """Return layer by layer what share of attention goes to older titles, and to the own token."""
+    """Return for each layer the share of attention to older titles and to the token itself."""
     kinds = {shown: slug(shown) for shown in POSITIONS}
     kinds |= {f"{shown}, within titles": within_titles(shown) for shown in CONFINED}
     rows, n = [], START.model.n_layers
@@ -90,7 +90,7 @@ def attention_table(runs: Sequence[Run]) -> Table:
 
 
 def warmup_table(runs: Sequence[Run]) -> Table:
-    """Return what RoPE reaches across titles and within them after each warmup."""
+    """Return the final loss of RoPE with each warmup, across titles and within them."""
     rows = []
     for steps, renamed in ((START.train.schedule.warmup_steps, str), (LONG_WARMUP, long_warmup)):
         across, inner = renamed(slug(ROPE)), renamed(within_titles(ROPE))
@@ -114,7 +114,7 @@ def warmup_table(runs: Sequence[Run]) -> Table:
 
 
 def vocabulary_table(runs: Sequence[Run]) -> Table:
-    """Return what each size of vocabulary reaches in each unit, and what it costs."""
+    """Return the final loss of each vocabulary size in each unit, and its cost."""
     rows = []
     for size in SIZES:
         group = select(runs, with_vocabulary(size).name)
@@ -144,7 +144,7 @@ def vocabulary_table(runs: Sequence[Run]) -> Table:
 
 
 def recipe_table(runs: Sequence[Run]) -> Table:
-    """Return the published recipe, then each of its parts put back and how much higher it ends."""
+    """Return the final loss of the published recipe and of its single changes."""
     rows, names = (
         [],
         {"nothing": "recipe"} | {change: recipe_name(change) for change in CHANGES},
@@ -161,7 +161,7 @@ def recipe_table(runs: Sequence[Run]) -> Table:
 
 
 def tuning_table(runs: Sequence[Run]) -> Table:
-    """Return the loss in the end at each learning rate that was tried."""
+    """Return the final loss at each of RATES."""
     names = dict.fromkeys(
         experiment.name.removeprefix("tune-").split("-lr")[0] for experiment in tuning()
     )

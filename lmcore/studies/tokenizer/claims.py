@@ -65,7 +65,7 @@ def check_alphabets(run: Run) -> None:
 
 
 def check_costs(training: Sequence[Row], encoding: Sequence[Row], scaling: Sequence[Row]) -> None:
-    """Assert what the text says of time and memory."""
+    """Assert what the text says about time and memory."""
     for rows in (training, encoding):
         novels = [row for row in rows if row["text"] == "novels.txt"]
         for setting in dict.fromkeys(map(setting_of, novels)):

@@ -18,20 +18,20 @@ from lmcore.training.runtime import Runtime
 
 
 def benchmark_files(scale: str, *names: str) -> list[Path]:
-    """Return the files that costs at full scale come from; a small run measures its own."""
+    """Return the benchmark files that costs come from; at smoke scale there are none."""
     folder = workspace() / "benchmarks"
     return [] if scale == "smoke" else [folder / f"{name}.json" for name in names]
 
 
 def benchmark_rows(scale: str, name: str) -> list[Row]:
-    """Return the rows that the benchmark called name measured."""
+    """Return the rows that the benchmark called name measured, or small ones at smoke scale."""
     if scale == "smoke":
         return small_costs()
     return [row for path in benchmark_files(scale, name) for row in read_json(path)["rows"]]
 
 
 def small_costs(size: int = 400) -> list[Row]:
-    """Return rows in the form of every benchmark, of ours alone on generated text, in seconds."""
+    """Return rows like those of every benchmark, for lmcore on short generated text."""
     rows = []
     for part in beginnings(generated("shakespeare")):
         row = {"text": "generated", "bytes": len(part), "copies": 1, "size": size, "workers": 1}
@@ -59,7 +59,7 @@ def exponent(x: Sequence[float | int], y: Sequence[float | int]) -> float:
 
 @dataclass(frozen=True)
 class Projection:
-    """What training takes: so much to start, by bytes read, and by bytes of distinct pre-tokens."""
+    """Costs of training: a constant, one by bytes read, one by bytes of distinct pre-tokens."""
 
     seconds: tuple[float, ...]
     memory: tuple[float, ...]
@@ -72,9 +72,9 @@ class Projection:
 
 
 def fit_costs(rows: Sequence[Row], grown: Sequence[Row]) -> Projection:
-    """Return the costs that come nearest to rows, all of one text that grew as grown.
+    """Return the costs that fit rows best; growth has the distinct pre-tokens of the same text.
 
-    Copies of a text have its distinct pre-tokens and no more.
+    Copies of a text add no distinct pre-tokens.
     """
     x, y = (np.log([row[key] for row in grown]) for key in ("bytes", "distinct_bytes"))
     read = np.array([row["bytes"] for row in rows])
@@ -87,9 +87,9 @@ def fit_costs(rows: Sequence[Row], grown: Sequence[Row]) -> Projection:
 
 
 def least_squares(columns: list[np.ndarray], values: list[float | int]) -> tuple[float, ...]:
-    """Return the weights, none negative, whose sum of columns comes nearest to values.
+    """Return non-negative weights of columns that fit values best.
 
-    What noise would make negative is left out, the most negative first.
+    Columns whose weight would be negative are left out, the most negative first.
     """
     columns_left, weights_left = list(range(len(columns))), np.array([-1.0])
     while min(weights_left) < 0:
@@ -105,7 +105,7 @@ def least_squares(columns: list[np.ndarray], values: list[float | int]) -> tuple
 
 
 def lengths_and_sizes(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows of training by length of text at one size, and by size on all of the text."""
+    """Return the training rows by text length at one size, and by size on the whole text."""
     training = [row for row in rows if row["kind"] == "training"]
     usual = statistics.mode(row["size"] for row in training)
     longest = max(row["bytes"] for row in training if row["copies"] == 1)
@@ -115,13 +115,13 @@ def lengths_and_sizes(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def growth_of(run: Run, text: str, least: int = 10**6) -> list[Row]:
-    """Return the growth of a text from least bytes on, or all of it where it is shorter."""
+    """Return the growth of a text from least bytes on, or all of it if the text is shorter."""
     rows = [row for row in run.records if row["text"] == text]
     return [row for row in rows if row["bytes"] >= least] or rows
 
 
 def setting_of(row: Row) -> str:
-    """Return the name of what contenders did."""
+    """Return the name of a benchmark's setting."""
     threads = "1 thread" if row["workers"] == 1 else f"{row['workers']} threads"
     return f"{Path(row['text']).stem}, {row['size']:,}, {threads}"
 

@@ -21,7 +21,7 @@ DOUBLINGS = tuple(2**i for i in range(9, 17))
 
 @dataclass(frozen=True, kw_only=True)
 class Survey(RunConfig):
-    """What is measured of which texts, with vocabularies of which sizes.
+    """One survey: its texts and vocabulary sizes.
 
     Its name says what is measured: one of `surveys.MEASURES`.
     """
@@ -41,7 +41,7 @@ class Survey(RunConfig):
 
 
 def all_experiments() -> list[Survey]:
-    """Return what this study measures; nothing is trained but tokenizers."""
+    """Return every survey of the study."""
     return [
         Survey(name="compression", vocab_sizes=(300, *DOUBLINGS)),
         Survey(name="sample", texts=("headlines", "novels"), vocab_sizes=(8_192, 32_768)),
@@ -58,6 +58,6 @@ def all_experiments() -> list[Survey]:
 
 
 def smoke(survey: Survey) -> Survey:
-    """Return the small version of survey: seconds long, on generated text."""
+    """Return the small version of survey, which takes seconds on generated text."""
     sizes = tuple(300 + 10 * i for i in range(min(3, len(survey.vocab_sizes))))
     return replace(survey, vocab_sizes=sizes, scale="smoke")

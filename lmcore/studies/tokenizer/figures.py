@@ -21,11 +21,11 @@ COLORS = {
     "novels": "#332288",
     "shakespeare": "#997700",
 }
-"""Paul Tol's muted palette, one for each English text; blue and green stay what they are."""
+"""A colour of Paul Tol's muted palette for each English text."""
 
 
 def size_axis(ax: Axes, sizes: Sequence[int]) -> None:
-    """Make the x axis the size of the vocabulary, on a log axis that says so."""
+    """Make the x axis a log axis of vocabulary sizes."""
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, ha="right")
     ax.minorticks_off()
@@ -33,7 +33,7 @@ def size_axis(ax: Axes, sizes: Sequence[int]) -> None:
 
 
 def plot_compression(run: Run) -> Figure:
-    """Return bytes per token against the vocabulary, held out and, dashed, of what was learned."""
+    """Return bytes per token against vocabulary size, held out and, dotted, of training text."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.4))
     for text in run.config.texts:
         rows = [row for row in run.records if row["text"] == text]
@@ -52,7 +52,7 @@ def plot_compression(run: Run) -> Figure:
 
 
 def plot_sample(run: Run) -> Figure:
-    """Return how many more tokens the held-out text takes if less text was learned from."""
+    """Return the extra tokens of held-out text if the tokenizer learned from less text."""
     fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.4), sharey=True)
     for ax, text in zip(axes, run.config.texts, strict=True):
         for style, size in zip(("o-", "s--"), run.config.vocab_sizes, strict=True):
@@ -72,7 +72,7 @@ def plot_sample(run: Run) -> Figure:
 
 
 def plot_domains(run: Run) -> Figure:
-    """Return a matrix: how many more tokens a text takes with the tokenizer of another."""
+    """Return a matrix of the extra tokens that a text needs with another text's tokenizer."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.0))
     texts, more = run.config.texts, 100 * excess(run)
     ax.imshow(more, cmap="Blues", vmin=0, vmax=1.6 * max(more.max(), 1))
@@ -118,7 +118,7 @@ def plot_alphabets(run: Run) -> Figure:
 
 
 def plot_contest(rows: Sequence[Row], rate: Callable[[Row], float], label: str) -> Figure:
-    """Return for each setting what contenders took: rate, which label names, and memory."""
+    """Return each contender's rate, which label names, and memory for each setting."""
     settings = list(dict.fromkeys(setting_of(row) for row in rows))
     fig, axes = plt.subplots(
         1, 2, figsize=(plotting.WIDTH, 1.3 + 0.42 * len(settings)), sharey=True
@@ -151,7 +151,7 @@ CONTENDERS = {
 
 
 def runs_of(rows: Sequence[Row]) -> str:
-    """Return in words how many runs a point stands for."""
+    """Return a sentence on the number of runs for each point."""
     n = min(len(row["seconds"]) for row in rows)
     return "each point is one run" if n == 1 else f"each point is the median of {n} runs"
 

@@ -12,7 +12,7 @@ def per_token(row: Row) -> float:
 
 
 def excess(run: Run) -> np.ndarray:
-    """Return by text learned and text encoded the share of tokens beyond the text's own."""
+    """Return the share of extra tokens by training text and encoded text."""
     texts = run.config.texts
     tokens = {(row["learned"], row["encoded"]): row["tokens"] for row in run.records}
     counts = [[tokens[learned, encoded] for encoded in texts] for learned in texts]

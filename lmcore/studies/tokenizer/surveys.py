@@ -21,9 +21,9 @@ Row = dict[str, Any]
 
 
 def merges_of(text: str, vocab_size: int) -> list[Pair]:
-    """Return the merges that text teaches, fewer than asked for where it holds no more.
+    """Return the merges learned from text, fewer than asked for if it has no more.
 
-    The merges of a smaller vocabulary are the first of these, since each is chosen by itself.
+    The merges of a smaller vocabulary are the first of these.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -31,14 +31,14 @@ def merges_of(text: str, vocab_size: int) -> list[Pair]:
 
 
 def cost_of(text: str, merges: Sequence[Pair]) -> Row:
-    """Return how many tokens text takes, and its size."""
+    """Return the number of tokens, characters and bytes of text."""
     text = text.replace(END, "")
     tokens = len(Encoder(merges).encode(text))
     return {"tokens": tokens, "characters": len(text), "bytes": len(text.encode())}
 
 
 def compression(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
-    """Yield tokens of the held-out part by vocabulary size, and of as much that was learned."""
+    """Yield tokens by vocabulary size, of the held-out part and of as much training text."""
     for name, text in texts.items():
         train, test = split(text, survey.held_out)
         merges = merges_of(train, max(survey.vocab_sizes))
@@ -52,7 +52,7 @@ def compression(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
 
 
 def sample(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
-    """Yield tokens of the held-out part with merges learned from ever smaller beginnings."""
+    """Yield tokens of the held-out part with merges learned from shorter training texts."""
     for name, text in texts.items():
         train, test = split(text, survey.held_out)
         for part in beginnings(train):
@@ -80,7 +80,7 @@ def domains(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
 
 
 def longest(survey: Survey, texts: dict[str, str], n: int = 12) -> Iterator[Row]:
-    """Yield the longest tokens of each text's vocabulary and how often they stand in it."""
+    """Yield the longest tokens of each text's vocabulary and how often they occur."""
     for name, text in texts.items():
         train, _ = split(text, survey.held_out)
         encoder = Encoder(merges_of(train, survey.vocab_sizes[0]))
@@ -93,9 +93,9 @@ def longest(survey: Survey, texts: dict[str, str], n: int = 12) -> Iterator[Row]
 
 
 def alphabets(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
-    """Yield tokens of the held-out part by BPE over bytes and over characters, of equal size.
+    """Yield tokens of the held-out part with BPE over bytes and over characters, of equal size.
 
-    The vocabulary over characters holds the 256 bytes too, for characters that it lacks.
+    The vocabulary over characters also holds the 256 bytes, for unknown characters.
     """
     for name, text in texts.items():
         train, test = split(text, survey.held_out)
@@ -122,7 +122,7 @@ def alphabets(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
 
 
 def common_characters(text: str, most: int, coverage: float = 0.9995) -> frozenset[str]:
-    """Return the most frequent characters, at most so many, that make up this share of text."""
+    """Return the most frequent characters, at most `most`, that cover this share of text."""
     counts, covered, known = Counter(text), 0, []
     for character, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
         if len(known) == most or covered >= coverage * len(text):
@@ -133,7 +133,7 @@ def common_characters(text: str, most: int, coverage: float = 0.9995) -> frozens
 
 
 def in_characters(word: str, known: frozenset[str]) -> Iterator[tuple[bytes, ...]]:
-    """Yield the stretches of word between characters that are not known, in characters."""
+    """Yield the parts of word between unknown characters, as tuples of characters."""
     for stretch in re.split("[^" + re.escape("".join(sorted(known))) + "]", word):
         if stretch:
             yield tuple(character.encode() for character in stretch)
@@ -149,9 +149,9 @@ def character_merges(text: str, known: frozenset[str], n_new: int) -> list[Pair]
 
 
 def character_cost(text: str, known: frozenset[str], merges: Sequence[Pair]) -> int:
-    """Return the tokens of text, each unknown character being its bytes.
+    """Return the number of tokens of text, in which an unknown character is its bytes.
 
-    The bytes of a known character are joined first, as if that were what the first merges do.
+    The first merges join the bytes of each known character.
     """
     joins = [pair for character in sorted(known) for pair in joined_bytes(character.encode())]
     encoder = Encoder([*dict.fromkeys(joins), *merges])
@@ -164,14 +164,14 @@ def character_cost(text: str, known: frozenset[str], merges: Sequence[Pair]) -> 
 
 
 def joined_bytes(character: bytes) -> list[Pair]:
-    """Return the merges that make a character of its bytes, from left to right."""
+    """Return the merges that join a character's bytes from left to right."""
     return [(character[:i], character[i : i + 1]) for i in range(1, len(character))]
 
 
 def growth(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
-    """Yield how many distinct pre-tokens beginnings of a text have, and their bytes.
+    """Yield the number and bytes of distinct pre-tokens in growing beginnings of a text.
 
-    Each goes on where the one before ended; a word that is cut there counts as its parts.
+    A word that is cut at the end of a beginning counts as its parts.
     """
     for name, text in texts.items():
         words, done = Counter[bytes](), 0

@@ -10,9 +10,9 @@ from lmcore.studies.tokenizer.surveys import Row
 
 
 def plan_table(run: Run, rows: Sequence[Row]) -> Table:
-    """Return what training would take on far more text, if words go on to grow as they do.
+    """Return the cost of training on far more text, if distinct words keep growing as measured.
 
-    Each line is reckoned from one text's growth; costs are fitted to the rows of the novels.
+    Each line uses the growth of one text. Costs are fitted to the rows of the novels.
     """
     out = []
     cost = fit_costs(lengths_and_sizes(rows)[0], growth_of(run, "novels"))
@@ -41,7 +41,7 @@ LANGUAGES = {
 
 
 def alphabet_table(run: Run) -> Table:
-    """Return what the alphabets are and how often a character is in none, by vocabulary size."""
+    """Return the sizes of alphabets and the share of unknown characters, by vocabulary size."""
     out = []
     for text in run.config.texts:
         for row in run.records:

@@ -11,10 +11,10 @@ from lmcore.studies.tokenizer.experiments import MANUALS, Survey
 
 
 def text_of(name: str, survey: Survey, data: Path | None) -> str:
-    """Return the text called name: a local one, or for smoke a generated one.
+    """Return the text called name, which is generated at smoke scale and local otherwise.
 
     Raises:
-        ValueError: it is not in the folder of texts; the message says what should be.
+        ValueError: the text is missing; the message names the file.
     """
     text = generated(name) if survey.scale == "smoke" else local(name, data)
     if survey.most_bytes is not None:
@@ -23,7 +23,7 @@ def text_of(name: str, survey: Survey, data: Path | None) -> str:
 
 
 def generated(name: str) -> str:
-    """Return generated titles for name; those of a language are spelled in its letters."""
+    """Return generated titles for name, in the letters of its language."""
     titles = grammar.titles(60 * (2 + len(name)), seed=len(name))
     text = "\n".join(titles) + "\n"
     first = {"ja": 0x3042, "zh": 0x4E00, "ru": 0x0430, "de": 0x00C0}.get(name)
@@ -31,12 +31,12 @@ def generated(name: str) -> str:
 
 
 def local(name: str, data: Path | None) -> str:
-    """Return a text from the folder that data, or else LMCORE_DATA, names."""
+    """Return a text from the folder data, or from the folder LMCORE_DATA if data is None."""
     folder = data or Path(os.environ.get("LMCORE_DATA", ""))
     path = folder / (f"manpages-{name}" if name in MANUALS else f"{name}.txt")
     if not path.exists():
         raise ValueError(
-            f"{path} is not there: name the folder of texts with --data PATH (or LMCORE_DATA); "
+            f"{path} is missing: name the folder of texts with --data PATH (or LMCORE_DATA); "
             "docs/tokenizer.md says what it should hold"
         )
     if name in MANUALS:
@@ -47,10 +47,10 @@ def local(name: str, data: Path | None) -> str:
 
 
 def manual_lines(folder: Path, seed: int = 0) -> list[str]:
-    """Return the lines of the manual pages in folder, pages in an order drawn with seed.
+    """Return the lines of the manual pages in folder, with pages in an order drawn with seed.
 
-    Lines that give orders to the formatter, those with a dot or an apostrophe in front, are left
-    out, so are changes of font; a page that stands there twice counts once.
+    Commands to the formatter, which start with a dot or an apostrophe, and changes of font are
+    left out. A page that occurs twice counts once.
     """
     pages = {gzip.decompress(path.read_bytes()) for path in folder.glob("man*/*.gz")}
     texts = sorted(page.decode(errors="replace") for page in pages)
@@ -62,12 +62,12 @@ def manual_lines(folder: Path, seed: int = 0) -> list[str]:
 
 
 def is_beyond_ascii(line: str) -> bool:
-    """Return whether most letters of line are none of English: pages quote much that is."""
+    """Return whether most letters of line are not ASCII, since pages quote much English."""
     letters = [character for character in line if character.isalpha()]
     return 2 * sum(not character.isascii() for character in letters) > len(letters)
 
 
 def split(text: str, held_out: float) -> tuple[str, str]:
-    """Return the part to learn from and the last part, held out, cut behind a line's end."""
+    """Return the training part and the held-out last part, cut after the end of a line."""
     cut = text.find("\n", int(len(text) * (1 - held_out))) + 1
     return text[:cut], text[cut:]
