@@ -11,7 +11,7 @@
 #
 # With the committed results this notebook takes seconds. Each of about eighty runs is one epoch of
 # all training titles: one to ten minutes on one CPU core. These sweeps have a smaller budget than
-# the baseline, so its numbers are in a separate table. At smoke scale the notebook needs no results.
+# the baseline, whose numbers have a separate table. At smoke scale it needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
 
