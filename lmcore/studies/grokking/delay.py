@@ -93,8 +93,8 @@ def plot_delay(runs: Sequence[Run]) -> Figure:
         for optimizer, color, y in zip(
             ("AdamW", "Muon"), (plotting.PUBLISHED, plotting.OURS), (0.88, 0.78), strict=True
         ):
-            own = [select(runs, delay_name(head, optimizer, share)) for share in DELAY_SHARES]
-            ratios = [[delay(run) for run in cell] for cell in group]
+            cells = [select(runs, delay_name(head, optimizer, share)) for share in DELAY_SHARES]
+            ratios = [[delay(run) for run in cell] for cell in cells]
             for x, cell in zip(shares, ratios, strict=True):
                 aside = x + (0.6 if optimizer == "Muon" else -0.6)
                 found = [ratio for ratio in cell if ratio]
