@@ -10,9 +10,8 @@
 # size the recipe ends at two thirds of the baseline's loss.
 #
 # With the committed results this notebook takes seconds. Each of about eighty runs is one epoch of
-# all training titles and takes one to ten minutes on one CPU core, depending on its vocabulary.
-# These sweeps have a smaller budget than the baseline, so their numbers cannot be compared with its
-# numbers, which are in one separate table. At smoke scale the notebook needs no results.
+# all training titles: one to ten minutes on one CPU core. These sweeps have a smaller budget than
+# the baseline, whose numbers have a separate table. At smoke scale it needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
 

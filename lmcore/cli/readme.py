@@ -25,7 +25,7 @@ def with_findings(text: str) -> str:
     groups: dict[str, Sequence[Run]] = {}
     tables, all_runs = [], []
     for name, study in all_studies().items():
-        if not study.trains_models:
+        if not (study.trains_models and study.is_published):
             continue
         runs = load_finished(study.experiments())
         all_runs += runs

@@ -54,6 +54,8 @@ class Study:
     """The small version of an experiment, which takes seconds."""
     config_type: type[RunConfig] = Experiment
     """What its run folders hold as their config."""
+    is_published: bool = True
+    """Whether it has a notebook and a place in the README; False while its runs are being made."""
 
     def __post_init__(self):
         if (self.probe is None) == (self.measure is None):

@@ -134,7 +134,7 @@ class DecodeAttention:
         cache: LayerCache,
     ) -> Float[Tensor, "rows d_model"]:
         heads = self.qkv(x).view(self.qkv_shape)
-        q, new = heads.split((self.n_heads, 2 * self.n_kv), dim=1)
+        q, new = heads.split_with_sizes((self.n_heads, 2 * self.n_kv), dim=1)
         if self.has_qk_norm or rope_table:
             k, v = new.chunk(2, dim=1)
             q, k = self.q_norm(q), self.k_norm(k)

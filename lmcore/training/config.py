@@ -120,7 +120,9 @@ class TrainConfig:
     """How a model is trained. The length is given in epochs, steps or n_tokens."""
 
     batch_size: int = 64
-    """Rows of context_length tokens in a step, over all processes and accumulated parts."""
+    """Rows in a step, over all processes and accumulated parts. A task that is not built from this
+    config has its own number, which `train` takes.
+    """
     order: Order = "shuffled"
     """Order of batches; see `lmcore.data.batches.Batches`."""
     within_documents: bool = False

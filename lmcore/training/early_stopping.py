@@ -89,8 +89,7 @@ class EarlyStopping:
         """Load the best weights into model, if there is a patience and any were good."""
         if not (self.config.patience and math.isfinite(self.best_value)):
             return
-        if self.weights is None:
-            assert self.path is not None, "the best weights are in memory or in a file"
-            load_weights(self.path, model)
-        else:
+        if self.weights is not None:
             model.load_state_dict(self.weights)
+        elif self.path is not None:
+            load_weights(self.path, model)

@@ -23,7 +23,7 @@ from lmcore.training.checkpoint import (
     save_weights,
     weights_path,
 )
-from lmcore.training.config import EvaluationConfig, TrainConfig
+from lmcore.training.config import EvaluationConfig, TrainConfig, default
 from lmcore.training.early_stopping import EarlyStopping
 from lmcore.training.gradients import global_norm
 from lmcore.training.interrupts import Interrupt
@@ -80,11 +80,12 @@ def train(
     metrics = metrics or {}
     check_names(metrics)
     batch = task.batch(0)
-    if len(batch.x) != config.batch_size:
+    if config.batch_size not in (len(batch.x), default(config, "batch_size")):
         raise ValueError(
             f"batch_size is {config.batch_size}, but the task's batches have {len(batch.x)} rows: "
-            "set both to the same"
+            "leave it out of the config, or set both to the same"
         )
+    config = dataclasses.replace(config, batch_size=len(batch.x))
     tokens_per_step = batch.x.numel()
     steps = config.planned_steps(task, tokens_per_step)
     flops = total_flops(model, steps * tokens_per_step)
@@ -203,7 +204,7 @@ def _records(run: _Run) -> Generator[Record]:
         is_stopped = parallel.anywhere(run.interrupt.is_requested)
         is_late = parallel.anywhere(time.monotonic() - saved_at > runtime.checkpoint_every_s)
         if run.folder and (is_stopped or is_late or step == steps or record.stop_reason):
-            _save(run, record)
+            _save(run.folder, run, record)
             saved_at = time.monotonic()
         if is_stopped:
             raise KeyboardInterrupt
@@ -250,8 +251,8 @@ def weight_norm(model: nn.Module) -> float:
     return global_norm(list(model.parameters())).item()
 
 
-def _save(run: _Run, record: Record) -> None:
-    if parallel.rank() > 0 or run.folder is None:
+def _save(folder: Path, run: _Run, record: Record) -> None:
+    if parallel.rank() > 0:
         return
     if run.before_checkpoint:
         run.before_checkpoint()
@@ -266,4 +267,4 @@ def _save(run: _Run, record: Record) -> None:
         n_accurate=stopping.n_accurate,
         stop_reason=record.stop_reason,
     )
-    save_progress(run.folder, run.stepper.model, run.stepper.optimizer, progress)
+    save_progress(folder, run.stepper.model, run.stepper.optimizer, progress)

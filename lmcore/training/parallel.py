@@ -28,7 +28,7 @@ def group() -> Iterator[None]:
 
 
 def rank() -> int:
-    """Return this process's number, 0 where there is one alone."""
+    """Return the number of this process, 0 if it is the only one."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -39,7 +39,7 @@ def world() -> int:
 
 @contextlib.contextmanager
 def first_goes_first() -> Iterator[None]:
-    """Let process 0 finish the block before the others enter it: it makes what they find made."""
+    """Let process 0 finish the block before the others enter it and use what it wrote."""
     if world() > 1 and rank() > 0:
         dist.barrier()
     yield
@@ -48,7 +48,7 @@ def first_goes_first() -> Iterator[None]:
 
 
 def anywhere(flag: bool) -> bool:
-    """Return whether flag is set in any process; all must ask."""
+    """Return whether flag is set in any process; all processes must call this."""
     if world() == 1:
         return flag
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -707,3 +707,9 @@ def test_parts_with_different_numbers_of_targets_give_the_step_of_the_whole(part
 def test_a_batch_size_other_than_the_task_s_is_an_error_with_both():
     with pytest.raises(ValueError, match="batch_size is 3, but the task's batches have 4 rows"):
         next(train(seeded(0, TINY), replace(MASKED, batch_size=3), Masked(), PLAIN))
+
+
+def test_a_batch_size_that_is_left_out_is_the_task_s():
+    plan = TrainConfig(steps=3, optimizer=MASKED.optimizer)
+    left_out = numbers(train(seeded(0, TINY), plan, Masked(), PLAIN))
+    assert left_out == numbers(train(seeded(0, TINY), MASKED, Masked(), PLAIN))

@@ -1,14 +1,14 @@
 """Grokking: a small transformer that memorises a table of arithmetic, then solves it."""
 
 from lmcore.experiments.study import Study
-from lmcore.studies.grokking import circuits, claims, experiments, probes, tables
+from lmcore.studies.grokking import claims, experiments, probes, tables
 
 STUDY = Study(
     name="grokking",
     description=experiments.__doc__ or "",
     experiments=experiments.all_experiments,
     probe=probes.probe,
-    history=circuits.history,
+    history=probes.history,
     findings=tables.findings,
     check_claims=claims.check_claims,
 )

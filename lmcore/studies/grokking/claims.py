@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select
+from lmcore.studies.grokking.delay import delay
 from lmcore.studies.grokking.experiments import (
     ABLATIONS,
     DECAYS,
+    DELAY_METHODS,
+    DELAY_SHARES,
     FRACTIONS,
     MODULI,
     RATES,
     SUMS,
     TUNED,
+    delay_name,
 )
 from lmcore.studies.grokking.measures import (
     accuracy,
@@ -35,6 +39,8 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_division(runs)
     check_changes(runs)
     check_methods(runs)
+    check_delay(runs)
+    check_keys_without_leak(runs)
 
 
 def check_sums(runs: Sequence[Run]) -> None:
@@ -134,3 +140,44 @@ def check_methods(runs: Sequence[Run]) -> None:
     assert not known["orthogonal gradients"]
     assert min(accuracy(run.records[-1]) for run in orthogonal) > 0.95
     assert max(final_accuracy(tuning_runs(runs, "StableMax", lr, 0.0)) for lr in RATES) < 0.5
+
+
+def check_delay(runs: Sequence[Run]) -> None:
+    """Assert what the text says about the delay between trained and unseen pairs."""
+    ratios = {
+        (*cell, share): [delay(run) for run in select(runs, delay_name(*cell, share))]
+        for cell in DELAY_METHODS
+        for share in DELAY_SHARES
+    }
+    assert min(len(cell) for cell in ratios.values()) == 3
+    half = [ratio for (*_, share), cell in ratios.items() if share == 0.5 for ratio in cell]
+    assert 1 <= min(half) < max(half) < 1.25
+    late = sorted(statistics.median(ratios[*cell, 0.3]) for cell in DELAY_METHODS)
+    assert late[0] < 2 < late[1] < late[-1] < 4
+    plain = [r for optimizer in ("AdamW", "Muon") for r in ratios["plain", optimizer, 0.2]]
+    solved = [ratio for ratio in plain if ratio]
+    assert len(solved) == 4
+    assert 6.9 < min(solved) < max(solved) < 34
+    assert not any(ratios["cosine", "AdamW", 0.2])
+    assert max(r for share in DELAY_SHARES for r in ratios["cosine", "Muon", share]) <= 3
+
+
+def check_keys_without_leak(runs: Sequence[Run]) -> None:
+    """Assert what the text says about key waves, on every run that was tested without the leak."""
+    tested = [run for run in runs if "without leak" in run.outcome.get("probe", {})]
+    assert len(tested) >= 66
+    results = {(r.config.name, r.config.seed): r.outcome["probe"]["without leak"] for r in tested}
+    solved = {name: result for name, result in results.items() if result["whole"] >= 0.99}
+    missed = {name for name, result in solved.items() if result["only keys"] < 0.97}
+    assert missed == {
+        ("keys-stablemax", 104), ("keys-stablemax", 105), ("keys-plain-head", 103),
+        ("keys-smallest", 103),
+    }  # fmt: skip
+    assert max(results[name]["only keys"] for name in missed - {("keys-smallest", 103)}) < 0.75
+    controls = select(runs, "keys-no-decay")
+    assert controls
+    for run in controls:
+        result = run.outcome["probe"]["without leak"]
+        assert run.outcome["probe"]["claim"]["only keys"] > 0.9
+        assert 0.15 < result["only keys"] < 0.25
+        assert result["whole"] < 0.05

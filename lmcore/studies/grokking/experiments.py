@@ -290,6 +290,66 @@ def smallest() -> list[Experiment]:
     ]
 
 
+DELAY_SHARES = (0.2, 0.3, 0.4, 0.5)
+DELAY_METHODS = {
+    ("plain", "AdamW"): "AdamW",
+    ("plain", "Muon"): "Muon",
+    ("cosine", "AdamW"): "cosine head",
+    ("cosine", "Muon"): "cosine head, Muon",
+}
+"""Head and optimizer of the delay grid, and the method whose tuned setting they take."""
+DELAY = variant("delay", PLAIN, train={"steps": 5_000, "eval_at": (), "eval_every": 20})
+
+
+def delay_name(head: str, optimizer: str, share: float) -> str:
+    """Return the name of one cell of the delay grid."""
+    return f"delay-{head}-{slug(optimizer)}-share{share:g}"
+
+
+def delays() -> list[Experiment]:
+    """Return each head with each optimizer at each share of the table, and nothing else changed.
+
+    Learning rate and decay were tuned at half of the table, and are the same for all shares.
+    """
+    return [
+        variant(
+            delay_name(head, optimizer, share),
+            DELAY,
+            task={"train_fraction": share},
+            **METHODS[name].setting(*TUNED[name]),
+        )
+        for share in DELAY_SHARES
+        for (head, optimizer), name in DELAY_METHODS.items()
+    ]
+
+
+REPEATED = {
+    "division-fast": FAST.name,
+    "classic": CLASSIC.name,
+    "plain-head": "ablation-plain-head",
+    "stablemax": "method-stablemax",
+    "smallest": "smallest-train0.2",
+    "no-decay": "phase-decay0-train0.3",
+}
+"""Experiments that are trained once more to test their key waves without a leak."""
+
+
+def keys() -> list[Experiment]:
+    """Return recipes of the study once more, changed only in when they are first scored."""
+    everything = [FAST, CLASSIC, *compared(), *smallest(), *phases(), *ablations()]
+    by_name = {experiment.name: experiment for experiment in everything}
+    return [
+        variant(f"keys-{short}", by_name[name], train={"eval_at": (1,)})
+        for short, name in REPEATED.items()
+    ]
+
+
+INSIDE_AGAIN = variant(
+    "keys-inside", INSIDE, train={"eval_at": steps_to(900, 40), "eval_every": 50}
+)
+"""Whose weights are kept more often and looked into without a leak."""
+
+
 def seeded(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
     """Return experiment with each of seeds, for weights, sets and batches.
 
@@ -303,10 +363,21 @@ def seeded(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
 
 
 def all_experiments(most: int = len(SEEDS)) -> list[Experiment]:
-    """Return every experiment: five seeds where recipes are compared, three for the rest.
+    """Return every experiment, with at most `most` seeds of each."""
+    return [*first_experiments(most), *delay_experiments(most)]
 
-    There are at most `most` seeds of each.
+
+def delay_experiments(most: int = len(SEEDS)) -> list[Experiment]:
+    """Return the delay grid, and recipes trained again to test their key waves without a leak.
+
+    Five seeds are planned, and figures and tables show those that have run.
     """
+    fives = [run for experiment in [*delays(), *keys()] for run in seeded(experiment, SEEDS[:most])]
+    return [*fives, *seeded(INSIDE_AGAIN, SEEDS[:3][:most])]
+
+
+def first_experiments(most: int = len(SEEDS)) -> list[Experiment]:
+    """Return all others: five seeds where recipes are compared, three for the rest."""
     fives = [FAST, CLASSIC, *compared()]
     threes = [SENTENCE, *clean(), REPORT, *smallest(), *phases(), *ablations()]
     return [

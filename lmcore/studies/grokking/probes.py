@@ -1,10 +1,12 @@
 """What is kept of a trained model: what it writes, or what it learned of arithmetic."""
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.gpt import GPT
-from lmcore.studies.grokking import circuits
+from lmcore.studies.grokking import circuits, keywaves
 from lmcore.tasks.modular import Table as Data
 from lmcore.tasks.sentence import Sentence
 
@@ -18,7 +20,21 @@ def probe(model: GPT, data: Data | Sentence) -> dict[str, Any]:
     if not is_one or config.n_samples is not None or model.config.n_layers > 1:
         return {}
     model.cpu()  # where the tables are
-    return {"claim": circuits.claim(model, data), "attention": circuits.attention(model, data)}
+    return {
+        "claim": circuits.claim(model, data),
+        "without leak": keywaves.probe(model, data),
+        "attention": circuits.attention(model, data),
+    }
+
+
+def history(weights: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str, Any]:
+    """Return what is kept of the weights saved during training, with the leak and without.
+
+    All of them fit in memory.
+    """
+    by_step = [(step, copy.deepcopy(then)) for step, then in weights]
+    without_leak = keywaves.history(iter(by_step), model, data)
+    return circuits.history(iter(by_step), model, data) | {"without leak": without_leak}
 
 
 def continuation(model: GPT, data: Sentence) -> str:
