@@ -112,10 +112,12 @@ def check_steps(path: Path, records: list[dict[str, Any]], every: int) -> None:
     Raises:
         ValueError: the message names path and the steps.
     """
-    steps = [record.get("step") if isinstance(record, dict) else None for record in records]
-    for number, step in enumerate(steps, 1):
+    steps: list[int] = []
+    for number, record in enumerate(records, 1):
+        step = record.get("step") if isinstance(record, dict) else None
         if type(step) is not int or step < 0:
             raise ValueError(f"{path} is damaged in line {number}: it has no step")
+        steps.append(step)
     remedy = "it is not the record of one run; restore the file or train again"
     for before, after in itertools.pairwise(steps):
         if after <= before:
