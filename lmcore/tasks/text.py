@@ -36,7 +36,9 @@ class TextTask:
         """Return the scores of the validation tokens, in windows as long as the batches' rows."""
         text, context_length = (self.validation, self.eos_id), self.batches.context_length
         within, rows = self.within_documents, self.batches.batch_size
-        scores = {"validation": score(model, *text, within, context_length)}
+        scores: dict[str, Score | Answers] = {
+            "validation": score(model, *text, within, context_length)
+        }
         if self.with_challenge:
             scores["challenge"] = challenge_score(model, *text, rows, within, context_length)
         return scores

@@ -51,6 +51,7 @@ def train(
     metrics: Mapping[str, Metric] | None = None,
     select: str = "validation",
     select_mode: Literal["min", "max"] = "min",
+    interrupt: Interrupt | None = None,
 ) -> Iterator[Record]:
     """Train model in place and yield a record before the first step and after each one.
 
@@ -63,6 +64,7 @@ def train(
     - roles(name, parameter): a parameter's role in the config's optimizer; see `parameter_groups`.
     - metrics: functions from the model to a number by name, recorded with each score.
     - select: the score or metric that early stopping follows; select_mode says which way is better.
+    - interrupt: notes signals while the caller works on a record; they take effect after a step.
 
     With a folder for checkpoints an interrupted run resumes from the newest one, with the numbers
     that an uninterrupted run has. Ctrl-C and SIGTERM during a step take effect after it.
@@ -112,7 +114,7 @@ def train(
             buffer=MetricBuffer(tokens_per_step, progress.elapsed_s),
             folder=folder,
             done=progress.step,
-            interrupt=Interrupt(),
+            interrupt=interrupt or Interrupt(),
         )
         yield from _interruptible(_records(run), run.interrupt)
     stopping.restore(model)
