@@ -5,7 +5,7 @@ import sys
 import tyro
 
 import lmcore.cli
-from lmcore.cli import evaluate, generate, prepare, train
+from lmcore.cli import evaluate, generate, go, prepare, train
 from lmcore.cli.ask import ask
 from lmcore.cli.cost import print_cost
 from lmcore.cli.live import live
@@ -17,6 +17,7 @@ from lmcore.cli.upgrade import upgrade
 from lmcore.training.records import DivergedError
 
 COMMANDS = {
+    "go": go.run,
     "prepare": prepare.run,
     "train": train.command(),
     "generate": generate.run,
