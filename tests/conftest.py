@@ -13,12 +13,16 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from lmcore.data import grammar
+from lmcore.data.sources import Reading
 from lmcore.experiments.experiment import smoke
 from lmcore.experiments.run_folder import load_run
 from lmcore.experiments.runner import run_or_load
 from lmcore.studies import all_studies
 from lmcore.studies.baseline import experiments as baseline
 from lmcore.studies.baseline.probes import probe
+from lmcore.tasks.prepared_text import PrepareConfig
+from lmcore.tasks.prepared_text import prepare as prepare_text
 from lmcore.tasks.titles import TitlesConfig, prepare
 from lmcore.training.runtime import Runtime
 
@@ -43,6 +47,15 @@ def corpus(tmp_path_factory):
     """A small prepared corpus of generated titles."""
     config = TitlesConfig(source="generated", n_titles=800, n_test_titles=80, vocab_size=320)
     return prepare(config, tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def text_data(tmp_path_factory):
+    """A small prepared text, a document a line."""
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "text.txt").write_text("\n".join(grammar.titles(600, seed=0)))
+    config = PrepareConfig(vocab_size=300, reading=Reading(one_document_per="line"))
+    return prepare_text(folder / "text.txt", folder / "data", config)
 
 
 @pytest.fixture(scope="session")

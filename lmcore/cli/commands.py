@@ -5,7 +5,7 @@ import sys
 import tyro
 
 import lmcore.cli
-from lmcore.cli import evaluate, generate, prepare
+from lmcore.cli import evaluate, generate, go, prepare, train
 from lmcore.cli.ask import ask
 from lmcore.cli.cost import print_cost
 from lmcore.cli.live import live
@@ -17,7 +17,9 @@ from lmcore.cli.upgrade import upgrade
 from lmcore.training.records import DivergedError
 
 COMMANDS = {
+    "go": go.run,
     "prepare": prepare.run,
+    "train": train.command(),
     "generate": generate.run,
     "evaluate": evaluate.run,
     "run": run,
@@ -37,8 +39,11 @@ def run_command() -> int:
     A user's mistake is one line and status 2, Ctrl-C one line and status 130.
     """
     try:
+        commands = dict(COMMANDS)
+        if sys.argv[1:2] == ["train"]:
+            commands["train"] = train.command(sys.argv[2:])
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="lmcore", description=lmcore.cli.__doc__
+            commands, prog="lmcore", description=lmcore.cli.__doc__
         )
     except (ValueError, DivergedError, MemoryError) as error:
         print(f"lmcore: {error}", file=sys.stderr)

@@ -134,21 +134,55 @@ def first_missing(steps: Sequence[int], every: int) -> int:
     return next(step for step in itertools.count(0, every) if step not in present)
 
 
+class JsonLines:
+    """A file of one JSON object a line, each with a step, that a resumed run appends to.
+
+    A resumed run repeats the steps after its checkpoint: what it adds first replaces the lines of
+    the same and later steps.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self._is_first = path, True
+
+    def add(self, *records: dict[str, Any]) -> None:
+        """Append records, all of one step."""
+        text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+        if not self._is_first:
+            with naming(self.path), open(self.path, "a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        elif records:
+            self._is_first = False
+            earlier = [old for old in self.read() if old["step"] < records[0]["step"]]
+            write_text(self.path, "".join(json.dumps(old) + "\n" for old in earlier) + text)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the records so far, without a last line that was cut off."""
+        out = []
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                out.append(json.loads(line))
+        return out
+
+
 class RunWriter:
     """Writes an unfinished run to a scratch folder and moves it to the results when it is done.
 
-    From its creation to `close` it holds the folder's lock. It is a context manager.
+    From its creation to `close` it holds the folder's lock, unless the caller does (is_locked). It
+    is a context manager.
     With is_fresh, what an earlier run left in the folder is deleted first.
     A resumed run appends to its metrics. It repeats the steps after its checkpoint, and their
     records replace the earlier ones.
     """
 
-    def __init__(self, folder: Path, config: Any, *, is_fresh: bool = False):
+    def __init__(
+        self, folder: Path, config: Any, *, is_fresh: bool = False, is_locked: bool = False
+    ):
         self.folder = folder
         self._log_every = log_every(config)
-        self._is_first = True
+        self._metrics = JsonLines(folder / "metrics.jsonl")
         with contextlib.ExitStack() as stack:
-            stack.enter_context(locked(folder))
+            if not is_locked:
+                stack.enter_context(locked(folder))
             if is_fresh:
                 shutil.rmtree(folder, ignore_errors=True)
             remove_leftovers(folder)
@@ -206,16 +240,7 @@ class RunWriter:
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record. The first one also removes records of its own and later steps."""
-        line = json.dumps(record, allow_nan=False) + "\n"
-        if self._is_first:
-            self._is_first = False
-            earlier = [old for old in self.records() if old["step"] < record["step"]]
-            line = "".join(json.dumps(old) + "\n" for old in earlier) + line
-            write_text(self.folder / "metrics.jsonl", line)
-        else:
-            path = self.folder / "metrics.jsonl"
-            with naming(path), open(path, "a", encoding="utf-8", newline="\n") as file:
-                file.write(line)
+        self._metrics.add(record)
 
     def sync(self) -> None:
         """Wait until the records so far are on the disk."""
@@ -247,12 +272,7 @@ class RunWriter:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records so far, without a last line that was cut off."""
-        path = self.folder / "metrics.jsonl"
-        out = []
-        with contextlib.suppress(ValueError, FileNotFoundError):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                out.append(json.loads(line))
-        return out
+        return self._metrics.read()
 
     def finish(self, outcome: dict[str, Any], destination: Path) -> None:
         """Write the outcome and copy all files but the checkpoints to destination, whole.

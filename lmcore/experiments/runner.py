@@ -23,6 +23,7 @@ from lmcore.experiments.experiment import (
     steps_of,
     task_of,
 )
+from lmcore.experiments.progress import show_progress, speed_to_compare
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
@@ -32,9 +33,6 @@ from lmcore.training.loop import train
 from lmcore.training.metrics import Metric
 from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
-
-WORTH_COMPARING = 2e12
-"""Runs with more operations than this measure the device's speed first, to show their MFU."""
 
 Probe = Callable[[GPT, Any], dict[str, Any]]
 History = Callable[[Iterator[tuple[int, GPT]], GPT, Any], dict[str, Any]]
@@ -150,7 +148,7 @@ def _trained(
     writer.note_session(session)
     writer.note_environment({"data": corpus.origin})
     try:
-        for record in show_progress(records, experiment, source, resolved, progress):
+        for record in with_bar(records, experiment, source, resolved, progress):
             writer.add(record_to_dict(record))
     except DivergedError as error:
         tqdm.write(f"{experiment.path.as_posix()} diverged: {error}", file=sys.stderr)
@@ -198,36 +196,20 @@ def run_all(
     return [run_or_load(e, probe, history=history, **places) for e in experiments]
 
 
-def show_progress(
-    records: Iterator[Record],
-    experiment: Experiment,
-    source: Task,
-    runtime: Runtime,
-    shown: bool,
+def with_bar(
+    records: Iterator[Record], experiment: Experiment, source: Task, runtime: Runtime, shown: bool
 ) -> Iterator[Record]:
-    """Pass records on, with a progress bar of steps, score, tokens per second and MFU.
-
-    MFU is the share of the speed that large matrix products reach on this device (see
-    `accounting`). Runs of a few seconds do not show it.
-    """
-    steps, name = steps_of(experiment, source), experiment.path.as_posix()
-    is_long = shown and steps * flops_per_step(experiment) > WORTH_COMPARING
-    ceiling = runtime.product_speed() if is_long else math.inf
-    numbers: dict[str, str] = {}
-    first: Record | None = None
-    with tqdm(total=steps, desc=name, unit="step", disable=not shown, leave=False) as bar:
-        for record in records:
-            first = first or record
-            if "validation" in record.scores:
-                numbers["validation"] = str(record.scores["validation"])
-            numbers |= {name: f"{value:.3g}" for name, value in record.metrics.items()}
-            if record.elapsed_s > first.elapsed_s and is_long:
-                per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
-                numbers["tokens/s"] = f"{per_s:,.0f}"
-                numbers["MFU"] = f"{per_s * experiment.model.flops_per_token / ceiling:.0%}"
-            bar.set_postfix(numbers, refresh=False)
-            bar.update(record.step - bar.n)
-            yield record
+    """Pass the records of experiment on, with a bar; see `show_progress`."""
+    steps = steps_of(experiment, source)
+    flops = steps * flops_per_step(experiment) if shown else 0
+    return show_progress(
+        records,
+        name=experiment.path.as_posix(),
+        steps=steps,
+        flops_per_token=experiment.model.flops_per_token,
+        speed=speed_to_compare(runtime, flops),
+        shown=shown,
+    )
 
 
 def record_to_dict(record: Record) -> dict[str, Any]:

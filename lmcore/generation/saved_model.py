@@ -81,14 +81,14 @@ def save(
 def load(folder: str | Path) -> LanguageModel:
     """Return the model and tokenizer in folder, in evaluation mode, on the CPU.
 
-    The folder is one that `save` wrote, or that of a GPT-2 or Llama from transformers or its hub;
-    the latter's weights become float32.
+    The folder is one that `save` wrote, a finished run of `lmcore train`, or that of a GPT-2 or
+    Llama from transformers or its hub; the latter's weights become float32.
 
     Raises:
         ValueError: the folder is not there or of another kind, or a file is missing or damaged; the
             message names it.
     """
-    folder = Path(folder)
+    folder = _model_folder(Path(folder))
     fields = _read_config(folder)
     ours = fields.get("lmcore")
     tokenizer = load_tokenizer(folder)
@@ -183,6 +183,19 @@ def _save_in_our_layout(model: GPT, folder: Path, tokenizer: BaseTokenizer) -> d
 
 def _declare_eos(path: Path, eos_token: str) -> None:
     write_json(path, read_json(path) | {"bos_token": eos_token, "eos_token": eos_token})
+
+
+def _model_folder(folder: Path) -> Path:
+    """Return the folder of the model in a run's folder, or folder itself if it is not a run's.
+
+    Raises:
+        ValueError: the run is not finished.
+    """
+    if (folder / "model" / "config.json").exists():
+        return folder / "model"
+    if (folder / "metrics.jsonl").exists() and not (folder / "model.safetensors").exists():
+        raise ValueError(f"{folder} is a run without a model yet: resume it with lmcore train")
+    return folder
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -12,12 +12,15 @@ from lmcore.tasks.protocols import Batch
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TextTask:
-    """Batches of tokens, and validation tokens scored by the house metric and the challenge's."""
+    """Batches of tokens, and the score of every validation token."""
 
     batches: Batches
     validation: Tokens
     eos_id: int
     within_documents: bool = False
+    """Whether attention stays within documents, in training and in scores."""
+    with_challenge: bool = False
+    """Whether the score of the headlines challenge's evaluator is taken too."""
 
     @property
     def batches_per_epoch(self) -> int | None:
@@ -30,10 +33,12 @@ class TextTask:
         return Batch(*self.batches.batch(number), documents)
 
     def scores(self, model: nn.Module) -> dict[str, Score | Answers]:
-        """Return both scores of the validation tokens, in windows as long as the batches' rows."""
+        """Return the scores of the validation tokens, in windows as long as the batches' rows."""
         text, context_length = (self.validation, self.eos_id), self.batches.context_length
         within, rows = self.within_documents, self.batches.batch_size
-        return {
-            "validation": score(model, *text, within, context_length),
-            "challenge": challenge_score(model, *text, rows, within, context_length),
+        scores: dict[str, Score | Answers] = {
+            "validation": score(model, *text, within, context_length)
         }
+        if self.with_challenge:
+            scores["challenge"] = challenge_score(model, *text, rows, within, context_length)
+        return scores

@@ -130,6 +130,7 @@ class Corpus:
             validation=self.validation,
             eos_id=self.eos_id,
             within_documents=self.within_documents,
+            with_challenge=True,
         )
 
     def test_scores(self, model: GPT) -> dict[str, Score | Answers]:

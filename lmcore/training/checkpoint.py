@@ -98,6 +98,11 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step*.safetensors"), default=None)
 
 
+def step_of(checkpoint: Path) -> int:
+    """Return the step after which a checkpoint of a run was written."""
+    return int(checkpoint.stem.removeprefix("step"))
+
+
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write model's weights alone to path, with a checksum."""
     write_state(path, {"model": model.state_dict()})

@@ -52,6 +52,7 @@ def train(
     before_checkpoint: Callable[[], None] | None = None,
     select: str = "validation",
     select_mode: Literal["min", "max"] = "min",
+    interrupt: Interrupt | None = None,
 ) -> Iterator[Record]:
     """Train model in place and yield a record before the first step and after each one.
 
@@ -66,6 +67,7 @@ def train(
     - before_checkpoint: called before a checkpoint is written, when all records up to it have been
       yielded; a caller that stores records makes them durable here.
     - select: the score or metric that early stopping follows; select_mode says which way is better.
+    - interrupt: notes signals while the caller works on a record; they take effect after a step.
 
     With a folder for checkpoints an interrupted run resumes from the newest one, with the numbers
     that an uninterrupted run has. Ctrl-C and SIGTERM during a step take effect after it.
@@ -115,7 +117,7 @@ def train(
             buffer=MetricBuffer(tokens_per_step, progress.elapsed_s),
             folder=folder,
             done=progress.step,
-            interrupt=Interrupt(),
+            interrupt=interrupt or Interrupt(),
             before_checkpoint=before_checkpoint,
         )
         yield from _interruptible(_records(run), run.interrupt)

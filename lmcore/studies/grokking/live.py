@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lmcore.experiments.experiment import Experiment, task_of, workspace
-from lmcore.experiments.runner import show_progress
+from lmcore.experiments.runner import with_bar
 from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
@@ -75,7 +75,7 @@ def watch(experiment: Experiment) -> Iterator[Record]:
     model, source = GPT(experiment.model), task_of(experiment, experiment.task.prepare())
     runtime = Runtime().resolve(0, experiment.train.precision)
     records = train(model, experiment.train, source, runtime)
-    yield from show_progress(records, experiment, source, runtime, True)
+    yield from with_bar(records, experiment, source, runtime, True)
     if path:
         save_weights(path, model)
 
