@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from lmcore.evaluation.sliding_window import sliding_token_nats
 from lmcore.evaluation.text_metrics import TextIndex, text_metrics
 from lmcore.generation.generate import generate
 from lmcore.generation.sampling import Sampling
 from lmcore.model.gpt import GPT
+from lmcore.studies.headlines.probes import unigram_nats
 from lmcore.tasks.stories import StoriesCorpus
 
 N_TEXTS = 16
@@ -17,13 +20,34 @@ TEMPERATURES = (0.0, 0.5, 0.8, 1.0, 1.3)
 TOP_PS = (0.5, 0.9, 1.0)
 SCORED = 16_000
 """Tokens of the validation text that are scored with each stride."""
+READ = 40
+"""Tokens of the validation text that are shown."""
 SHOWN = 2
 """Texts that are kept as they are."""
 
 
 def probe(model: GPT, corpus: StoriesCorpus) -> dict[str, Any]:
-    """Return the metrics of texts that model draws from its own distribution, and two of them."""
-    return written(model, corpus, TextIndex(corpus.train_stories), Sampling())
+    """Return the metrics of texts that model draws from its own distribution, and two of them.
+
+    With them comes what `counting` says of the text itself.
+    """
+    index = TextIndex(corpus.train_stories)
+    return written(model, corpus, index, Sampling()) | {"counting": counting(corpus)}
+
+
+def counting(corpus: StoriesCorpus) -> dict[str, Any]:
+    """Return nats per token of both splits under the frequencies of the training tokens.
+
+    The two are close if one tokenizer made both splits. The first validation tokens are
+    decoded with the tokenizer of the training tokens.
+    """
+    train, validation = corpus.train.ids, corpus.validation.ids
+    counts = np.bincount(train, minlength=corpus.tokenizer.vocab_size)
+    return {
+        "train": round(unigram_nats(counts, train) / len(train), 4),
+        "validation": round(unigram_nats(counts, validation) / len(validation), 4),
+        "validation_reads": corpus.tokenizer.decode(validation[:READ]),
+    }
 
 
 def written(
