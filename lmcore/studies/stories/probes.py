@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def probe(model: GPT, corpus: StoriesCorpus) -> dict[str, Any]:
     With them comes what `counting` says of the text itself.
     """
     index = TextIndex(corpus.train_stories)
-    return written(model, corpus, index, Sampling()) | {"counting": counting(corpus)}
+    return writing(model, corpus, index, Sampling()) | {"counting": counting(corpus)}
 
 
 def counting(corpus: StoriesCorpus) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def counting(corpus: StoriesCorpus) -> dict[str, Any]:
     }
 
 
-def written(
+def writing(
     model: GPT, corpus: StoriesCorpus, index: TextIndex, sampling: Sampling
 ) -> dict[str, Any]:
     """Return the metrics of N_TEXTS texts that model writes, and the first of them.
@@ -58,9 +58,9 @@ def written(
     A text has at most as many tokens as the model attends to.
     """
     limit, eos = model.config.context_length - 1, corpus.eos_id
-    rows = generate(
-        model, [[eos]] * N_TEXTS, limit, sampling, stop_ids=(eos,), tokenizer=corpus.tokenizer
-    )
+    prompts = [[eos]] * N_TEXTS
+    written = generate(model, prompts, limit, sampling, stop_ids=(eos,), tokenizer=corpus.tokenizer)
+    rows = cast(list[list[int]], written)
     texts = [corpus.tokenizer.decode(ids) for ids in rows]
     metrics = text_metrics(texts, [len(ids) < limit for ids in rows], index)
     rounded = {name: round(value, 4) for name, value in asdict(metrics).items()}
@@ -75,11 +75,11 @@ def history(
     grid = [(t, p) for t in TEMPERATURES for p in TOP_PS if t or p == 1]
     sampled = [
         {"temperature": t, "top_p": p}
-        | written(model, corpus, index, Sampling(temperature=t, top_p=p))
+        | writing(model, corpus, index, Sampling(temperature=t, top_p=p))
         for t, p in grid
     ]
     strides = by_stride(model, corpus)
-    steps = [{"step": step} | written(then, corpus, index, Sampling()) for step, then in weights]
+    steps = [{"step": step} | writing(then, corpus, index, Sampling()) for step, then in weights]
     return {"sampling": sampled, "strides": strides, "steps": steps}
 
 
