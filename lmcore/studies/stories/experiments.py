@@ -1,4 +1,4 @@
-"""What decides how well a small model writes stories, and how does one tell overfitting from a bug?
+"""What decides how well a small model writes stories, and what tells overfitting from a bug?
 
 Hypothesis: the learning rate, the norm and positions matter much, the shape of the MLP little. Real
 overfitting begins once text is read again; validation tokens of another tokenizer look like it from
@@ -186,7 +186,11 @@ def group(name: str) -> list[Experiment]:
     return [proxy(each) for each in GROUPS[name]]
 
 
+def proxies(most: int = len(SEEDS)) -> list[Experiment]:
+    """Return every experiment on the proxy, with at most `most` seeds each."""
+    return seeded([experiment for name in GROUPS for experiment in group(name)], SEEDS[:most])
+
+
 def all_experiments() -> list[Experiment]:
     """Return every experiment on the proxy, and the log."""
-    proxies = [experiment for name in GROUPS for experiment in group(name)]
-    return seeded([*proxies, LOG], SEEDS)
+    return [*proxies(), *seeded([LOG], SEEDS)]

@@ -123,14 +123,15 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
     return fig
 
 
+def changed_names() -> list[str]:
+    """Return the experiments that `plot_changes` shows, in order."""
+    groups = ("norms and positions", "MLP", "dropout", "batch size")
+    return [name for group in groups for name in GROUPS[group]]
+
+
 def plot_changes(runs: Sequence[Run]) -> Figure:
     """Return how much higher each single change ends than the proxy, by seed."""
-    names = [
-        name
-        for group in ("norms and positions", "MLP", "dropout", "batch size")
-        for name in GROUPS[group]
-        if select(runs, name)
-    ]
+    names = [name for name in changed_names() if select(runs, name)]
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 0.9 + 0.27 * len(names)))
     draw_changes(ax, {shown(name): differences(runs, name) for name in names})
     ax.set_xlabel("higher than the proxy, nats per token")
@@ -193,13 +194,19 @@ def _draw_entries(
     ax.plot(places, values.mean(0), color=color, marker="o", ms=3)
 
 
+def healthy_runs(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs on the proxy's text that did not diverge."""
+    with_all = [run for run in runs if run.config.task.n_train_stories is None]
+    right = [run for run in with_all if run.config.task.validation_tokenizer == "train"]
+    return [run for run in right if final_loss(run) is not None]
+
+
 def plot_loss_and_text(runs: Sequence[Run]) -> Figure:
     """Return two metrics of generated text against the loss: a dot for each run on the proxy."""
     fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.2))
-    healthy = [run for run in runs if run.config.task == BASELINE.task and final_loss(run)]
-    losses = [final_loss(run) for run in healthy]
+    losses = [final_loss(run) for run in runs]
     for ax, metric in zip(axes, ("known_words", "longest_copy"), strict=True):
-        values = [text_metric(run.outcome["probe"], metric) for run in healthy]
+        values = [text_metric(run.outcome["probe"], metric) for run in runs]
         ax.plot(losses, values, "o", color=plotting.OURS, ms=4, alpha=0.6)
         ax.set_title(METRICS[metric])
         ax.set_xlabel("validation loss, nats per token")

@@ -83,7 +83,7 @@ def history(
     return {"sampling": sampled, "strides": strides, "steps": steps}
 
 
-def by_stride(model: GPT, corpus: StoriesCorpus) -> list[dict[str, float]]:
+def by_stride(model: GPT, corpus: StoriesCorpus) -> list[dict[str, int | float]]:
     """Return nats per token of the first validation tokens in windows that overlap more and more.
 
     A stride as long as the context is the house score, in windows that do not overlap.
