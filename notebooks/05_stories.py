@@ -98,7 +98,7 @@ tables.changes_table(runs, "repairs", "few-stories")
 # %%
 #| label: fig-stories-rates
 #| caption: Final loss against the learning rate.
-rates = ("baseline", *experiments.GROUPS["learning rate"])
+rates = ("reference", *experiments.SWEEPS["learning rate"])
 rated = [run for run in runs if run.config.name in rates]
 fig = figures.plot_rates(rated)
 plotting.save(fig, "fig-stories-rates", rated)
@@ -111,7 +111,7 @@ tables.rates_table(rated)
 # %%
 #| label: fig-stories-changes
 #| caption: How much higher each change ends.
-changed = [run for run in runs if run.config.name in ("baseline", *figures.changed_names())]
+changed = [run for run in runs if run.config.name in ("reference", *figures.changed_names())]
 fig = figures.plot_changes(changed)
 plotting.save(fig, "fig-stories-changes", changed)
 

@@ -39,11 +39,15 @@ def test_an_experiment_differs_from_the_proxy_in_what_it_says_and_nothing_else(n
         for part in ("task", "model", "train")
         for field in getattr(CHANGES[name], part)
     }
-    assert differing(experiments.proxy(name), experiments.BASELINE) <= stated
+    is_sweep = any(name in group for group in experiments.SWEEPS.values())
+    base = experiments.REFERENCE if is_sweep else experiments.BASELINE
+    assert differing(experiments.proxy(name), base) <= stated
 
 
-def test_every_experiment_on_the_proxy_reads_as_many_tokens():
-    assert len({each.train.n_tokens for each in experiments.proxies()}) == 1
+@pytest.mark.parametrize("groups", [experiments.CURVES, experiments.SWEEPS])
+def test_experiments_that_are_compared_read_as_many_tokens(groups):
+    names = [name for group in groups.values() for name in group]
+    assert len({experiments.proxy(name).train.n_tokens for name in names}) == 1
 
 
 def test_the_mlps_of_the_proxy_and_of_the_plain_one_have_as_many_weights():
@@ -65,7 +69,7 @@ def test_learning_rates_reach_from_below_the_proxy_s_to_far_above():
 
 
 def test_an_unknown_experiment_is_an_error_that_lists_those_that_exist():
-    with pytest.raises(ValueError, match=r"no experiment is called 'best'; there are: baseline, "):
+    with pytest.raises(ValueError, match=r"no experiment is called 'best'; there are: reference, "):
         experiments.proxy("best")
 
 
@@ -162,9 +166,9 @@ def test_a_run_that_diverged_has_no_loss_and_makes_the_mean_infinite():
     assert measures.mean_loss([wild, made_run("lr-0.128", [4.0, 3.0])]) == math.inf
 
 
-def test_a_change_is_held_against_the_proxy_of_its_own_seed():
+def test_a_change_is_held_against_the_reference_of_its_own_seed():
     first, second = experiments.SEEDS[:2]
-    runs = [made_run("baseline", [4.0, 3.0], first), made_run("baseline", [4.0, 2.0], second)]
+    runs = [made_run("reference", [4.0, 3.0], first), made_run("reference", [4.0, 2.0], second)]
     runs += [made_run("no-norm", [4.0, 3.5], first), made_run("no-norm", [4.0, 2.7], second)]
     assert measures.differences(runs, "no-norm") == pytest.approx([0.5, 0.7])
 
@@ -178,7 +182,8 @@ def test_the_gap_is_the_score_minus_the_batches_just_before():
 
 
 def test_tables_and_figures_are_drawn_with_runs_that_diverged_and_runs_that_lack():
-    runs = [made_run(name, [4.0, 3.0, 3.5]) for name in CHANGES if name != "batch-1"]
+    runs = [made_run(name, [4.0, 3.0, 3.5]) for name in ("reference", *CHANGES)]
+    runs = [run for run in runs if run.config.name != "batch-1"]
     runs += [made_run("lr-0.128", [4.0, 3.0, None], experiments.SEEDS[1])]
     (ax,) = figures.plot_rates(runs).axes
     assert [line for line in ax.lines if line.get_markerfacecolor() == "white"]

@@ -6,7 +6,8 @@ the first steps on.
 
 The study has two sizes. The log is the run that a learner's report describes: 4 layers, 256
 features, 1,000 steps of 64 x 256 tokens. Everything else is done on a proxy, a model of half a
-million parameters that reads half a million tokens, once.
+million parameters: it reads half a million tokens where curves are drawn, and half as many where
+one thing is changed at a time.
 
 Scientific hyperparameters: what GROUPS change, one thing at a time.
 Nuisance hyperparameters: the seed of weights and batches; the learning rate, which is swept for the
@@ -56,6 +57,12 @@ BASELINE = Experiment(
     ),
 )
 """The proxy. Its MLP has as many weights as a plain one of 4 d_model."""
+REFERENCE = replace(
+    BASELINE,
+    name="reference",
+    train=with_fields(BASELINE.train, n_tokens=STEPS // 2 * 8 * 128, warmup_steps=12, eval_at=()),
+)
+"""The proxy at half its tokens, which single changes are compared with."""
 LOG = Experiment(
     study="stories",
     name="log",
@@ -94,16 +101,16 @@ class Change:
     train: dict[str, Any] = field(default_factory=dict)
 
 
-CURVES = {"eval_every": EVERY, "eval_at": ()}
-KEPT = CURVES | {"keep_weights": True}
+SCORED = {"eval_every": EVERY, "eval_at": ()}
+KEPT = SCORED | {"keep_weights": True}
 FEW_STORIES = {"n_train_stories": FEW}
 
 
 def _batch(batch_size: int, **train: Any) -> Change:
     """Return the change of batch size; the warmup keeps its share of the steps."""
-    steps = STEPS * BASELINE.train.batch_size // batch_size
-    plan = {"batch_size": batch_size, "warmup_steps": steps // 20, "eval_at": (steps // 2,)}
-    return Change(train=plan | {"log_every": max(1, steps // 100)} | train)
+    steps = STEPS // 2 * REFERENCE.train.batch_size // batch_size
+    plan = {"batch_size": batch_size, "warmup_steps": steps // 20}
+    return Change(train=plan | {"log_every": max(1, steps // 50)} | train)
 
 
 def _width(times: int) -> Change:
@@ -115,24 +122,27 @@ def _lr(lr: float) -> Change:
 
 
 RATES = (1e-3, 2e-3, 8e-3, 1.6e-2, 3.2e-2, 1.28e-1)
-"""The learning rates tried besides the baseline's."""
-GROUPS: dict[str, dict[str, Change]] = {
+"""The learning rates tried besides the proxy's."""
+CURVES: dict[str, dict[str, Change]] = {
     "overfitting": {
         "baseline": Change(train=KEPT),
-        "other-tokenizer": Change(task={"validation_tokenizer": "validation"}, train=CURVES),
+        "other-tokenizer": Change(task={"validation_tokenizer": "validation"}, train=SCORED),
         "few-stories": Change(task=FEW_STORIES, train=KEPT),
     },
     "repairs": {
-        "few-stories-early-stopping": Change(task=FEW_STORIES, train=CURVES | {"patience": 2}),
-        "few-stories-dropout": Change(task=FEW_STORIES, model={"dropout": 0.3}, train=CURVES),
-        "few-stories-decay": Change(task=FEW_STORIES, train=CURVES | {"weight_decay": 2.0}),
+        "few-stories-early-stopping": Change(task=FEW_STORIES, train=SCORED | {"patience": 2}),
+        "few-stories-dropout": Change(task=FEW_STORIES, model={"dropout": 0.3}, train=SCORED),
+        "few-stories-decay": Change(task=FEW_STORIES, train=SCORED | {"weight_decay": 2.0}),
         "few-stories-smaller": Change(
             task=FEW_STORIES,
             model={"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 86},
-            train=CURVES,
+            train=SCORED,
         ),
-        "more-stories": Change(task={"n_train_stories": MORE}, train=CURVES),
+        "more-stories": Change(task={"n_train_stories": MORE}, train=SCORED),
     },
+}
+"""Changes to the proxy whose curves are drawn, by question."""
+SWEEPS: dict[str, dict[str, Change]] = {
     "learning rate": {f"lr-{lr:g}": _lr(lr) for lr in RATES},
     "norms and positions": {
         "post-norm": Change(model={"norm_at": "post"}),
@@ -159,7 +169,8 @@ GROUPS: dict[str, dict[str, Change]] = {
         "batch-32-lr": _batch(32, lr=8e-3),
     },
 }
-"""Experiments on the proxy by question, in the order in which they run."""
+"""Single changes to the reference, by question."""
+GROUPS = CURVES | SWEEPS
 
 
 def proxy(name: str) -> Experiment:
@@ -168,17 +179,20 @@ def proxy(name: str) -> Experiment:
     Raises:
         ValueError: there is none.
     """
-    changes = {name: change for group in GROUPS.values() for name, change in group.items()}
-    if name not in changes:
-        raise ValueError(f"no experiment is called {name!r}; there are: {', '.join(changes)}")
-    change = changes[name]
-    return replace(
-        BASELINE,
-        name=name,
-        task=replace(BASELINE.task, **change.task),
-        model=replace(BASELINE.model, **change.model),
-        train=with_fields(BASELINE.train, change.train),
-    )
+    if name == REFERENCE.name:
+        return REFERENCE
+    for groups, base in ((CURVES, BASELINE), (SWEEPS, REFERENCE)):
+        changes = {name: change for group in groups.values() for name, change in group.items()}
+        if name in changes:
+            return replace(
+                base,
+                name=name,
+                task=replace(base.task, **changes[name].task),
+                model=replace(base.model, **changes[name].model),
+                train=with_fields(base.train, changes[name].train),
+            )
+    known = ", ".join([REFERENCE.name, *(name for group in GROUPS.values() for name in group)])
+    raise ValueError(f"no experiment is called {name!r}; there are: {known}")
 
 
 def group(name: str) -> list[Experiment]:
@@ -188,7 +202,8 @@ def group(name: str) -> list[Experiment]:
 
 def proxies(most: int = len(SEEDS)) -> list[Experiment]:
     """Return every experiment on the proxy, with at most `most` seeds each."""
-    return seeded([experiment for name in GROUPS for experiment in group(name)], SEEDS[:most])
+    names = [name for group in GROUPS.values() for name in group]
+    return seeded([proxy(name) for name in (*names, REFERENCE.name)], SEEDS[:most])
 
 
 def all_experiments() -> list[Experiment]:

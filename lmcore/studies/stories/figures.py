@@ -13,7 +13,7 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import select
 from lmcore.studies.headlines.figures import draw_changes
-from lmcore.studies.stories.experiments import BASELINE, GROUPS
+from lmcore.studies.stories.experiments import BASELINE, REFERENCE, SWEEPS
 from lmcore.studies.stories.measures import (
     differences,
     final_loss,
@@ -106,7 +106,7 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
     A hollow dot at the top is a rate at which a seed diverged.
     """
     fig, ax = plt.subplots()
-    groups = [select(runs, name) for name in (BASELINE.name, *GROUPS["learning rate"])]
+    groups = [select(runs, name) for name in (REFERENCE.name, *SWEEPS["learning rate"])]
     groups = sorted((g for g in groups if g), key=lambda g: g[0].config.train.optimizer.lr)
     rates = [group[0].config.train.optimizer.lr for group in groups]
     means = np.array([mean_loss(group) for group in groups])
@@ -125,16 +125,15 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
 
 def changed_names() -> list[str]:
     """Return the experiments that `plot_changes` shows, in order."""
-    groups = ("norms and positions", "MLP", "dropout", "batch size")
-    return [name for group in groups for name in GROUPS[group]]
+    return [name for group in SWEEPS if group != "learning rate" for name in SWEEPS[group]]
 
 
 def plot_changes(runs: Sequence[Run]) -> Figure:
-    """Return how much higher each single change ends than the proxy, by seed."""
+    """Return how much higher each single change ends than the reference, by seed."""
     names = [name for name in changed_names() if select(runs, name)]
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 0.9 + 0.27 * len(names)))
     draw_changes(ax, {shown(name): differences(runs, name) for name in names})
-    ax.set_xlabel("higher than the proxy, nats per token")
+    ax.set_xlabel("higher than the reference, nats per token")
     return fig
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select
-from lmcore.studies.stories.experiments import BASELINE
+from lmcore.studies.stories.experiments import REFERENCE
 
 RECENT = 25
 """Steps before a score over which the training loss is averaged."""
@@ -45,7 +45,7 @@ def mean_loss(runs: Sequence[Run]) -> float:
     return statistics.fmean(known) if known and len(known) == len(losses) else math.inf
 
 
-def differences(runs: Sequence[Run], name: str, base: str = BASELINE.name) -> list[float]:
+def differences(runs: Sequence[Run], name: str, base: str = REFERENCE.name) -> list[float]:
     """Return for each seed by how much the run called name ends above the one called base."""
     known = {run.config.seed: final_loss(run) for run in select(runs, base)}
     pairs = [(final_loss(run), known.get(run.config.seed)) for run in select(runs, name)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import Table, mean_sd, number, select
 from lmcore.studies.headlines.tables import commits
-from lmcore.studies.stories.experiments import BASELINE, GROUPS
+from lmcore.studies.stories.experiments import BASELINE, GROUPS, REFERENCE, SWEEPS
 from lmcore.studies.stories.measures import (
     counting_gap,
     differences,
@@ -18,8 +18,7 @@ from lmcore.studies.stories.measures import (
 )
 
 FINDINGS = (
-    BASELINE.name, "few-stories", "few-stories-early-stopping", "more-stories", "no-positions",
-    "silu-4x",
+    BASELINE.name, "few-stories", "few-stories-early-stopping", "more-stories",
 )  # fmt: skip
 """Experiments that the README shows."""
 
@@ -79,7 +78,7 @@ def overfitting_table(runs: Sequence[Run]) -> Table:
     return Table(header, tuple(rows))
 
 
-def changes_table(runs: Sequence[Run], group: str, base: str = BASELINE.name) -> Table:
+def changes_table(runs: Sequence[Run], group: str, base: str = REFERENCE.name) -> Table:
     """Return the final loss of a group's experiments and of what they are compared with."""
     names = [base, *(name for name in GROUPS[group] if name != base)]
     rows = []
@@ -113,7 +112,7 @@ def rates_table(runs: Sequence[Run]) -> Table:
             mean_sd([max(r.get("grad_norm") or 0 for r in run.records) for run in group], 1),
             number(len(group)),
         )
-        for name in (BASELINE.name, *GROUPS["learning rate"])
+        for name in (REFERENCE.name, *SWEEPS["learning rate"])
         if (group := select(runs, name))
     ]
     rows.sort(key=lambda row: row[0].value)
