@@ -80,7 +80,7 @@ class StoriesConfig:
         )
         shape = {"vocab_size": 400, "context_length": 32, "d_model": 32, "n_layers": 2}
         plan = {"batch_size": 8, "steps": 12, "n_tokens": None, "epochs": None}
-        plan |= {"eval_at": (3, 6), "eval_every": None, "lr": 0.12}
+        plan |= {"warmup_steps": 2, "eval_at": (3, 6), "eval_every": None, "lr": 0.12}
         return stories, shape | {"n_heads": 2, "d_ff": 64}, plan
 
 
