@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from lmcore.tokenizer.kernels.compiler import Bytes, Numbers, compiled, writable
+from lmcore.tokenizer.kernels.arrays import Bytes, Numbers, writable
+from lmcore.tokenizer.kernels.compiler import compiled
 from lmcore.tokenizer.kernels.scanner import character_classes, pre_token_end
 from lmcore.tokenizer.kernels.spans import Spans, grown, new_spans, slot_of
 from lmcore.tokenizer.pretokens import in_threads
