@@ -14,7 +14,7 @@ from lmcore.experiments.reproduce import (
 )
 from lmcore.experiments.runner import load_finished
 from lmcore.studies import study_called
-from lmcore.training.runtime import Runtime, keep_large_blocks
+from lmcore.training.runtime import keep_large_blocks
 
 
 def reproduce(
@@ -27,13 +27,12 @@ def reproduce(
     replace: bool = False,
     into: Path = Path(".cache/repeated"),
     data: Path | None = None,
-    runtime: Runtime | None = None,
 ) -> None:
     """Train finished runs of a study again and say whether they agree.
 
     Identical means that every recorded number is equal. Other runs agree if their last validation
     scores are no further apart than those of the experiment's seeds (2 % where there is one seed).
-    Interrupted repeats resume.
+    Each repeat takes precision and compilation from its run. Interrupted repeats resume.
 
     Args:
         study: The study's name.
@@ -46,7 +45,6 @@ def reproduce(
         into: The folder for the repeats.
         data: A file of titles, one a line, or a folder of texts with headlines.txt in it
             (or set LMCORE_DATA).
-        runtime: Device, precision and compilation; those of each run by default.
     """
     keep_large_blocks()
     current = study_called(study)
@@ -68,7 +66,6 @@ def reproduce(
             into,
             agreed[run.config.name],
             history=current.history,
-            runtime=runtime,
             data=data,
         )
         print(line_of(repeated), flush=True)

@@ -61,20 +61,18 @@ def repeat(
     bound: float,
     *,
     history: History | None = None,
-    runtime: Runtime | None = None,
     data: Path | None = None,
 ) -> Repeat:
     """Train the config of a finished run again, in the folder into, and compare the two.
 
-    Without a runtime, precision and compilation are those of the finished run. An interrupted
-    repeat resumes.
+    Precision and compilation are those of the finished run. An interrupted repeat resumes.
     """
     recorded = run.environment["sessions"][-1]
     new = run_or_load(
         run.config,
         probe,
         history=history,
-        runtime=runtime or Runtime(precision=recorded["precision"], compile=recorded["compile"]),
+        runtime=Runtime(precision=recorded["precision"], compile=recorded["compile"]),
         data=data,
         scratch=into / "unfinished",
         results=into / "results",
