@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmcore.boundary import checked
 from lmcore.model.block import Block
 from lmcore.model.config import ModelConfig
 from lmcore.model.dropout import drop
@@ -27,6 +28,7 @@ class GPT(nn.Module):
         model = GPT(ModelConfig(vocab_size=16_000)); logits = model(ids)
     """
 
+    @checked
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
