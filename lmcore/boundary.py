@@ -9,6 +9,7 @@ remains is one line that names the argument, what it must be and what it is. Con
 import dataclasses
 import functools
 import inspect
+import math
 import numbers
 import os
 import reprlib
@@ -46,17 +47,18 @@ class _MisfitError(Exception):
 def checked(function: Function) -> Function:
     """Return function with each argument converted as its hint says, before any work is done."""
     signature = inspect.signature(function)
-    named = {
+    named = [
         name
         for name, parameter in signature.parameters.items()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    ]
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
         bound, hints = signature.bind(*arguments, **options), _hints(function)
-        for name in named & hints.keys() & bound.arguments.keys():
-            bound.arguments[name] = converted(name, bound.arguments[name], hints[name])
+        for name in named:
+            if name in bound.arguments and name in hints:
+                bound.arguments[name] = converted(name, bound.arguments[name], hints[name])
         return function(*bound.args, **bound.kwargs)
 
     return cast(Function, call)
@@ -72,8 +74,10 @@ def convert_fields(config: Any) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         fitting = converted(field.name, value, hints[field.name])
-        if isinstance(fitting, float) and fitting in (float("inf"), -float("inf")):
+        if isinstance(fitting, float) and math.isinf(fitting):
             raise ValueError(f"{field.name} must be a finite number, not {fitting}")
+        if field.name == "seed" and fitting < 0:  # NumPy's generators take no others
+            raise ValueError(f"seed must be 0 or more, not {fitting}")
         if fitting is not value:
             object.__setattr__(config, field.name, fitting)
 
@@ -129,6 +133,8 @@ def _fitted(name: str, value: Any, hint: Any) -> Any:
         return _tuple(name, value, options)
     if origin in (list, Sequence, Collection):
         return _list(name, value, options[0], origin)
+    if origin in (dict, Mapping):
+        return _dict(name, value, options)
     if origin in (Iterable, Iterator):
         return _stream(name, value, options[0])
     if hint in SCALARS:
@@ -230,7 +236,8 @@ def _instance(value: Any, kind: Any) -> Any:
     array = getattr(kind, "array_type", kind)  # a shape of jaxtyping is checked in tests alone
     if _is_instance(value, array):
         return value
-    if getattr(array, "__name__", "") in ("Tensor", "ndarray") and not isinstance(value, str):
+    has_numbers = hasattr(value, "__array__") or (isinstance(value, list | tuple) and value)
+    if has_numbers and getattr(array, "__name__", "") in ("Tensor", "ndarray"):
         return _array(value, array)
     raise _MisfitError(value)
 
@@ -277,9 +284,30 @@ def _list(name: str, value: Any, hint: Any, origin: Any) -> Any:
     items = items if isinstance(items, list | tuple) else list(items)
     if origin is list and not isinstance(items, list):
         items = list(items)
-    if isinstance(hint, type) and all(type(item) is hint for item in items):
+    if _are_exact(items, hint):
         return value if is_set else items
     return [_fitted(name, item, hint) for item in items]
+
+
+def _are_exact(items: Collection, hint: Any) -> bool:
+    """Return whether each item is of the very type, or a pair of the very types, of hint."""
+    if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        return all(type(item) is tuple and tuple(map(type, item)) == kinds for item in items)
+    return isinstance(hint, type) and all(type(item) is hint for item in items)
+
+
+def _dict(name: str, value: Any, hints: tuple) -> Any:
+    """Return value with its keys and values as hints say them."""
+    if not isinstance(value, Mapping):
+        raise _MisfitError(value)
+    if all(
+        _are_exact(items, hint) for items, hint in zip((value, value.values()), hints, strict=True)
+    ):
+        return value
+    return {
+        _fitted(name, key, hints[0]): _fitted(name, item, hints[1]) for key, item in value.items()
+    }
 
 
 def _tuple(name: str, value: Any, hints: tuple) -> tuple:
@@ -296,7 +324,7 @@ def _stream(name: str, value: Any, hint: Any) -> Any:
     kinds = tuple(kind for kind in typing.get_args(hint) or (hint,) if kind in (str, Path))
     if isinstance(value, str) and str in kinds:
         return [value]
-    if isinstance(value, str | bytes | Set) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes | Set | Mapping) or not isinstance(value, Iterable):
         raise _MisfitError(value)
     if not kinds:
         return value
@@ -325,10 +353,13 @@ def described(hint: Any, several: bool = False) -> str:
     if isinstance(hint, TypeVar):
         origin, options = typing.Union, hint.__constraints__
     if origin in (typing.Union, UnionType):
-        named = [option for option in options if option is not str or Path not in options]
+        broader = {str: Path, int: float}  # a text may be a path, a whole number is a number
+        named = [option for option in options if broader.get(option) not in options]
         return " or ".join(dict.fromkeys(described(option, several) for option in named))
     if origin is Literal:
         return f"one of {', '.join(map(str, options))}"
+    if origin is tuple and options[-1] is not ... and several:
+        return f"groups of {len(options)}"
     if origin is tuple and options[-1] is not ...:
         return f"{len(options)} {described(options[0], True)}"
     if origin is Iterable and Path in typing.get_args(options[0]):
@@ -340,6 +371,7 @@ def described(hint: Any, several: bool = False) -> str:
     if hint is Callable or origin is Callable:
         return "functions" if several else "a function"
     name = getattr(getattr(hint, "array_type", hint), "__name__", str(hint))
+    name = {"ndarray": "array", "Tensor": "tensor", "Iterable": "list"}.get(name, name)
     return f"{name}s" if several else _with_article(name)
 
 
@@ -348,9 +380,11 @@ def shown(value: Any) -> str:
     if isinstance(value, str) and len(value) > MAX_SHOWN:
         return f"a text of {len(value):,} characters"
     value = _item(value)
+    if isinstance(value, Path):
+        return f"the path {value}"
     if hasattr(value, "shape"):
         return f"{_with_article(type(value).__name__)} of shape {tuple(value.shape)}"
-    if isinstance(value, str | bytes | numbers.Number | list | tuple | dict | Set | Path | None):
+    if isinstance(value, str | bytes | numbers.Number | list | tuple | dict | Set | None):
         return " ".join(reprlib.repr(value).split())
     return _with_article(value.__name__ if isinstance(value, type) else type(value).__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lmcore.boundary import convert_fields, converted
+from lmcore.boundary import checked, convert_fields, converted
 from lmcore.config import flat_fields, full_name, with_fields
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.prepared_text import PreparedText
@@ -46,6 +46,7 @@ def text_fingerprint(prepared: PreparedText) -> str:
     return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 
+@checked
 def text_run(
     prepared: PreparedText,
     preset: Preset = "small",

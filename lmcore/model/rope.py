@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from lmcore.boundary import convert_fields
+from lmcore.boundary import convert_fields, shown
 
 RopeTable = tuple[Tensor, Tensor]
 """Cosine and sine of the angle of each feature pair at each position."""
@@ -94,6 +94,8 @@ def rope_table(
     Raises:
         ValueError: d_head is odd, or base is not above 0.
     """
+    if not isinstance(positions, Tensor):
+        raise ValueError(f"positions must be a tensor, not {shown(positions)}")
     if d_head % 2 or base <= 0:
         raise ValueError(
             f"RoPE needs an even d_head and a base above 0, not d_head {d_head}, base {base}"

@@ -48,6 +48,8 @@ class Runtime:
     """Seconds between checkpoints."""
 
     def __post_init__(self):
+        if isinstance(self.device, torch.device):
+            object.__setattr__(self, "device", str(self.device))
         convert_fields(self)
         if self.grad_accum_steps < 1:
             raise ValueError(f"grad_accum_steps must be at least 1, not {self.grad_accum_steps}")
