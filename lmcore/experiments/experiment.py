@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from lmcore.boundary import convert_fields
 from lmcore.config import with_fields
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.modular import ModularConfig
@@ -30,6 +31,9 @@ class RunConfig:
     scale: Literal["full", "smoke"] = "full"
     """Whether this is the experiment itself or its small version, which takes seconds."""
 
+    def __post_init__(self):
+        convert_fields(self)
+
     @property
     def path(self) -> Path:
         """The run's folder, relative to a folder of results."""
@@ -50,6 +54,7 @@ class Experiment(RunConfig):
     train: TrainConfig
 
     def __post_init__(self):
+        super().__post_init__()
         if self.task.vocab_size != self.model.vocab_size:
             raise ValueError(
                 f"the task has a vocabulary of {self.task.vocab_size}, "

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from lmcore.boundary import checked
 from lmcore.config import config_hash
 from lmcore.experiments.cost import cost
 from lmcore.experiments.environment import environment, peak_bytes
@@ -64,6 +65,7 @@ def load_finished(experiments: Sequence[RunConfig]) -> list[Run]:
     return [run for experiment in experiments if (run := load(experiment))]
 
 
+@checked
 def run_or_load(
     experiment: Experiment,
     probe: Probe,
@@ -186,6 +188,7 @@ def _finished(experiment: Experiment, results: Path) -> Run:
     return run
 
 
+@checked
 def run_all(
     experiments: list[Experiment],
     probe: Probe,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lmcore.boundary import convert_fields
 from lmcore.data.batches import Batches, InputsTargets
 from lmcore.data.datasets import DatasetBatches, IterableBatches
 from lmcore.evaluation.scores import Answers, Score, answer_score
@@ -16,6 +17,9 @@ class RowsTask:
 
     batches: Batches | DatasetBatches | IterableBatches
     validation: InputsTargets
+
+    def __post_init__(self):
+        convert_fields(self)
 
     @property
     def batches_per_epoch(self) -> int | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lmcore.boundary import convert_fields
 from lmcore.data.batches import Batches
 from lmcore.data.token_files import Tokens
 from lmcore.evaluation.scores import Answers, Score, challenge_score, score
@@ -21,6 +22,9 @@ class TextTask:
     """Whether attention stays within documents, in training and in scores."""
     with_challenge: bool = False
     """Whether the score of the headlines challenge's evaluator is taken too."""
+
+    def __post_init__(self):
+        convert_fields(self)
 
     @property
     def batches_per_epoch(self) -> int | None:

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from lmcore.boundary import checked
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
 from lmcore.training import parallel
@@ -37,6 +38,7 @@ GPU_STEPS_PER_READING = 32
 """Steps between readings of numbers from a GPU, because each reading waits for the GPU."""
 
 
+@checked
 def train(
     model: nn.Module,
     config: TrainConfig,
