@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from lmcore.config import with_fields
+from lmcore.files import require_file_name
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Task
@@ -30,6 +31,10 @@ class RunConfig:
     scale: Literal["full", "smoke"] = "full"
     """Whether this is the experiment itself or its small version, which takes seconds."""
 
+    def __post_init__(self):
+        require_file_name("study", self.study)
+        require_file_name("experiment", self.name)
+
     @property
     def path(self) -> Path:
         """The run's folder, relative to a folder of results."""
@@ -50,6 +55,7 @@ class Experiment(RunConfig):
     train: TrainConfig
 
     def __post_init__(self):
+        super().__post_init__()
         if self.task.vocab_size != self.model.vocab_size:
             raise ValueError(
                 f"the task has a vocabulary of {self.task.vocab_size}, "
