@@ -290,6 +290,7 @@ def _train(
         out / "checkpoints",
         interrupt=interrupt,
         before_checkpoint=writer.sync if writer else None,
+        show=show if writer else lambda line: None,
     )
     if writer is None:
         for _ in records:
