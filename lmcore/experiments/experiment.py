@@ -7,6 +7,7 @@ from typing import Literal
 
 from lmcore.boundary import convert_fields
 from lmcore.config import with_fields
+from lmcore.files import require_file_name
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Task
@@ -33,6 +34,8 @@ class RunConfig:
 
     def __post_init__(self):
         convert_fields(self)
+        require_file_name("study", self.study)
+        require_file_name("experiment", self.name)
 
     @property
     def path(self) -> Path:

@@ -144,6 +144,7 @@ def _trained(
         folder / "checkpoints",
         metrics=metrics,
         before_checkpoint=writer.sync if writer else None,
+        show=lambda line: None,  # a run that was killed after its last step is finished below
     )
     if writer is None:
         for _ in records:
