@@ -12,6 +12,7 @@ from lmcore.model.config import ModelConfig
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Task
 from lmcore.tasks.sentence import SentenceConfig
+from lmcore.tasks.stories import StoriesConfig
 from lmcore.tasks.titles import TitlesConfig
 from lmcore.training.config import TrainConfig
 
@@ -52,7 +53,7 @@ class RunConfig:
 class Experiment(RunConfig):
     """A model that is trained on a task: everything that decides the run's numbers."""
 
-    task: TitlesConfig | ModularConfig | SentenceConfig
+    task: TitlesConfig | ModularConfig | SentenceConfig | StoriesConfig
     model: ModelConfig
     train: TrainConfig
 
