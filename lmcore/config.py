@@ -90,6 +90,8 @@ def flat_fields(config: Any, prefix: str = "") -> dict[str, Any]:
 def full_name(config: Any, name: str) -> str:
     """Return the dotted name of the field called name; its last part is enough if it is unique.
 
+    So is its last part after that of a sub-config: train.lr means train.optimizer.lr.
+
     Raises:
         ValueError: no field or several fields have this name; the message names the nearest.
     """
@@ -100,6 +102,9 @@ def full_name(config: Any, name: str) -> str:
     matches = [full for full in known if full.endswith(f".{name}")]
     if len(matches) == 1:
         return matches[0]
+    head, _, rest = name.partition(".")
+    if rest and dataclasses.is_dataclass(getattr(config, head, None)):
+        return f"{head}.{full_name(getattr(config, head), rest)}"
     kind = type(config).__name__
     if matches:
         raise ValueError(f"{kind} has more than one {name}: say {' or '.join(matches)}")

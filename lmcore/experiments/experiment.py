@@ -7,6 +7,7 @@ from typing import Literal
 
 from lmcore.config import with_fields
 from lmcore.model.config import ModelConfig
+from lmcore.tasks.file_text import FileTextConfig
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Task
 from lmcore.tasks.sentence import SentenceConfig
@@ -45,7 +46,7 @@ class RunConfig:
 class Experiment(RunConfig):
     """A model that is trained on a task: everything that decides the run's numbers."""
 
-    task: TitlesConfig | ModularConfig | SentenceConfig
+    task: TitlesConfig | ModularConfig | SentenceConfig | FileTextConfig
     model: ModelConfig
     train: TrainConfig
 
@@ -55,7 +56,7 @@ class Experiment(RunConfig):
                 f"the task has a vocabulary of {self.task.vocab_size}, "
                 f"the model one of {self.model.vocab_size}"
             )
-        if self.train.within_documents and not isinstance(self.task, TitlesConfig):
+        if self.train.within_documents and not isinstance(self.task, TitlesConfig | FileTextConfig):
             raise ValueError(
                 f"within_documents has no effect with a {type(self.task).__name__}, which has no "
                 "documents: leave it out"

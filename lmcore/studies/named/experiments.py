@@ -1,0 +1,135 @@
+"""Which of a dozen named changes to a small model help, at equal steps and at equal time?
+
+Hypothesis: at the published learning rate the models are far from trained, so the learning rate
+decides more than any size; a smaller vocabulary is worth its time, and a larger embedding is not.
+
+The published settings are those of a framework for comparing configurations. Each experiment
+differs from `baseline` in what its name says. Where they are too slow, a quarter of them is run, as
+`quarter` says. Three more experiments come from a search: the baseline with its learning rate,
+schedule and weight decay tuned, and the best models within half of its parameters and within half
+of its operations.
+
+Scientific hyperparameters: vocabulary, d_model, layers, heads, share of the text, learning rate.
+Nuisance hyperparameters: the seed of weights, dropout and batches.
+Fixed hyperparameters: text, split, scored bytes, context, batch, steps, optimizer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from lmcore.config import with_fields
+from lmcore.experiments.experiment import Experiment, seeded
+from lmcore.model.config import ModelConfig
+from lmcore.tasks.file_text import FileTextConfig
+from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+
+SEEDS = (1337, 1338, 1339)
+VOCAB_SIZES = {"small": 10_000, "medium": 25_000, "baseline": 50_257}
+BASELINE = Experiment(
+    study="named",
+    name="baseline",
+    seed=SEEDS[0],
+    task=FileTextConfig(vocab_size=VOCAB_SIZES["baseline"], scored_bytes=100_000),
+    model=ModelConfig(
+        vocab_size=VOCAB_SIZES["baseline"], context_length=64, d_model=256, n_layers=4, n_heads=4
+    ),
+    train=TrainConfig(
+        steps=2_000,
+        batch_size=16,
+        optimizer=OptimizerConfig(lr=1e-4),
+        schedule=ScheduleConfig(kind="constant"),
+        evaluation=EvaluationConfig(eval_at=(240, 480, 1_000, 1_480), log_every=10, patience=10),
+    ),
+)
+"""The published settings. What they leave open has this package's defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What an experiment changes of the baseline."""
+
+    description: str
+    """What its name says, in one line."""
+    fields: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """New values by dotted name."""
+
+
+def vocabulary(size: str) -> Change:
+    """Return the change to another size of vocabulary."""
+    n = VOCAB_SIZES[size]
+    fields = {"task.vocab_size": n, "model.vocab_size": n}
+    return Change(description=f"a vocabulary of {n:,}", fields=fields)
+
+
+CHANGES = {
+    "baseline": Change(description="vocabulary 50,257, d_model 256, 4 layers, 4 heads, lr 1e-4"),
+    "vocab_small": vocabulary("small"),
+    "vocab_medium": vocabulary("medium"),
+    "embd_small": Change(description="d_model 128", fields={"model.d_model": 128}),
+    "embd_large": Change(description="d_model 512", fields={"model.d_model": 512}),
+    "embd_xlarge": Change(description="d_model 768", fields={"model.d_model": 768}),
+    "arch_deep": Change(description="8 layers", fields={"model.n_layers": 8}),
+    "arch_wide": Change(description="8 heads", fields={"model.n_heads": 8}),
+    "data_small": Change(description="10 % of the text", fields={"task.share": 0.1}),
+    "data_medium": Change(description="50 % of the text", fields={"task.share": 0.5}),
+    "lr_high": Change(description="learning rate 5e-4", fields={"train.optimizer.lr": 5e-4}),
+    "lr_low": Change(description="learning rate 5e-5", fields={"train.optimizer.lr": 5e-5}),
+}
+"""The experiments whose settings are published."""
+GROUPS = {
+    "quick": ("baseline", "vocab_small", "embd_small"),
+    "vocab": ("baseline", "vocab_small", "vocab_medium"),
+    "embedding": ("baseline", "embd_small", "embd_large", "embd_xlarge"),
+    "architecture": ("baseline", "arch_deep", "arch_wide"),
+    "data": ("baseline", "data_small", "data_medium"),
+    "lr": ("baseline", "lr_high", "lr_low"),
+    "all": tuple(CHANGES),
+}
+"""What `batch` runs, by name."""
+QUARTER = "quarter-"
+"""Names of quarter versions begin with it."""
+
+
+def named(name: str, seed: int = SEEDS[0]) -> Experiment:
+    """Return the experiment of this name at its published size."""
+    changed = with_fields(BASELINE, CHANGES[name].fields)
+    return replace(changed, name=name, seed=seed)
+
+
+def quarter(experiment: Experiment) -> Experiment:
+    """Return the version of an experiment with a quarter of its width, vocabulary, text and steps.
+
+    The learning rate is four times as high: the best one for hidden matrices under Adam goes with
+    1 / width (Yang et al. 2022, 2203.03466). Depth, heads, context and batch stay.
+    """
+    vocab_size = experiment.model.vocab_size // 4
+    evaluation = experiment.train.evaluation
+    fields = {
+        "task.vocab_size": vocab_size,
+        "task.share": experiment.task.share / 4,
+        "model.vocab_size": vocab_size,
+        "model.d_model": experiment.model.d_model // 4,
+        "train.steps": experiment.train.steps // 4,
+        "train.optimizer.lr": 4 * experiment.train.optimizer.lr,
+        "train.schedule.warmup_steps": experiment.train.schedule.warmup_steps // 4,
+        "train.evaluation.eval_at": tuple(step // 4 for step in evaluation.eval_at),
+    }
+    return replace(with_fields(experiment, fields), name=f"{QUARTER}{experiment.name}")
+
+
+def group(name: str, seeds: Sequence[int] = SEEDS) -> list[Experiment]:
+    """Return the experiments of a group at their published size, all seeds of one after another.
+
+    Raises:
+        ValueError: there is no such group.
+    """
+    if name not in GROUPS:
+        raise ValueError(f"there is no group {name!r}; choose one of: {', '.join(GROUPS)}")
+    return seeded([named(member) for member in GROUPS[name]], seeds)
+
+
+def all_experiments() -> list[Experiment]:
+    """Return the experiments of the notebook: a quarter of each, with every seed."""
+    return [quarter(replace(named(name), seed=seed)) for seed in SEEDS for name in GROUPS["all"]]
