@@ -14,15 +14,15 @@ Nuisance hyperparameters: the seed of weights, dropout and batches.
 Fixed hyperparameters: text, split, scored bytes, context, batch, steps, optimizer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from lmcore.config import with_fields
-from lmcore.experiments.experiment import Experiment, seeded
+from lmcore.experiments.experiment import Experiment
 from lmcore.model.config import ModelConfig
-from lmcore.tasks.file_text import FileTextConfig
+from lmcore.tasks.file_text import GENERATED, FileTextConfig
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 
 SEEDS = (1337, 1338, 1339)
@@ -105,13 +105,17 @@ def quarter(experiment: Experiment) -> Experiment:
     1 / width (Yang et al. 2022, 2203.03466). Depth, heads, context and batch stay.
     """
     vocab_size = experiment.model.vocab_size // 4
-    evaluation = experiment.train.evaluation
+    evaluation, steps = experiment.train.evaluation, experiment.train.steps
+    if steps is None or not isinstance(experiment.task, FileTextConfig):
+        raise ValueError(
+            f"{experiment.name} has no quarter: that takes a text file and a length in steps"
+        )
     fields = {
         "task.vocab_size": vocab_size,
         "task.share": experiment.task.share / 4,
         "model.vocab_size": vocab_size,
         "model.d_model": experiment.model.d_model // 4,
-        "train.steps": experiment.train.steps // 4,
+        "train.steps": steps // 4,
         "train.optimizer.lr": 4 * experiment.train.optimizer.lr,
         "train.schedule.warmup_steps": experiment.train.schedule.warmup_steps // 4,
         "train.evaluation.eval_at": tuple(step // 4 for step in evaluation.eval_at),
@@ -119,15 +123,26 @@ def quarter(experiment: Experiment) -> Experiment:
     return replace(with_fields(experiment, fields), name=f"{QUARTER}{experiment.name}")
 
 
-def group(name: str, seeds: Sequence[int] = SEEDS) -> list[Experiment]:
-    """Return the experiments of a group at their published size, all seeds of one after another.
+def small(experiment: Experiment) -> Experiment:
+    """Return the version of an experiment that takes seconds, on generated text.
 
-    Raises:
-        ValueError: there is no such group.
+    Experiments that differ still do, but for sizes of vocabulary, which come closer together.
     """
-    if name not in GROUPS:
-        raise ValueError(f"there is no group {name!r}; choose one of: {', '.join(GROUPS)}")
-    return seeded([named(member) for member in GROUPS[name]], seeds)
+    vocab_size = 257 + experiment.model.vocab_size // 500
+    fields = {
+        "task.text": GENERATED,
+        "task.vocab_size": vocab_size,
+        "task.scored_bytes": 4_000,
+        "model.vocab_size": vocab_size,
+        "model.context_length": 32,
+        "model.d_model": experiment.model.d_model // 8,
+        "train.steps": 24,
+        "train.batch_size": 8,
+        "train.optimizer.lr": 10 * experiment.train.optimizer.lr,
+        "train.schedule.warmup_steps": min(experiment.train.schedule.warmup_steps, 4),
+        "train.evaluation.eval_at": (4, 12),
+    }
+    return replace(with_fields(experiment, fields), scale="smoke")
 
 
 def all_experiments() -> list[Experiment]:
