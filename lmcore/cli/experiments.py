@@ -35,8 +35,8 @@ from lmcore.report.comparison_figures import (
 )
 from lmcore.report.run_files import write_run_files
 from lmcore.report.tables import Table
-from lmcore.studies.named.catalog import Scale, at_scale, catalog
-from lmcore.studies.named.experiments import QUARTER, SEEDS
+from lmcore.studies.named.catalog import Scale, at_scale, catalog, prefix_of
+from lmcore.studies.named.experiments import SEEDS
 from lmcore.training.runtime import Runtime, keep_large_blocks
 
 UNFINISHED = 3
@@ -57,8 +57,8 @@ class Selection:
     several fields every combination.
     """
     scale: Scale = "published"
-    """published size, quarter (a quarter of width, vocabulary, text and steps), or smoke (seconds,
-    on generated text).
+    """published size, a quarter or an eighth of it (in width, vocabulary, text and steps), or smoke
+    (seconds, on generated text).
     """
     seeds: tuple[int, ...] = ()
     """Seeds of each experiment. None given: the first of the study."""
@@ -77,7 +77,7 @@ class Selection:
         """The name that runs of the baseline have, if there is one in the catalog."""
         if "baseline" not in self.catalog.experiments:
             return None
-        return f"{QUARTER}baseline" if self.scale == "quarter" else "baseline"
+        return f"{prefix_of(self.scale)}baseline"
 
     def chosen(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """Return experiments at this scale, with the changes, seeds, text and study asked for."""
@@ -259,7 +259,7 @@ def finished(choice: Selection, experiments: Sequence[Experiment]) -> list[Run]:
 def figures_of(runs: Sequence[Run], choice: Selection) -> dict[str, plotting.Figure]:
     """Return the figures of a comparison, and those of a user's study."""
     plotting.use_style()
-    prefix = QUARTER if choice.scale == "quarter" else ""
+    prefix = prefix_of(choice.scale)
     costs = {"parameters": parameters, "training, seconds": training_s}
     figures = {"costs": plot_costs(runs, costs, prefix)}
     names = {run.config.name for run in runs}

@@ -256,9 +256,8 @@ def _work(connection: Connection, job: Job, threads: int) -> None:
 
 def _outcome(worker: _Worker) -> Outcome | None:
     """Return how it went with an ended worker, or None if it was killed and may be tried again."""
-    with worker.connection:
-        if worker.connection.poll():
-            return worker.connection.recv()
+    with worker.connection, contextlib.suppress(EOFError):
+        return worker.connection.recv()
     code = worker.process.exitcode
     if worker.attempt < ATTEMPTS:
         return None

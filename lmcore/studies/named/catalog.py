@@ -6,10 +6,10 @@ from lmcore.experiments.catalog import Catalog
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.study import Study
 from lmcore.studies.named import STUDY
-from lmcore.studies.named.experiments import CHANGES, GROUPS, named, quarter
+from lmcore.studies.named.experiments import CHANGES, GROUPS, named, scaled, scaled_name
 
-Scale = Literal["published", "quarter", "smoke"]
-"""Published size, a quarter of it, or seconds on generated text."""
+Scale = Literal["published", "quarter", "eighth", "smoke"]
+"""Published size, a part of it, or seconds on generated text."""
 
 
 def catalog() -> Catalog:
@@ -26,6 +26,13 @@ def at_scale(experiment: Experiment, scale: Scale, study: Study = STUDY) -> Expe
     """Return experiment at a scale; a study says what its small version is."""
     if scale == "published":
         return experiment
-    scaled = quarter(experiment) if scale == "quarter" else study.smoke(experiment)
-    assert isinstance(scaled, Experiment), "a catalog's study trains models"
-    return scaled
+    if scale != "smoke":
+        return scaled(experiment, scale)
+    small = study.smoke(experiment)
+    assert isinstance(small, Experiment), "a catalog's study trains models"
+    return small
+
+
+def prefix_of(scale: Scale) -> str:
+    """Return what names of this scale begin with."""
+    return "" if scale in ("published", "smoke") else scaled_name("", scale)

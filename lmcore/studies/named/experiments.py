@@ -4,10 +4,10 @@ Hypothesis: at the published learning rate the models are far from trained, so t
 decides more than any size; a smaller vocabulary is worth its time, and a larger embedding is not.
 
 The published settings are those of a framework for comparing configurations. Each experiment
-differs from `baseline` in what its name says. Where they are too slow, a quarter of them is run, as
-`quarter` says. Three more experiments come from a search: the baseline with its learning rate,
-schedule and weight decay tuned, and the best models within half of its parameters and within half
-of its operations.
+differs from `baseline` in what its name says. Where they are too slow, an eighth of them is run, as
+`scaled` says, and a quarter of a few shows what the scale does. Three more experiments come from a
+search: the baseline with its learning rate, schedule and weight decay tuned, and the best models
+within half of its parameters and within half of its operations.
 
 Scientific hyperparameters: vocabulary, d_model, layers, heads, share of the text, learning rate.
 Nuisance hyperparameters: the seed of weights, dropout and batches.
@@ -88,8 +88,10 @@ GROUPS = {
     "all": tuple(CHANGES),
 }
 """What `batch` runs, by name."""
-QUARTER = "quarter-"
-"""Names of quarter versions begin with it."""
+QUARTERS = ("baseline", "vocab_small", "vocab_medium", "embd_small")
+"""Experiments of which a quarter is run too, with the first seed."""
+PARTS = {"quarter": 4, "eighth": 8}
+"""What width, vocabulary, text and steps are divided by, by the word that names begin with."""
 
 
 def named(name: str, seed: int = SEEDS[0]) -> Experiment:
@@ -98,29 +100,35 @@ def named(name: str, seed: int = SEEDS[0]) -> Experiment:
     return replace(changed, name=name, seed=seed)
 
 
-def quarter(experiment: Experiment) -> Experiment:
-    """Return the version of an experiment with a quarter of its width, vocabulary, text and steps.
+def scaled(experiment: Experiment, part: str) -> Experiment:
+    """Return a quarter or an eighth of an experiment, in width, vocabulary, text and steps.
 
-    The learning rate is four times as high: the best one for hidden matrices under Adam goes with
-    1 / width (Yang et al. 2022, 2203.03466). Depth, heads, context and batch stay.
+    The learning rate is as many times as high: the best one for hidden matrices under Adam goes
+    with 1 / width (Yang et al. 2022, 2203.03466). Depth, heads, context and batch stay.
     """
-    vocab_size = experiment.model.vocab_size // 4
+    by = PARTS[part]
+    vocab_size = experiment.model.vocab_size // by
     evaluation, steps = experiment.train.evaluation, experiment.train.steps
     if steps is None or not isinstance(experiment.task, FileTextConfig):
         raise ValueError(
-            f"{experiment.name} has no quarter: that takes a text file and a length in steps"
+            f"{experiment.name} has no {part}: that takes a text file and a length in steps"
         )
     fields = {
         "task.vocab_size": vocab_size,
-        "task.share": experiment.task.share / 4,
+        "task.share": experiment.task.share / by,
         "model.vocab_size": vocab_size,
-        "model.d_model": experiment.model.d_model // 4,
-        "train.steps": steps // 4,
-        "train.optimizer.lr": 4 * experiment.train.optimizer.lr,
-        "train.schedule.warmup_steps": experiment.train.schedule.warmup_steps // 4,
-        "train.evaluation.eval_at": tuple(step // 4 for step in evaluation.eval_at),
+        "model.d_model": experiment.model.d_model // by,
+        "train.steps": steps // by,
+        "train.optimizer.lr": by * experiment.train.optimizer.lr,
+        "train.schedule.warmup_steps": experiment.train.schedule.warmup_steps // by,
+        "train.evaluation.eval_at": tuple(step // by for step in evaluation.eval_at),
     }
-    return replace(with_fields(experiment, fields), name=f"{QUARTER}{experiment.name}")
+    return replace(with_fields(experiment, fields), name=scaled_name(experiment.name, part))
+
+
+def scaled_name(name: str, part: str) -> str:
+    """Return the name of a quarter or an eighth of an experiment."""
+    return f"{part}-{name}"
 
 
 def small(experiment: Experiment) -> Experiment:
@@ -146,5 +154,9 @@ def small(experiment: Experiment) -> Experiment:
 
 
 def all_experiments() -> list[Experiment]:
-    """Return the experiments of the notebook: a quarter of each, with every seed."""
-    return [quarter(replace(named(name), seed=seed)) for seed in SEEDS for name in GROUPS["all"]]
+    """Return the experiments of the notebook: an eighth of all with every seed, then the quarters.
+
+    Three seeds of the eighths come one after another.
+    """
+    eighths = [scaled(named(name, seed), "eighth") for seed in SEEDS for name in GROUPS["all"]]
+    return [*eighths, *(scaled(named(name), "quarter") for name in QUARTERS)]
