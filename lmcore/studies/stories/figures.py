@@ -93,7 +93,7 @@ def plot_repairs(runs: Sequence[Run]) -> Figure:
                 ax.plot([], [], "D", ms=6, mfc="none", mec=color, label=f"{label}: kept here")
             else:
                 ax.plot(steps, losses, label=label, **style)
-    ax.legend(fontsize=9, ncols=2, loc="upper right")
+    ax.legend(fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     last = max(run.records[-1]["step"] for run in runs)
     plotting.step_axis(ax, last)
     ax.set_ylabel("validation loss, nats per token")
