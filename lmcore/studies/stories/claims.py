@@ -68,8 +68,7 @@ def check_bug(healthy: Sequence[Run], wrong: Sequence[Run]) -> None:
 def check_repairs(runs: Sequence[Run]) -> None:
     """Assert what the text says about repairs of overfitting."""
     gained = {
-        name: differences(runs, name, "few-stories")
-        for name in ("few-stories", *GROUPS["repairs"])
+        name: differences(runs, name, "few-stories") for name in ("few-stories", *GROUPS["repairs"])
     }
     assert {len(changes) for changes in gained.values()} == {len(SEEDS)}
     assert max(gained["few-stories-early-stopping"]) < -3
