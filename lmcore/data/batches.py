@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.data.token_files import Tokens
 
 Order = Literal["sequential", "uniform", "shuffled", "documents"]
@@ -31,6 +32,7 @@ class Batches:
         ValueError: the ids are no ids, or too few for one batch.
     """
 
+    @checked
     def __init__(
         self,
         ids: Ids,
@@ -39,9 +41,8 @@ class Batches:
         order: Order = "sequential",
         seed: int = 0,
     ):
-        if order not in get_args(Order):
-            raise ValueError(f"order is {order!r}: take one of {', '.join(get_args(Order))}")
         require_positive(batch_size=batch_size, context_length=context_length)
+        require_seed(seed)
         self.ids = ids.ids if isinstance(ids, Tokens) else as_ids(ids)
         self.info = ids.info if isinstance(ids, Tokens) else None
         self.document_starts = ids.documents if isinstance(ids, Tokens) else np.array([0])
@@ -112,6 +113,7 @@ class Batches:
         return places + shifts[np.searchsorted(ends, places, side="right")]
 
 
+@checked
 def get_batch(
     ids: np.ndarray | Tensor | Sequence[int],
     batch_size: int,
@@ -187,6 +189,12 @@ def require_longer(n_tokens: int, context_length: int) -> None:
             f"{n_tokens} tokens are not more than context_length {context_length}: "
             "take more text or a smaller context_length"
         )
+
+
+def require_seed(seed: int) -> None:
+    """Raise ValueError if seed is negative, which NumPy's generators do not take."""
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, not {seed}")
 
 
 def require_positive(**sizes: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lmcore.boundary import checked
 from lmcore.config import from_dict, stored_config
 from lmcore.data.batches import Batches
 from lmcore.evaluation.score_types import Score
@@ -49,6 +50,7 @@ Show = Callable[[str], None]
 """What takes lines for the user."""
 
 
+@checked
 def train_text(
     prepared: PreparedText | str | Path,
     out: str | Path,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lmcore.boundary import checked, convert_fields
 from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
 from lmcore.data.token_files import Tokens, load_tokens, outputs, write_documents
 from lmcore.files import read_json, require_apart, write_json
@@ -43,8 +44,7 @@ class PrepareConfig:
     """How files become documents."""
 
     def __post_init__(self):
-        if isinstance(self.special_tokens, str):
-            object.__setattr__(self, "special_tokens", (self.special_tokens,))
+        convert_fields(self)
         if not self.special_tokens:
             raise ValueError("special_tokens must name the token that ends a document")
         if not 0 < self.validation_fraction < 1:
@@ -69,6 +69,7 @@ class PreparedText:
         return self.tokenizer.special_id(self.report["end_of_text"])
 
 
+@checked
 def prepare(
     texts: str | Path | Sequence[str | Path],
     out: str | Path,
@@ -167,6 +168,7 @@ def _write(
     write_json(out / MANIFEST, manifest)
 
 
+@checked
 def load_prepared(folder: str | Path) -> PreparedText:
     """Return the prepared text in folder.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from lmcore.boundary import convert_fields
 from lmcore.data.batches import Batches, InputsTargets
 from lmcore.data.datasets import DatasetBatches, IterableBatches
 from lmcore.evaluation.scores import Answers, Score, answer_score
@@ -17,6 +18,9 @@ class RowsTask:
 
     batches: Batches | DatasetBatches | IterableBatches
     validation: InputsTargets
+
+    def __post_init__(self):
+        convert_fields(self)
 
     @property
     def facts(self) -> dict[str, Any]:

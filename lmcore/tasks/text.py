@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from lmcore.boundary import convert_fields
 from lmcore.data.batches import Batches
 from lmcore.data.token_files import Tokens
 from lmcore.evaluation.scores import Answers, Score, challenge_score, score
@@ -24,6 +25,7 @@ class TextTask:
     """Whether the score of the headlines challenge's evaluator is taken too."""
 
     def __post_init__(self):
+        convert_fields(self)
         trained_on, scored_on = self.batches.info, self.validation.info
         if trained_on and trained_on.tokenizer != scored_on.tokenizer:
             raise ValueError(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from lmcore.boundary import checked
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch, Task, facts_of
 from lmcore.training import parallel
@@ -42,6 +43,7 @@ def _warn(line: str) -> None:
     warnings.warn(line, stacklevel=3)
 
 
+@checked
 def train(
     model: nn.Module,
     config: TrainConfig,
