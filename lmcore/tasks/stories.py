@@ -110,6 +110,7 @@ class StoriesCorpus:
             batches=Batches(self.train, batch_size, context_length, order, seed),
             validation=self.validation,
             eos_id=self.eos_id,
+            validation_tokenizer=str(self.origin["validation_tokenizer"]),
         )
 
     def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
