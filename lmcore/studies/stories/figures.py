@@ -148,8 +148,8 @@ def plot_text(runs: Sequence[Run]) -> Figure:
     for ax in axes[1]:
         ax.set_xlabel("optimizer step")
     note = {"fontsize": 9, "xycoords": "axes fraction"}
-    axes[0, 0].annotate("all stories", (0.5, 0.3), color=colors["baseline"], **note)
-    axes[0, 0].annotate("few stories", (0.5, 0.18), color=colors["few-stories"], **note)
+    axes[1, 1].annotate("all stories", (0.55, 0.25), color=colors["baseline"], **note)
+    axes[1, 1].annotate("50 stories", (0.55, 0.12), color=colors["few-stories"], **note)
     return fig
 
 
