@@ -26,6 +26,7 @@ from lmcore.experiments.experiment import (
 )
 from lmcore.experiments.progress import show_progress, speed_to_compare
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
+from lmcore.files import require_writable
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
 from lmcore.training import parallel
@@ -96,6 +97,8 @@ def run_or_load(
     finished = load(experiment, results)
     if finished:
         return finished
+    if parallel.rank() == 0:
+        require_writable((experiment.root / "results" / experiment.path).parent)
     folder = (scratch or experiment.root / "runs") / experiment.path
     with contextlib.ExitStack() as stack:
         with parallel.first_goes_first():

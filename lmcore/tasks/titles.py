@@ -263,7 +263,8 @@ def prepare(
                 about = {"config": asdict(config), "text_sha256": text_sha256}
                 write_json(folder / "corpus.json", about)
     tokenizer = tokenizer_class(config.tokenizer).load(folder)
-    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, verify=True) for name in SPLITS}
+    again = f"delete {folder} and run again"
+    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, remedy=again) for name in SPLITS}
     origin = {
         "titles": source,
         "text_sha256": text_sha256,
