@@ -5,7 +5,7 @@ import sys
 import tyro
 
 import lmcore.cli
-from lmcore.cli import evaluate, generate, go, prepare, train
+from lmcore.cli import evaluate, generate, go, prepare, runs, train
 from lmcore.cli.ask import ask
 from lmcore.cli.cost import print_cost
 from lmcore.cli.live import live
@@ -22,6 +22,7 @@ COMMANDS = {
     "train": train.command(),
     "generate": generate.run,
     "evaluate": evaluate.run,
+    "runs": runs.run,
     "run": run,
     "live": live,
     "ask": ask,
