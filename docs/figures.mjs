@@ -66,7 +66,24 @@ const trimEmbeds = {
   },
 };
 
+// Code that a page includes from the middle of a function is shown without its indentation.
+const dedent = {
+  name: "dedent",
+  stage: "project",
+  plugin: () => (tree) => {
+    walk(tree, (node) => {
+      if (node.type !== "code" || !node.value) return;
+      const lines = node.value.split("\n");
+      const depths = lines.filter((line) => line.trim()).map((line) => line.search(/\S/));
+      const depth = Math.min(...depths);
+      if (depth > 0 && Number.isFinite(depth)) {
+        node.value = lines.map((line) => line.slice(depth)).join("\n");
+      }
+    });
+  },
+};
+
 export default {
   name: "Figures from notebooks",
-  transforms: [rememberAlt, nameTables, offerPair, trimEmbeds],
+  transforms: [rememberAlt, nameTables, offerPair, trimEmbeds, dedent],
 };

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # When does a small transformer stop memorising a table of arithmetic and solve it?
 #
-# As soon as larger logits no longer lower its loss. With a head that computes cosines, the model
-# memorises and solves half of the table of division modulo 97 at almost the same time. With a plain
-# head the same model memorises first and solves the table many times later. Steps, seconds and
-# their spread over seeds are in the tables below, and every run is in the results.
+# It depends on the share of the table. With half of the table of division modulo 97, training pairs
+# and unseen pairs are solved together, whatever the head and the optimizer. With a fifth of it,
+# unseen pairs take up to 33 times as many steps. Steps, seconds and their spread over seeds are in
+# the tables below, and every run is in the results.
 #
 # With the committed results this notebook takes seconds, and one cell trains live. Without them the
 # runs of the two pictures of division take minutes on a laptop CPU; the whole study takes about an

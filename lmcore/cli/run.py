@@ -26,7 +26,7 @@ def run(
     """Run a study's experiments. Finished runs are loaded, interrupted runs resume.
 
     Args:
-        study: The study's name, or all for every study.
+        study: The study's name, or all for every published study.
         small: Run the small version on generated data, which takes seconds; one seed of each
             experiment unless seeds are given.
         only: Run only the experiment of this name.
@@ -37,7 +37,8 @@ def run(
         runtime: Device, precision and compilation; chosen for this machine by default.
     """
     keep_large_blocks()
-    for current in all_studies().values() if study == "all" else [study_called(study)]:
+    published = [candidate for candidate in all_studies().values() if candidate.is_published]
+    for current in published if study == "all" else [study_called(study)]:
         chosen = chosen_experiments(current, only, seeds)
         if small:
             chosen = [current.smoke(e) for e in (chosen if seeds else one_seed_of_each(chosen))]

@@ -90,7 +90,7 @@ def files_of(sources: str | Path | Sequence[str | Path]) -> list[str | Path]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    found = [
+    files = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
@@ -98,9 +98,9 @@ def _files_in(folder: Path) -> list[Path]:
         and path.stat().st_size
         and not (_kind(path)[0] not in ROWS and _is_binary(path))
     ]
-    if not found:
+    if not files:
         raise ValueError(f"{folder} holds no text file")
-    return found
+    return files
 
 
 def described(files: Sequence[str | Path]) -> list[SourceFile]:

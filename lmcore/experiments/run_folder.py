@@ -4,16 +4,24 @@ No torch here, so that tables and plots load fast.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from lmcore.config import SCHEMA, config_hash, from_dict, stored_config
+from lmcore.config import SCHEMA, config_hash, flat_fields, from_dict, stored_config
 from lmcore.evaluation.score_types import read_score
 from lmcore.files import naming, read_json, write_json, write_text
+from lmcore.locks import locked, remove_leftovers
+
+LEFT_OVER_S = 3600
+"""Age in seconds from which an unfinished copy of a run belongs to no living process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +44,7 @@ def load_run(folder: Path, kind: type) -> Run:
 
     Raises:
         ValueError: a file is missing or damaged, the config was changed, or another version of
-            lmcore wrote it.
+            lmcore wrote it, or its steps are repeated, missing or out of order.
     """
     stored = read_json(folder / "config.json")
     if isinstance(stored, dict) and "hash" in stored:
@@ -50,10 +58,12 @@ def load_run(folder: Path, kind: type) -> Run:
             f"{folder / 'config.json'} was changed after its run: its recorded hash is "
             f"{stored.get('hash')}, its values have {config_hash(config)}"
         )
+    records = read_metrics(folder / "metrics.jsonl")
+    check_steps(folder / "metrics.jsonl", records, log_every(config))
     return Run(
         folder,
         config,
-        [with_scores(record) for record in read_metrics(folder / "metrics.jsonl")],
+        [with_scores(record) for record in records],
         read_json(folder / "environment.json"),
         with_scores(read_json(folder / "outcome.json")),
     )
@@ -91,6 +101,39 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return out
 
 
+def log_every(config: Any) -> int:
+    """Return after how many steps a run of config has a record, at the latest."""
+    return flat_fields(config).get("train.evaluation.log_every", 1)
+
+
+def check_steps(path: Path, records: list[dict[str, Any]], every: int) -> None:
+    """Check that steps rise and that none of those due every so many steps is missing.
+
+    Raises:
+        ValueError: the message names path and the steps.
+    """
+    steps: list[int] = []
+    for number, record in enumerate(records, 1):
+        step = record.get("step") if isinstance(record, dict) else None
+        if type(step) is not int or step < 0:
+            raise ValueError(f"{path} is damaged in line {number}: it has no step")
+        steps.append(step)
+    remedy = "it is not the record of one run; restore the file or train again"
+    for before, after in itertools.pairwise(steps):
+        if after <= before:
+            problem = "repeats step" if after == before else f"goes back from step {before} to"
+            raise ValueError(f"{path} {problem} {after}: {remedy}")
+    end = first_missing(steps, every)
+    if not steps or end <= steps[-1]:
+        raise ValueError(f"{path} lacks step {end}: {remedy}")
+
+
+def first_missing(steps: Sequence[int], every: int) -> int:
+    """Return the first of the steps 0, every, 2 * every, ... that is not in steps."""
+    present = set(steps)
+    return next(step for step in itertools.count(0, every) if step not in present)
+
+
 class JsonLines:
     """A file of one JSON object a line, each with a step, that a resumed run appends to.
 
@@ -124,19 +167,51 @@ class JsonLines:
 class RunWriter:
     """Writes an unfinished run to a scratch folder and moves it to the results when it is done.
 
+    From its creation to `close` it holds the folder's lock, unless the caller does (is_locked). It
+    is a context manager.
+    With is_fresh, what an earlier run left in the folder is deleted first.
     A resumed run appends to its metrics. It repeats the steps after its checkpoint, and their
     records replace the earlier ones.
     """
 
-    def __init__(self, folder: Path, config: Any):
-        self.folder, stored = folder, stored_config(config)
+    def __init__(
+        self, folder: Path, config: Any, *, is_fresh: bool = False, is_locked: bool = False
+    ):
+        self.folder = folder
+        self._log_every = log_every(config)
+        self._metrics = JsonLines(folder / "metrics.jsonl")
+        with contextlib.ExitStack() as stack:
+            if not is_locked:
+                stack.enter_context(locked(folder))
+            if is_fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+            remove_leftovers(folder)
+            self._claim(stored_config(config))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> "RunWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the folder's lock."""
+        self._stack.close()
+
+    def _claim(self, stored: dict[str, Any]) -> None:
+        folder = self.folder
         path = folder / "config.json"
         if path.exists() and read_json(path).get("hash") != stored["hash"]:
             raise ValueError(
                 f"{folder} holds an unfinished run of another config: delete it to start this one"
             )
         write_json(path, stored)
-        self._metrics = JsonLines(folder / "metrics.jsonl")
 
     def check_text(self, sha256: str) -> None:
         """Check that the run began on the text with this hash.
@@ -167,15 +242,56 @@ class RunWriter:
         """Append a record. The first one also removes records of its own and later steps."""
         self._metrics.add(record)
 
+    def sync(self) -> None:
+        """Wait until the records so far are on the disk."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            with naming(path), open(path, "rb+") as file:
+                os.fsync(file.fileno())
+
+    def drop_newer_checkpoints(self) -> None:
+        """Delete the checkpoints that are newer than the records, so that training repeats steps.
+
+        Raises:
+            ValueError: no checkpoint would remain; nothing is deleted.
+        """
+        lacking = first_missing([record["step"] for record in self.records()], self._log_every)
+        paths = {
+            path: int(path.stem.removeprefix("step"))
+            for path in sorted((self.folder / "checkpoints").glob("step*.safetensors"))
+        }
+        newer = [path for path, step in paths.items() if step >= lacking]
+        if newer and len(newer) == len(paths):
+            raise ValueError(
+                f"{self.folder / 'metrics.jsonl'} lacks step {lacking}, which every checkpoint of "
+                f"this run is past ({', '.join(path.name for path in newer)}): restore the file, "
+                f"or delete {self.folder} to start again"
+            )
+        for path in newer:
+            path.unlink()
+
     def records(self) -> list[dict[str, Any]]:
         """Return the records so far, without a last line that was cut off."""
         return self._metrics.read()
 
     def finish(self, outcome: dict[str, Any], destination: Path) -> None:
-        """Write the outcome and copy all files but the checkpoints to destination, whole."""
+        """Write the outcome and copy all files but the checkpoints to destination, whole.
+
+        A run that is at destination already stays.
+        """
         write_json(self.folder / "outcome.json", outcome)
         destination.parent.mkdir(parents=True, exist_ok=True)
-        whole = destination.with_name(f".{destination.name}.part")
+        for old in destination.parent.glob(f".{destination.name}.*part"):
+            if time.time() - old.stat().st_ctime > LEFT_OVER_S:
+                shutil.rmtree(old, ignore_errors=True)
+        whole = destination.with_name(f".{destination.name}.{os.getpid()}.part")
         shutil.rmtree(whole, ignore_errors=True)
-        shutil.copytree(self.folder, whole, ignore=shutil.ignore_patterns("checkpoints", ".*"))
-        os.replace(whole, destination)
+        try:
+            shutil.copytree(self.folder, whole, ignore=shutil.ignore_patterns("checkpoints", ".*"))
+            os.replace(whole, destination)
+        except OSError:
+            # A process with another scratch folder may have finished the same run before this one.
+            if not (destination / "outcome.json").exists():
+                raise
+        finally:
+            shutil.rmtree(whole, ignore_errors=True)

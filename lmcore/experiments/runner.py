@@ -1,5 +1,6 @@
 """Run an experiment at most once: load a finished run, resume an interrupted one, or start it."""
 
+import contextlib
 import math
 import sys
 import time
@@ -82,31 +83,64 @@ def run_or_load(
     is a result too: its outcome holds the reason and no scores.
 
     Raises:
-        ValueError: text or a folder is missing, damaged or of another config.
+        ValueError: text or a folder is missing, damaged, of another config, or another process
+            writes to it.
         KeyboardInterrupt: as in `train`; the next call resumes the run.
     """
     finished = load(experiment)
     if finished:
         return finished
-    with parallel.first_goes_first():
-        cache = experiment.root / ".cache/corpus"
-        corpus = prepared(experiment, cache, data, progress)
+    folder = (scratch or experiment.root / "runs") / experiment.path
+    with contextlib.ExitStack() as stack:
+        with parallel.first_goes_first():
+            cache = experiment.root / ".cache/corpus"
+            corpus = prepared(experiment, cache, data, progress)
+            is_first = parallel.rank() == 0
+            writer = stack.enter_context(RunWriter(folder, experiment)) if is_first else None
+            if finished := load(experiment):  # another process may have finished it meanwhile
+                return finished
+            if writer:
+                writer.drop_newer_checkpoints()
+        return _trained(
+            experiment, probe, history, runtime, corpus, folder, writer, progress, metrics
+        )
+
+
+def _trained(
+    experiment: Experiment,
+    probe: Probe,
+    history: History | None,
+    runtime: Runtime | None,
+    corpus: Any,
+    folder: Path,
+    writer: RunWriter | None,
+    progress: bool,
+    metrics: Mapping[str, Metric] | None,
+) -> Run:
+    """Train experiment on corpus, write its run with writer, and return it.
+
+    A process without a writer is not the first of its group; it only takes part in the training.
+    """
     started = time.process_time()
     torch.manual_seed(experiment.seed)
     model = GPT(experiment.model)
     source = task_of(experiment, corpus)
     flops = steps_of(experiment, source) * flops_per_step(experiment)
     resolved = (runtime or Runtime()).resolve(flops, experiment.train.precision)
-    folder = (scratch or experiment.root / "runs") / experiment.path
     records = train(
-        model, experiment.train, source, resolved, folder / "checkpoints", metrics=metrics
+        model,
+        experiment.train,
+        source,
+        resolved,
+        folder / "checkpoints",
+        metrics=metrics,
+        before_checkpoint=writer.sync if writer else None,
     )
-    if parallel.rank() > 0:
+    if writer is None:
         for _ in records:
             pass
         with parallel.first_goes_first():
             return _finished(experiment)
-    writer = RunWriter(folder, experiment)
     writer.check_text(corpus.origin["text_sha256"])
     session = environment(resolved)
     if experiment.train.within_documents:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from lmcore.config import from_dict, stored_config
 from lmcore.data.batches import Batches
@@ -27,6 +26,7 @@ from lmcore.experiments.text_config import (
 )
 from lmcore.files import read_json, write_json
 from lmcore.generation.saved_model import save
+from lmcore.locks import locked
 from lmcore.model.gpt import GPT
 from lmcore.tasks.prepared_text import MANIFEST, PreparedText, load_prepared
 from lmcore.tasks.text import TextTask
@@ -133,12 +133,8 @@ def sole_trainer(out: Path) -> Iterator[None]:
     if parallel.rank() > 0:
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(out / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise ValueError(f"{out} is being trained by another process: wait for it") from None
-    with lock:
+    with locked(out):
+        out.mkdir(parents=True, exist_ok=True)
         yield
 
 
@@ -270,13 +266,24 @@ def _train(
     runtime = runtime.resolve(flops, config.train.precision)
     torch.manual_seed(config.seed)
     model, interrupt = GPT(config.model), Interrupt()
-    records = train(model, config.train, task, runtime, out / "checkpoints", interrupt=interrupt)
-    if parallel.rank() > 0:
+    with parallel.first_goes_first():
+        writer = None if parallel.rank() else RunWriter(out, config, is_locked=True)
+        if writer:
+            writer.drop_newer_checkpoints()
+    records = train(
+        model,
+        config.train,
+        task,
+        runtime,
+        out / "checkpoints",
+        interrupt=interrupt,
+        before_checkpoint=writer.sync if writer else None,
+    )
+    if writer is None:
         for _ in records:
             pass
         with parallel.first_goes_first():
             return
-    writer = RunWriter(out, config)
     writer.note_session(environment(runtime))
     writer.note_environment({"data": data_facts(prepared)})
     speed = speed_to_compare(runtime, flops) if progress else None

@@ -5,14 +5,15 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from lmcore.config import flat_fields
 from lmcore.evaluation.score_types import Score
 from lmcore.experiments.run_folder import Run
 from lmcore.model import accounting
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class Number(str):
@@ -59,7 +60,7 @@ class Table:
         rule = tuple("---" for _ in self.header)
         return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pandas.DataFrame":
         """Return the table with unrounded numbers.
 
         A column with any `Number` becomes a column of numbers, nan for other cells, and where
@@ -76,7 +77,9 @@ class Table:
             spreads = [None if cell is None else cell.sd for cell in numbers]
             if any(sd is not None for sd in spreads):
                 columns[f"{name}, sd"] = [math.nan if sd is None else sd for sd in spreads]
-        return pd.DataFrame(columns)
+        import pandas  # takes a second to load, and most tables are only shown
+
+        return pandas.DataFrame(columns)
 
 
 def validation(run: Run) -> Score:

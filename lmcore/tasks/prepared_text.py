@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
 from lmcore.files import read_json, write_json
+from lmcore.locks import locked, remove_leftovers
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
@@ -92,10 +93,34 @@ def prepare(
         tokenizer.special_id(config.special_tokens[0])
     sources = {"train": described(files), "validation": described(held_out)}
     key = _key(config, sources, tokenizer)
-    if _is_there(out, key):
-        return load_prepared(out)
+    if not _is_there(out, key):
+        with locked(out, wait=True):
+            if not _is_there(out, key):  # another process may have prepared it meanwhile
+                remove_leftovers(out)
+                split = _split_of(files, held_out, config, progress)
+                _write(out, split, config, tokenizer, {"key": key, "sources": sources}, progress)
+    return load_prepared(out)
+
+
+def _split_of(
+    files: Sequence[str | Path],
+    held_out: Sequence[str | Path],
+    config: PrepareConfig,
+    progress: bool,
+) -> "_Split":
     given = _Given(files, held_out, config.reading) if held_out else None
-    split = given or _split(files, config, progress)
+    return given or _split(files, config, progress)
+
+
+def _write(
+    out: Path,
+    split: "_Split",
+    config: PrepareConfig,
+    tokenizer: BaseTokenizer | None,
+    origin: dict[str, Any],
+    progress: bool,
+) -> None:
+    """Write tokenizer, token files and, last, the manifest of split to out."""
     started = time.perf_counter()
     trained = tokenizer or _trained(split, config, progress)
     trained_s = time.perf_counter() - started
@@ -124,14 +149,15 @@ def prepare(
     }
     manifest = {
         "format": FORMAT,
-        "key": key,
+        "key": origin["key"],
         "config": asdict(config),
-        "sources": {name: [asdict(file) for file in files] for name, files in sources.items()},
+        "sources": {
+            name: [asdict(file) for file in files] for name, files in origin["sources"].items()
+        },
         "tokenizer": trained.fingerprint,
         "report": report,
     }
     write_json(out / MANIFEST, manifest)
-    return load_prepared(out)
 
 
 def load_prepared(folder: str | Path) -> PreparedText:

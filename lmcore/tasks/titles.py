@@ -19,6 +19,7 @@ from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
 from lmcore.evaluation.scores import Answers, Score, score
 from lmcore.files import write_json
+from lmcore.locks import locked, remove_leftovers
 from lmcore.model.gpt import GPT
 from lmcore.tasks.text import TextTask
 from lmcore.tokenizer.base import BaseTokenizer
@@ -255,8 +256,12 @@ def prepare(
     identity = json.dumps(asdict(config)) + text_sha256 + FILES
     folder = cache / f"{config.source}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     if not is_prepared(folder):
-        write_corpus(folder, config, splits, progress)
-        write_json(folder / "corpus.json", {"config": asdict(config), "text_sha256": text_sha256})
+        with locked(folder, wait=True):
+            if not is_prepared(folder):  # another process may have prepared it meanwhile
+                remove_leftovers(folder)
+                write_corpus(folder, config, splits, progress)
+                about = {"config": asdict(config), "text_sha256": text_sha256}
+                write_json(folder / "corpus.json", about)
     tokenizer = tokenizer_class(config.tokenizer).load(folder)
     parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, verify=True) for name in SPLITS}
     origin = {

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,6 +49,7 @@ def train(
     loss: Loss | None = None,
     roles: Roles | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    before_checkpoint: Callable[[], None] | None = None,
     select: str = "validation",
     select_mode: Literal["min", "max"] = "min",
     interrupt: Interrupt | None = None,
@@ -63,6 +64,8 @@ def train(
     - loss(logits, targets): the mean over rows of logits (rows, vocab).
     - roles(name, parameter): a parameter's role in the config's optimizer; see `parameter_groups`.
     - metrics: functions from the model to a number by name, recorded with each score.
+    - before_checkpoint: called before a checkpoint is written, when all records up to it have been
+      yielded; a caller that stores records makes them durable here.
     - select: the score or metric that early stopping follows; select_mode says which way is better.
     - interrupt: notes signals while the caller works on a record; they take effect after a step.
 
@@ -115,6 +118,7 @@ def train(
             folder=folder,
             done=progress.step,
             interrupt=interrupt or Interrupt(),
+            before_checkpoint=before_checkpoint,
         )
         yield from _interruptible(_records(run), run.interrupt)
     stopping.restore(model)
@@ -173,6 +177,7 @@ class _Run:
     folder: Path | None
     done: int
     interrupt: Interrupt
+    before_checkpoint: Callable[[], None] | None
 
 
 def _records(run: _Run) -> Generator[Record]:
@@ -251,6 +256,8 @@ def weight_norm(model: nn.Module) -> float:
 def _save(folder: Path, run: _Run, record: Record) -> None:
     if parallel.rank() > 0:
         return
+    if run.before_checkpoint:
+        run.before_checkpoint()
     stopping = run.stopping
     progress = Progress(
         step=record.step,

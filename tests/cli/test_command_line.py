@@ -135,11 +135,13 @@ def test_titles_that_cannot_be_used_are_one_line(lmcore, tmp_path, content, says
 
 @pytest.mark.parametrize("name", ["train.npy", "train.json", "tokenizer.json"])
 def test_a_corrupt_file_of_the_corpus_is_one_line(lmcore, begun, name):
-    path = next((begun / ".smoke/.cache/corpus").rglob(name))
-    path.write_bytes(path.read_bytes()[:-9])
+    paths = list((begun / ".smoke/.cache/corpus").rglob(name))  # other tests may add corpora
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-9])
     status, _, errors = lmcore(*SMALL, *PLAIN)
     assert status == 2
-    assert is_one_line(errors, path, "damaged")
+    assert is_one_line(errors, "damaged")
+    assert any(str(path) in errors for path in paths)
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "outcome.json"])

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -15,7 +16,7 @@ from made import small_disk
 
 from lmcore.config import check_choices, config_hash, flat_fields, from_dict, with_fields
 from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import RunWriter, load_run, read_metrics
+from lmcore.experiments.run_folder import RunWriter, check_steps, load_run, read_metrics
 from lmcore.files import read_json, whole_file, write_json, write_text
 from lmcore.model.rope import RopeScaling
 from lmcore.studies.baseline import experiments as baseline
@@ -303,6 +304,7 @@ def test_a_run_taken_up_again_writes_the_records_after_its_checkpoint_anew(tmp_p
     first = RunWriter(tmp_path, Plan())
     for step in range(6):
         first.add({"step": step})
+    first.close()
     again = RunWriter(tmp_path, Plan())
     for step in range(3, 5):
         again.add({"step": step})
@@ -317,13 +319,15 @@ def test_a_line_that_a_kill_cut_short_is_forgotten(tmp_path, cut):
         writer.add({"step": step, "x": 1})
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-cut])
+    writer.close()
     again = RunWriter(tmp_path, Plan())
     again.add({"step": 1, "x": 1})
+    again.close()
     assert steps(again) == [0, 1]
 
 
 def test_an_unfinished_run_of_another_config_is_refused(tmp_path):
-    RunWriter(tmp_path, Plan(seed=1))
+    RunWriter(tmp_path, Plan(seed=1)).close()
     with pytest.raises(ValueError, match=f"{tmp_path} holds an unfinished run of another config"):
         RunWriter(tmp_path, Plan(seed=2))
 
@@ -343,6 +347,88 @@ def test_a_finished_run_moves_without_its_checkpoints(tmp_path):
     writer.finish({"best": 1}, tmp_path / "results" / "run")
     assert load_run(tmp_path / "results" / "run", Plan).outcome == {"best": 1}
     assert set(names(tmp_path / "results" / "run")) == set(FILES)
+    assert names(tmp_path / "results") == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([0, 1, 1, 2], "repeats step 1"),
+        ([0, 2, 1], "goes back from step 2 to 1"),
+        ([0, 1, 2, 0, 1, 2], "goes back from step 2 to 0"),
+        ([0, 2], "lacks step 1"),
+        ([1, 2], "lacks step 0"),
+        ([], "lacks step 0"),
+        ([0, -1], "damaged in line 2"),
+        ([0, None], "damaged in line 2"),
+        ([0, 1.0], "damaged in line 2"),
+    ],
+)
+def test_repeated_missing_and_unordered_steps_are_refused_by_name(tmp_path, found, message):
+    with RunWriter(tmp_path / "run", Plan()) as writer:
+        writer.note_environment({})
+        lines = "".join(json.dumps({"step": step}) + "\n" for step in found)
+        write_text(tmp_path / "run" / "metrics.jsonl", lines)
+        writer.finish({}, tmp_path / "results" / "run")
+    with pytest.raises(ValueError, match=f"metrics.jsonl .*{message}"):
+        load_run(tmp_path / "results" / "run", Plan)
+
+
+@given(st.lists(st.integers(0, 12), max_size=12), st.integers(1, 4))
+def test_steps_pass_exactly_if_they_rise_and_every_due_one_is_there(found, every):
+    records = [{"step": step} for step in found]
+    due = set(range(0, max(found, default=0) + 1, every))
+    if found == sorted(set(found)) and due <= set(found):
+        check_steps(Path("metrics.jsonl"), records, every)
+    else:
+        with pytest.raises(ValueError, match=r"metrics\.jsonl"):
+            check_steps(Path("metrics.jsonl"), records, every)
+
+
+def checkpoints(folder):
+    return [path.name for path in sorted((folder / "checkpoints").iterdir())]
+
+
+def with_checkpoints(folder, recorded, saved):
+    """Return a writer of a run with these recorded steps and checkpoints."""
+    writer = RunWriter(folder, Plan())
+    for step in recorded:
+        writer.add({"step": step})
+    for step in saved:
+        write_text(folder / "checkpoints" / f"step{step:07d}.safetensors", "")
+    return writer
+
+
+@pytest.mark.parametrize("recorded", [[0, 1, 2, 3], [0, 1, 2, 3, 5, 6]])
+def test_checkpoints_past_the_records_are_dropped(tmp_path, recorded):
+    with with_checkpoints(tmp_path / "run", recorded, [3, 6]) as writer:
+        writer.drop_newer_checkpoints()
+    assert checkpoints(tmp_path / "run") == ["step0000003.safetensors"]
+
+
+def test_a_run_whose_every_checkpoint_is_past_its_records_is_refused_and_stays(tmp_path):
+    refused = pytest.raises(ValueError, match=r"metrics\.jsonl lacks step 2, .*step0000003")
+    with with_checkpoints(tmp_path / "run", [0, 1], [3, 6]) as writer, refused:
+        writer.drop_newer_checkpoints()
+    assert len(checkpoints(tmp_path / "run")) == 2
+
+
+def test_left_over_parts_are_deleted_and_other_files_stay(tmp_path):
+    run = tmp_path / "run"
+    for name in (".a.json.123.part", "checkpoints/.b.safetensors.123.part", "x.part", ".y"):
+        write_text(run / name, "")
+    RunWriter(run, Plan()).close()
+    assert names(run) == [".y", "checkpoints", "config.json", "x.part"]
+    assert checkpoints(run) == []
+
+
+def test_a_run_that_another_scratch_folder_finished_first_stays(tmp_path):
+    for scratch, best in (("a", 1), ("b", 2)):
+        with RunWriter(tmp_path / scratch, Plan()) as writer:
+            writer.note_environment({})
+            writer.add({"step": 0})
+            writer.finish({"best": best}, tmp_path / "results" / "run")
+    assert load_run(tmp_path / "results" / "run", Plan).outcome == {"best": 1}
     assert names(tmp_path / "results") == ["run"]
 
 

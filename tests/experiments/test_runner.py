@@ -258,3 +258,31 @@ def test_a_run_that_diverged_is_a_result_and_the_others_go_on(workspace, capsys)
     assert set(runs[0].outcome) == {"diverged"}
     assert "baseline/wild/seed1337 diverged: the validation loss" in capsys.readouterr().err
     assert [run.config.name for run in runs] == ["wild", "sgd"]
+
+
+def test_a_run_with_lost_records_goes_back_to_a_checkpoint_before_them(
+    workspace, smoke_run, tmp_path
+):
+    def stop(*_):
+        raise RuntimeError("stopped")
+
+    _, whole = smoke_run
+    small = dataclasses.replace(SMALL, name="holes")
+    options = {"scratch": tmp_path, "progress": False}
+    every_step = dataclasses.replace(PLAIN, checkpoint_every_s=0.0)
+    with pytest.raises(RuntimeError, match="stopped"):
+        run_or_load(small, stop, runtime=every_step, **options)
+    path = tmp_path / small.path / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    run = run_or_load(small, probe, runtime=every_step, **options)
+    assert [r.get("loss") for r in run.records] == [r.get("loss") for r in whole.records]
+    assert [r["step"] for r in run.records] == [r["step"] for r in whole.records]
+
+
+def test_a_run_without_the_records_of_its_checkpoints_is_refused(workspace, tmp_path):
+    small = dataclasses.replace(SMALL, name="gone")
+    checkpoints = tmp_path / small.path / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "step0000009.safetensors").touch()
+    with pytest.raises(ValueError, match=r"metrics\.jsonl lacks step 0"):
+        run_or_load(small, never, runtime=PLAIN, scratch=tmp_path, progress=False)

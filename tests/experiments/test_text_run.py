@@ -317,7 +317,7 @@ def test_two_processes_cannot_train_the_same_run(text_data, config, tmp_path):
     def show(line):
         if "is finished" in line:
             return
-        with pytest.raises(ValueError, match="is being trained by another process") as error:
+        with pytest.raises(ValueError, match="is being written by process") as error:
             train_text(text_data, out, config, runtime=PLAIN)
         refusals.append(error)
 

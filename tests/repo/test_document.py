@@ -46,14 +46,14 @@ def test_the_python_example_of_the_readme_runs(tmp_path):
 
 def test_every_example_of_a_page_is_the_body_of_a_test():
     shown = re.findall(
-        r":::\{literalinclude\} \.\./(\S+)\n.*?start-after: \"(.+?)\"\n:end-before: \"(.+?)\"",
+        r":::\{literalinclude\} \.\./(\S+)\n.*?start-after: (.+?)\n:end-before: (.+?)\n",
         (ROOT / "docs/your-own.md").read_text(encoding="utf-8"),
         re.DOTALL,
     )
     assert len(shown) >= 10
     for path, start, end in shown:
         code = (ROOT / path).read_text(encoding="utf-8")
-        assert (path, code.count(f"{start}\n"), code.count(f"{end}\n")) == (path, 1, 1)
+        assert (path, code.count(f"# {start}\n"), code.count(f"# {end}\n")) == (path, 1, 1)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)

@@ -713,3 +713,18 @@ def test_a_batch_size_that_is_left_out_is_the_task_s():
     plan = TrainConfig(steps=3, optimizer=MASKED.optimizer)
     left_out = numbers(train(seeded(0, TINY), plan, Masked(), PLAIN))
     assert left_out == numbers(train(seeded(0, TINY), MASKED, Masked(), PLAIN))
+
+
+def test_all_records_are_yielded_and_stored_before_their_checkpoint_is_written(tmp_path):
+    seen, calls = [], []
+
+    def stored():
+        newest = latest_checkpoint(tmp_path)
+        calls.append((seen[-1], newest and newest.name))
+
+    task = text_source(CONFIG.batch_size, TRAINING, VALIDATION)
+    run = train(seeded(0), CONFIG, task, EVERY_STEP, tmp_path, before_checkpoint=stored)
+    for record in run:
+        seen.append(record.step)
+    names = [f"step{step:07d}.safetensors" for step in seen[1:]]
+    assert calls == list(zip(seen[1:], [None, *names[:-1]], strict=True))

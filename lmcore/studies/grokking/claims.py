@@ -149,7 +149,7 @@ def check_delay(runs: Sequence[Run]) -> None:
         for cell in DELAY_METHODS
         for share in DELAY_SHARES
     }
-    assert {len(cell) for cell in ratios.values()} == {3}
+    assert min(len(cell) for cell in ratios.values()) == 3
     half = [ratio for (*_, share), cell in ratios.items() if share == 0.5 for ratio in cell]
     assert 1 <= min(half) < max(half) < 1.25
     late = sorted(statistics.median(ratios[*cell, 0.3]) for cell in DELAY_METHODS)
@@ -165,11 +165,15 @@ def check_delay(runs: Sequence[Run]) -> None:
 def check_keys_without_leak(runs: Sequence[Run]) -> None:
     """Assert what the text says about key waves, on every run that was tested without the leak."""
     tested = [run for run in runs if "without leak" in run.outcome.get("probe", {})]
-    assert len(tested) >= 60
-    for run in tested:
-        result = run.outcome["probe"]["without leak"]
-        if result["whole"] >= 0.99:
-            assert result["only keys"] > 0.97
+    assert len(tested) >= 66
+    results = {(r.config.name, r.config.seed): r.outcome["probe"]["without leak"] for r in tested}
+    solved = {name: result for name, result in results.items() if result["whole"] >= 0.99}
+    missed = {name for name, result in solved.items() if result["only keys"] < 0.97}
+    assert missed == {
+        ("keys-stablemax", 104), ("keys-stablemax", 105), ("keys-plain-head", 103),
+        ("keys-smallest", 103),
+    }  # fmt: skip
+    assert max(results[name]["only keys"] for name in missed - {("keys-smallest", 103)}) < 0.75
     controls = select(runs, "keys-no-decay")
     assert controls
     for run in controls:

@@ -27,19 +27,19 @@ def delay(run: Run) -> float | None:
 def median_and_range(values: Sequence[int | float | None], digits: int = 0) -> str:
     """Return the median and the range of the known values, and how many are known if not all.
 
-    The median counts values that are not known as greater than all others; – if it is one of them.
+    Unknown values count as greater than all others; a median that is one of them is shown as –.
     """
     known = sorted(value for value in values if value is not None)
     if not known:
         return f"none of {len(values)}"
     middle = statistics.median_low([*known, *[math.inf] * (len(values) - len(known))])
     shown = f"{middle:,.{digits}f}" if math.isfinite(middle) else "–"
-    said = f"{shown} ({known[0]:,.{digits}f}–{known[-1]:,.{digits}f})"
-    return said if len(known) == len(values) else f"{said}, {len(known)} of {len(values)}"
+    text = f"{shown} ({known[0]:,.{digits}f}–{known[-1]:,.{digits}f})"
+    return text if len(known) == len(values) else f"{text}, {len(known)} of {len(values)}"
 
 
 def delay_table(runs: Sequence[Run]) -> Table:
-    """Return when the delay grid's runs knew trained and unseen pairs, a row for each cell."""
+    """Return the steps to trained and to unseen pairs and their ratio, a row for each cell."""
     rows = []
     for head, optimizer in DELAY_METHODS:
         for share in DELAY_SHARES:
@@ -61,15 +61,15 @@ def delay_table(runs: Sequence[Run]) -> Table:
 
 
 def key_table(runs: Sequence[Run]) -> Table:
-    """Return what key waves have right of unseen pairs, with the leak and without, run by run."""
+    """Return the unseen pairs that key waves have right, with the leak and without, run by run."""
     names = ("whole", "only keys", "projected", "without keys", "both only keys")
     rows = []
     for run in runs:
-        found = run.outcome.get("probe", {}).get("without leak")
-        if found:
+        result = run.outcome.get("probe", {}).get("without leak")
+        if result:
             with_leak = run.outcome["probe"]["claim"]["only keys"]
-            shown = (with_leak, *(found[name] for name in (*names, "both without keys")))
-            n_keys = "/".join(str(len(own)) for own in found["keys"])
+            shown = (with_leak, *(result[name] for name in (*names, "both without keys")))
+            n_keys = "/".join(str(len(keys)) for keys in result["keys"])
             rows.append(
                 (run.config.name, str(run.config.seed), n_keys, *(f"{x:.1%}" for x in shown))
             )
@@ -97,9 +97,9 @@ def plot_delay(runs: Sequence[Run]) -> Figure:
             ratios = [[delay(run) for run in cell] for cell in cells]
             for x, cell in zip(shares, ratios, strict=True):
                 aside = x + (0.6 if optimizer == "Muon" else -0.6)
-                found = [ratio for ratio in cell if ratio]
-                ax.plot([aside] * len(found), found, "o", color=color, ms=4, alpha=0.6)
-                missing = len(cell) - len(found)
+                solved = [ratio for ratio in cell if ratio]
+                ax.plot([aside] * len(solved), solved, "o", color=color, ms=4, alpha=0.6)
+                missing = len(cell) - len(solved)
                 ax.plot(aside + 0.5 * np.arange(missing), [top] * missing, "x", color=color, ms=5)
             middle = [
                 statistics.median_low([r or math.inf for r in cell or [None]]) for cell in ratios

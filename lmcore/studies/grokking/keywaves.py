@@ -76,18 +76,18 @@ class Fit:
         angles = 2 * np.pi * np.outer(np.arange(n), frequencies) / n
         columns = np.hstack([np.ones((n, 1)), np.cos(angles), np.sin(angles)])
         weight = np.sqrt(self.counts)[:, None]
-        found, *_ = np.linalg.lstsq(weight * columns, weight * self.means, rcond=1e-9)
-        return columns, found
+        amplitudes, *_ = np.linalg.lstsq(weight * columns, weight * self.means, rcond=1e-9)
+        return columns, amplitudes
 
     def waves(self, frequencies: Sequence[int]) -> Float[np.ndarray, "n classes"]:
         """Return the waves of these frequencies, without the constant, at each a ± b."""
-        columns, found = self.coefficients(frequencies)
-        return columns[:, 1:] @ found[1:]
+        columns, amplitudes = self.coefficients(frequencies)
+        return columns[:, 1:] @ amplitudes[1:]
 
     def directions(self, frequencies: Sequence[int]) -> Float[np.ndarray, "some classes"]:
         """Return orthonormal directions that span what waves of these frequencies add to logits."""
-        _, found = self.coefficients(frequencies)
-        _, sizes, directions = np.linalg.svd(found[1:], full_matrices=False)
+        _, amplitudes = self.coefficients(frequencies)
+        _, sizes, directions = np.linalg.svd(amplitudes[1:], full_matrices=False)
         return directions[sizes > 1e-9 * max(sizes.max(initial=0), 1e-300)]
 
 
@@ -177,13 +177,13 @@ def ablated(model: GPT, config: ModularConfig, keys: Sequence[int], place: str, 
     out, order = copy.deepcopy(model), torch.from_numpy(order_of(config))
     weights = {"embedding": out.token_embedding.weight, "head": out.head.weight}
     for name in PLACES[place]:
-        found = torch.fft.rfft(weights[name][order].double(), dim=0)
-        is_key = torch.zeros(len(found), dtype=torch.bool)
+        spectrum = torch.fft.rfft(weights[name][order].double(), dim=0)
+        is_key = torch.zeros(len(spectrum), dtype=torch.bool)
         is_key[list(keys)] = True
-        found[~is_key if keep else is_key] = 0
+        spectrum[~is_key if keep else is_key] = 0
         if keep:
-            found[0] = weights[name][order].double().sum(0)
-        weights[name][order] = torch.fft.irfft(found, n=len(order), dim=0).float()
+            spectrum[0] = weights[name][order].double().sum(0)
+        weights[name][order] = torch.fft.irfft(spectrum, n=len(order), dim=0).float()
     return out
 
 
@@ -225,13 +225,13 @@ def history(kept: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str
     keys = [Fit.of(finished, half, sign).ranked()[0] for half in halves]
     out: dict[str, list[Any]] = {"step": [], "loss": [], "only keys": [], "whole": []}
     for step, then in kept:
-        table, found = logit_table(then, config), []
-        for fitted_on, judged_on, own in zip(halves, halves[::-1], keys, strict=True):
-            waves = Fit.of(table, fitted_on, sign).waves(own)[sums(len(table), sign)]
+        table, by_half = logit_table(then, config), []
+        for fitted_on, judged_on, half_keys in zip(halves, halves[::-1], keys, strict=True):
+            waves = Fit.of(table, fitted_on, sign).waves(half_keys)[sums(len(table), sign)]
             logits = (table[fitted_on].mean(0) + waves)[judged_on]
             scored = spectra.loss_and_accuracy(logits, answers[judged_on])
-            found.append((*scored, share_right(table, answers, judged_on)))
-        means = np.mean(found, axis=0)
+            by_half.append((*scored, share_right(table, answers, judged_on)))
+        means = np.mean(by_half, axis=0)
         for name, value in zip(out, (step, *means.tolist()), strict=True):
             out[name].append(value if name == "step" else float(f"{value:.4g}"))
     return out
@@ -240,9 +240,9 @@ def history(kept: Iterator[tuple[int, GPT]], model: GPT, data: Data) -> dict[str
 def lookup_tables(
     config: ModularConfig, shares: Sequence[float]
 ) -> Iterator[tuple[Data, Float[np.ndarray, "n n classes"]]]:
-    """Yield for each share of the table its sets and the logits of one who knows it by heart.
+    """Yield the sets of each share of the table, with a lookup table's logits.
 
-    A trained pair's right answer stands KNOWN_BY_HEART above noise; everything else is noise.
+    The right answer of a training pair is KNOWN_BY_HEART above the noise; everything else is noise.
     """
     for share in shares:
         data = replace(config, train_fraction=share).prepare()
@@ -254,18 +254,18 @@ def lookup_tables(
 
 
 def lookup_table(config: ModularConfig, shares: Sequence[float] = (0.2, 0.3, 0.4, 0.5)) -> Table:
-    """Return what both tests say of a lookup table, a row for each share of the table it knows."""
+    """Return the result of both tests on a lookup table, a row for each share that it knows."""
     rows, sign = [], SIGNS[config.operations[0]]
     for data, logits in lookup_tables(config, shares):
         answers, halves = grid(data.config)[1], unseen_halves(data)
         keys, with_leak = leaking(logits, answers, trained_pairs(data), sign)
-        found = both_ways(logits, answers, halves, sign)
+        without_leak = both_ways(logits, answers, halves, sign)
         rows.append(
             (
                 f"{data.config.train_fraction:.0%}",
                 str(len(keys)),
-                *(f"{x:.1%}" for x in (found["whole"], with_leak)),
-                *(f"{found[name]:.1%}" for name in ("only keys", "projected")),
+                *(f"{x:.1%}" for x in (without_leak["whole"], with_leak)),
+                *(f"{without_leak[name]:.1%}" for name in ("only keys", "projected")),
             )
         )
     header = (

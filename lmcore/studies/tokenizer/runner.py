@@ -1,7 +1,6 @@
 """Measure a survey at most once: load a finished run or write a new one."""
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,16 +39,17 @@ def run_or_load(survey: Survey, data: Path | None = None, progress: bool = True)
     if finished:
         return finished
     texts = {name: text_of(name, survey, data) for name in survey.texts}
-    scratch = survey.root / "runs" / survey.path
-    shutil.rmtree(scratch, ignore_errors=True)
-    writer = RunWriter(scratch, survey)
-    writer.note_session(environment(Runtime(device="cpu").resolve(0)))
-    writer.note_environment({"data": origin(texts)})
-    rows = MEASURES[survey.name](survey, texts)
-    for step, row in enumerate(tqdm(rows, desc=survey.name, disable=not progress)):
-        writer.add({"step": step} | row)
     folder = survey.root / "results" / survey.path
-    writer.finish({}, folder)
+    scratch = survey.root / "runs" / survey.path
+    with RunWriter(scratch, survey, is_fresh=True) as writer:
+        if finished := load(survey):  # another process may have finished it meanwhile
+            return finished
+        writer.note_session(environment(Runtime(device="cpu").resolve(0)))
+        writer.note_environment({"data": origin(texts)})
+        rows = MEASURES[survey.name](survey, texts)
+        for step, row in enumerate(tqdm(rows, desc=survey.name, disable=not progress)):
+            writer.add({"step": step} | row)
+        writer.finish({}, folder)
     return load_run(folder, Survey)
 
 
