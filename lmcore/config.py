@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import typing
@@ -27,11 +28,17 @@ def from_dict(kind: type[Config], stored: Any) -> Config:
     """
     if not isinstance(stored, dict):
         raise ValueError(f"{kind.__name__} needs a dict of fields, not {stored!r}")
-    hints = typing.get_type_hints(kind)
+    hints = type_hints(kind)
     unknown = sorted(set(stored) - set(hints))
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}")
     return kind(**{name: _typed(hints[name], value) for name, value in stored.items()})
+
+
+@functools.cache
+def type_hints(kind: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields, which take a while to resolve."""
+    return typing.get_type_hints(kind)
 
 
 def _typed(hint: Any, value: Any) -> Any:
@@ -51,7 +58,7 @@ def _has_fields(kind: Any, stored: Any) -> bool:
 
 def check_choices(config: Any) -> None:
     """Raise ValueError if a Literal field of config has another value."""
-    for name, hint in typing.get_type_hints(type(config)).items():
+    for name, hint in type_hints(type(config)).items():
         if typing.get_origin(hint) is typing.Literal:
             require_choice(name, getattr(config, name), hint)
 

@@ -1,5 +1,6 @@
-"""lmcore runs: what runs there are, in what they differ, and how well they did."""
+"""lmcore runs: a table of runs, with what differs and how well they did."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -7,11 +8,12 @@ import tyro
 
 from lmcore.experiments.find_runs import find_runs
 from lmcore.files import whole_file
-from lmcore.report import plotting
 from lmcore.report.run_table import labels, selected, shown
-from lmcore.studies import all_studies
+from lmcore.studies import config_type_of
 
 DEFAULT_FOLDERS = ("runs", "results")
+WIDTH = 120
+"""Characters of a line where there is no terminal."""
 
 
 def run(
@@ -21,6 +23,7 @@ def run(
     where: tuple[str, ...] = (),
     sort: str | None = None,
     descending: bool = False,
+    columns: tuple[str, ...] = (),
     csv: Path | None = None,
     plot: Path | None = None,
 ) -> None:
@@ -31,22 +34,25 @@ def run(
         where: Only runs that meet all of these, such as "d_model>=128" "seed=0" "name!=first".
         sort: Column to sort by, such as bpb or lr.
         descending: Sort from greatest to least.
+        columns: More columns to show; others are left out where the terminal is too narrow.
         csv: Write all columns to this file.
         plot: Draw validation curves to this file, such as curves.svg or curves.png.
     """
     given = folders or tuple(Path(name) for name in DEFAULT_FOLDERS if Path(name).is_dir())
     if not given:
         raise ValueError("there is no folder runs or results here: name a folder of runs")
-    kinds = {name: study.config_type for name, study in all_studies().items()}
-    runs, frame = selected(find_runs(given, kinds), where, sort, descending)
+    runs, frame = selected(find_runs(given, config_type_of), where, sort, descending)
     if not runs:
         raise ValueError(f"no run meets {' and '.join(where)}")
-    print(shown(frame))
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    print(shown(frame, width, (*columns, *(() if sort is None else (sort,)))))
     if csv is not None:
         with whole_file(csv) as path:
             frame.to_csv(path, index=False)
         print(f"wrote {csv}")
     if plot is not None:
+        from lmcore.report import plotting  # it loads matplotlib, which a table does without
+
         plotting.use_style()
         fig = plotting.validation_curves(runs, labels(frame["folder"].tolist()))
         with whole_file(plot) as path:

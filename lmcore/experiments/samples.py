@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lmcore.experiments.run_folder import JsonLines
+from lmcore.experiments.metrics_file import JsonLines
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.gpt import GPT
 from lmcore.tasks.prepared_text import PreparedText

@@ -21,6 +21,8 @@ MEASURED = ("step", "n_parameters", "validation.loss", "validation.bpb", "traini
 """Measured columns that are shown; a CSV file has all."""
 IDENTITY = ("study", "name")
 """Columns that say what the folder says."""
+MOST_NAMED = 10
+"""Columns named among those that are not shown."""
 
 
 def selected(
@@ -41,7 +43,7 @@ def selected(
     """
     frame = runs_frame(runs, every_field=True)
     for condition in conditions:
-        frame = frame[_meets(frame, condition)]
+        frame = frame.loc[_meets(frame, condition)]
     if sort is not None:
         frame = frame.sort_values(column(frame, sort), ascending=not descending, kind="stable")
     chosen = [runs[int(place)] for place in frame.index]
@@ -50,22 +52,65 @@ def selected(
     return chosen, out
 
 
-def shown(frame: pd.DataFrame) -> str:
-    """Return the frame's most telling columns as text: what differs, length, loss and time."""
-    first = list(frame).index("step") if "step" in frame else len(frame.columns)
-    names = [
-        name
-        for place, name in enumerate(frame)
-        if (place < first and name not in IDENTITY) or name in MEASURED
+def shown(frame: pd.DataFrame, width: int | None = None, columns: Sequence[str] = ()) -> str:
+    """Return the frame of `selected` as text: folder, what differs, length, loss and time.
+
+    Where that is wider than width, the settings that the fewest runs have are left out, and the
+    last line names them. columns are always shown.
+
+    Raises:
+        ValueError: there is no such column.
+    """
+    always = ["folder", *(column(frame, name) for name in columns), "is_finished", *MEASURED]
+    names = _telling(frame, always)
+    heads = _short(names)
+    cells = {name: [heads[name], *map(_text, frame[name])] for name in names}
+    widths = {name: max(map(len, texts)) for name, texts in cells.items()}
+    fitting = _fitting(frame, widths, always, width)
+    lines = [
+        "  ".join(_aligned(name, text, widths[name]) for name, text in row)
+        for row in zip(*([(name, text) for text in cells[name]] for name in fitting), strict=True)
     ]
-    table = frame[names].dropna(axis="columns", how="all")
-    same = [n for n in ("seed", "is_finished") if n in table and table[n].nunique() == 1]
-    if "is_finished" in same and not frame["is_finished"].all():
-        same.remove("is_finished")
-    table = table.drop(columns=same)
-    return table.rename(columns=_short(list(table))).to_string(
-        index=False, na_rep="-", float_format=lambda value: f"{value:.4g}"
-    )
+    hidden = [heads[name] for name in names if name not in fitting]
+    if hidden:
+        more = f" and {len(hidden) - MOST_NAMED} more" if len(hidden) > MOST_NAMED else ""
+        lines.append(f"not shown: {', '.join(hidden[:MOST_NAMED])}{more} (--columns, --csv)")
+    return "\n".join(lines)
+
+
+def _fitting(
+    frame: pd.DataFrame, widths: dict[str, int], always: Sequence[str], width: int | None
+) -> list[str]:
+    """Return the columns that a line of width has room for; all of them if width is None."""
+    chosen = {name for name in widths if name in always or width is None}
+    left = (width or 0) - sum(widths[name] + 2 for name in chosen) + 2
+    for name in sorted(widths, key=lambda name: frame[name].isna().sum()):
+        if name not in chosen and widths[name] + 2 <= left:
+            chosen.add(name)
+            left -= widths[name] + 2
+    return [name for name in widths if name in chosen]
+
+
+def _telling(frame: pd.DataFrame, always: Sequence[str]) -> list[str]:
+    """Return the columns to show: those asked for, and settings in which runs differ."""
+    settings = list(frame)[: list(frame).index("step") + 1]
+    left_out = {*IDENTITY, *(["seed"] if len(set(frame["seed"])) == 1 else [])} - set(always)
+    if all(frame["is_finished"]):
+        left_out.add("is_finished")
+    chosen = [n for n in frame if (n in always or n in settings) and n not in left_out]
+    return [str(name) for name in chosen if any(frame[name].notna())]
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:  # only nan differs from itself
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
+    return str(value)
+
+
+def _aligned(name: str, text: str, width: int) -> str:
+    return text.ljust(width) if name == "folder" else text.rjust(width)
 
 
 def column(frame: pd.DataFrame, name: str) -> str:

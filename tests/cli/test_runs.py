@@ -13,7 +13,7 @@ from lmcore.experiments.find_runs import find_runs
 from lmcore.experiments.text_config import text_run
 from lmcore.experiments.text_run import train_text
 from lmcore.report.run_table import labels, selected
-from lmcore.studies import all_studies
+from lmcore.studies import config_type_of
 
 SMALL = {
     "d_model": 16, "n_layers": 1, "n_heads": 2, "context_length": 16, "batch_size": 4, "steps": 4,
@@ -132,6 +132,16 @@ def test_labels_leave_out_what_all_share():
     assert labels(["runs/x/a"]) == ["a"]
 
 
+def test_a_narrow_terminal_leaves_out_settings_and_says_which(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = command()
+    head, *_, last = out.splitlines()
+    assert "is_finished" in head
+    assert last == "not shown: seed, lr (--columns, --csv)"
+    _, out, _ = command("--columns", "lr", "stop_reason", "--sort", "tokens")
+    assert {"lr", "tokens"} <= set(out.splitlines()[0].split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -160,8 +170,7 @@ def test_without_runs_here_a_folder_is_asked_for(tmp_path, monkeypatch, capsys):
 
 def test_every_committed_run_is_found(committed_runs):
     results = {run.folder.parents[2] for run in committed_runs}
-    kinds = {name: study.config_type for name, study in all_studies().items()}
-    found = find_runs(results, kinds)
+    found = find_runs(results, config_type_of)
     assert [run.folder for run in found] == [run.folder for run in committed_runs]
     _, frame = selected(found, ["study=adamw_swap"], "bpb")
     assert set(frame["study"]) == {"adamw_swap"}
