@@ -19,21 +19,21 @@ class Sampling:
     top_k, top_p, min_p.
     """
 
-    temperature: int | float = 1.0
+    temperature: float = 1.0
     """Logits are divided by it; 0 is greedy, which takes the most probable token."""
 
     top_k: int | None = None
     """Only the k most probable tokens remain (Fan et al. 2018, 1805.04833); None keeps all."""
 
-    top_p: int | float = 1.0
+    top_p: float = 1.0
     """Only the fewest tokens remain that have this share of the probability (Holtzman et al. 2020,
     1904.09751)."""
 
-    min_p: int | float = 0.0
+    min_p: float = 0.0
     """Only tokens remain that are at least this many times as probable as the most probable one
     (Nguyen et al. 2024, 2407.01082)."""
 
-    repetition_penalty: int | float = 1.0
+    repetition_penalty: float = 1.0
     """Logits of tokens seen before are divided by it where positive, multiplied where negative
     (Keskar et al. 2019, 1909.05858)."""
 

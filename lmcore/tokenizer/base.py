@@ -276,6 +276,7 @@ class BaseTokenizer(ABC):
                 f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} entries"
             ) from None
 
+    @checked
     def decode_stream(self, ids: Iterable[SupportsIndex]) -> Iterator[str]:
         """Yield the text of ids as they come, in whole characters. Joined, it equals `decode`'s."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
