@@ -55,6 +55,15 @@ def flat_fields(config: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Return "name old -> new" of each value that differs, by name; None is one that is missing."""
+    return {
+        name: f"{name} {before.get(name)} -> {after.get(name)}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }
+
+
 def full_name(config: Any, name: str) -> str:
     """Return the dotted name of the field called name; its last part is enough if it is unique.
 

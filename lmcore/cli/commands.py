@@ -11,6 +11,7 @@ from lmcore.cli.cost import print_cost
 from lmcore.cli.live import live
 from lmcore.cli.notebooks import notebooks
 from lmcore.cli.readme import readme
+from lmcore.cli.reproduce import reproduce
 from lmcore.cli.run import run
 from lmcore.cli.studies import list_studies
 from lmcore.cli.upgrade import upgrade
@@ -23,6 +24,7 @@ COMMANDS = {
     "generate": generate.run,
     "evaluate": evaluate.run,
     "run": run,
+    "reproduce": reproduce,
     "live": live,
     "ask": ask,
     "notebooks": notebooks,

@@ -1,8 +1,9 @@
 """Batches of a stream of token ids in four orders, and windows that score each token once."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ class Batches:
     ):
         require_positive(batch_size=batch_size, context_length=context_length)
         self.ids = ids.ids if isinstance(ids, Tokens) else as_ids(ids)
+        self.info = ids.info if isinstance(ids, Tokens) else None
         self.document_starts = ids.documents if isinstance(ids, Tokens) else np.array([0])
         self.batch_size, self.context_length = batch_size, context_length
         self.order, self.seed = order, seed
@@ -51,6 +53,18 @@ class Batches:
         else:
             self.steps_per_epoch = batches_per_epoch(len(self.ids), batch_size, context_length)
         self._shuffled: tuple = (None,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches; ids that are not of a token file count by the first batch."""
+        sha256 = self.info.sha256 if self.info else None
+        return {
+            "order": self.order,
+            "seed": self.seed,
+            "context_length": self.context_length,
+            "n_tokens": len(self.ids),
+            "ids": sha256 or hashlib.sha256(self.batch(0)[0].numpy().data).hexdigest(),
+        }
 
     def positions(self, step: int) -> Int[np.ndarray, "batch span"]:
         """Return the places of the ids in batch number step."""

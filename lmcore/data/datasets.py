@@ -45,6 +45,11 @@ class DatasetBatches:
         self.batch_size, self.order, self.seed = batch_size, order, seed
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches, as far as the dataset can be told from another one."""
+        return {"order": self.order, "seed": self.seed, "n_rows": self.n_rows}
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches that begin in one epoch."""
         return -(-self.n_rows // self.batch_size)

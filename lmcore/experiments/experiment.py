@@ -7,10 +7,12 @@ from typing import Literal
 
 from lmcore.boundary import Natural, convert_fields
 from lmcore.config import with_fields
+from lmcore.files import require_file_name
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Task
 from lmcore.tasks.sentence import SentenceConfig
+from lmcore.tasks.stories import StoriesConfig
 from lmcore.tasks.titles import TitlesConfig
 from lmcore.training.config import TrainConfig
 
@@ -33,6 +35,8 @@ class RunConfig:
 
     def __post_init__(self):
         convert_fields(self)
+        require_file_name("study", self.study)
+        require_file_name("experiment", self.name)
 
     @property
     def path(self) -> Path:
@@ -49,7 +53,7 @@ class RunConfig:
 class Experiment(RunConfig):
     """A model that is trained on a task: everything that decides the run's numbers."""
 
-    task: TitlesConfig | ModularConfig | SentenceConfig
+    task: TitlesConfig | ModularConfig | SentenceConfig | StoriesConfig
     model: ModelConfig
     train: TrainConfig
 

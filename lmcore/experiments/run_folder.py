@@ -17,7 +17,16 @@ from typing import Any
 
 from lmcore.config import SCHEMA, config_hash, flat_fields, from_dict, stored_config
 from lmcore.evaluation.score_types import read_score
-from lmcore.files import naming, read_json, write_json, write_text
+from lmcore.experiments.checksums import check_sums, write_sums
+from lmcore.files import (
+    as_json,
+    from_json,
+    naming,
+    read_json,
+    read_object,
+    write_json,
+    write_text,
+)
 from lmcore.locks import locked, remove_leftovers
 
 LEFT_OVER_S = 3600
@@ -58,15 +67,23 @@ def load_run(folder: Path, kind: type) -> Run:
             f"{folder / 'config.json'} was changed after its run: its recorded hash is "
             f"{stored.get('hash')}, its values have {config_hash(config)}"
         )
+    check_sums(folder)
     records = read_metrics(folder / "metrics.jsonl")
     check_steps(folder / "metrics.jsonl", records, log_every(config))
     return Run(
         folder,
         config,
         [with_scores(record) for record in records],
-        read_json(folder / "environment.json"),
-        with_scores(read_json(folder / "outcome.json")),
+        read_object(folder / "environment.json"),
+        with_scores(read_object(folder / "outcome.json")),
     )
+
+
+def write_outcome(folder: Path, outcome: dict[str, Any]) -> None:
+    """Write outcome.json, which makes the run in folder a finished one, after its checksums."""
+    text = as_json(outcome)
+    write_sums(folder, {"outcome.json": text.encode()})
+    write_text(folder / "outcome.json", text)
 
 
 def check_schema(folder: Path, schema: int) -> None:
@@ -95,7 +112,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     out = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            out.append(json.loads(line))
+            out.append(from_json(line))
         except ValueError:
             raise ValueError(f"{path} is damaged in line {number}") from None
     return out
@@ -156,12 +173,24 @@ class JsonLines:
             write_text(self.path, "".join(json.dumps(old) + "\n" for old in earlier) + text)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the records so far, without a last line that was cut off."""
+        """Return the records before the first line that is cut off or damaged."""
         out = []
-        with contextlib.suppress(ValueError, FileNotFoundError):
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                out.append(json.loads(line))
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.path.read_bytes().splitlines():
+                record = _record(line)
+                if record is None:
+                    break
+                out.append(record)
         return out
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """Return the record in a line, or None if it has none with a step."""
+    try:
+        record = from_json(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and type(record.get("step")) is int else None
 
 
 class RunWriter:
@@ -207,7 +236,7 @@ class RunWriter:
     def _claim(self, stored: dict[str, Any]) -> None:
         folder = self.folder
         path = folder / "config.json"
-        if path.exists() and read_json(path).get("hash") != stored["hash"]:
+        if path.exists() and self._begun(path).get("hash") != stored["hash"]:
             raise ValueError(
                 f"{folder} holds an unfinished run of another config: delete it to start this one"
             )
@@ -219,24 +248,42 @@ class RunWriter:
         Raises:
             ValueError: it began on another text; the message names both hashes.
         """
-        path = self.folder / "environment.json"
-        data = read_json(path).get("data", {}) if path.exists() else {}
-        if data.get("text_sha256", sha256) != sha256:
+        began_on = self._facts("data", {}).get("text_sha256", sha256)
+        if began_on != sha256:
             raise ValueError(
-                f"{self.folder} began on the text {data['text_sha256'][:12]}, this one is "
+                f"{self.folder} began on the text {str(began_on)[:12]}, this one is "
                 f"{sha256[:12]}: give it the same titles, or delete it to start again"
             )
 
     def note_session(self, facts: dict[str, Any]) -> None:
         """Add facts about the process that trains now; a resumed run has several."""
-        path = self.folder / "environment.json"
-        earlier = read_json(path)["sessions"] if path.exists() else []
-        self.note_environment({"sessions": [*earlier, facts]})
+        self.note_environment({"sessions": [*self._facts("sessions", []), facts]})
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to environment.json; they replace earlier facts of the same names."""
         path = self.folder / "environment.json"
-        write_json(path, (read_json(path) if path.exists() else {}) | facts)
+        write_json(path, (self._begun(path) if path.exists() else {}) | facts)
+
+    def _facts(self, name: str, default: Any) -> Any:
+        """Return what environment.json holds under a name, of default's type."""
+        path = self.folder / "environment.json"
+        value = self._begun(path).get(name, default) if path.exists() else default
+        if type(value) is not type(default):
+            raise self._damaged(f"{path} is damaged: {name} is a {type(value).__name__}")
+        return value
+
+    def _begun(self, path: Path) -> dict[str, Any]:
+        """Return what a file of the unfinished run holds."""
+        try:
+            return read_object(path)
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, problem: object) -> ValueError:
+        return ValueError(
+            f"{problem}; the run in {self.folder} is not finished: restore the file from a copy, "
+            f"or delete {self.folder} to start again"
+        )
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record. The first one also removes records of its own and later steps."""
@@ -279,7 +326,7 @@ class RunWriter:
 
         A run that is at destination already stays.
         """
-        write_json(self.folder / "outcome.json", outcome)
+        write_outcome(self.folder, outcome)
         destination.parent.mkdir(parents=True, exist_ok=True)
         for old in destination.parent.glob(f".{destination.name}.*part"):
             if time.time() - old.stat().st_ctime > LEFT_OVER_S:

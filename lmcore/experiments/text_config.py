@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lmcore.boundary import Natural, checked, convert_fields, converted
-from lmcore.config import flat_fields, full_name, with_fields
+from lmcore.config import changes, flat_fields, full_name, with_fields
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.prepared_text import PreparedText
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -235,9 +235,5 @@ def typed(name: str, value: Any, hint: Any) -> Any:
 
 def differences(before: Any, after: Any, without: tuple[str, ...] = ()) -> list[str]:
     """Return "name old -> new" of each field in which two configs of a kind differ."""
-    old, new = flat_fields(before), flat_fields(after)
-    return [
-        f"{name} {old.get(name)} -> {new.get(name)}"
-        for name in {**old, **new}
-        if old.get(name) != new.get(name) and name not in without
-    ]
+    differing = changes(flat_fields(before), flat_fields(after))
+    return [line for name, line in differing.items() if name not in without]

@@ -254,6 +254,12 @@ class ModularTask:
         self._order: tuple = (None,)
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches."""
+        origin = self.table.origin["text_sha256"]
+        return {"order": "shuffled", "seed": self.seed, "rows": origin}
+
+    @property
     def batches_per_epoch(self) -> int:
         """Batches that begin in one epoch."""
         return -(-len(self.table.train) // self.batch_size)

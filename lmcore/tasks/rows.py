@@ -1,6 +1,7 @@
 """Rows of inputs and targets as a task: the user's own ids, Dataset or DataLoader."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -20,6 +21,11 @@ class RowsTask:
 
     def __post_init__(self):
         convert_fields(self)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches; nothing is known of an iterable's."""
+        return {} if isinstance(self.batches, IterableBatches) else self.batches.facts
 
     @property
     def batches_per_epoch(self) -> int | None:

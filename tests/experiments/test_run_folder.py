@@ -109,7 +109,8 @@ train_values = st.fixed_dictionaries(
         "eval_at": st.lists(sizes, max_size=5).map(tuple),
     }
 )
-names_and_seeds = st.fixed_dictionaries({"name": st.text(), "seed": st.integers()})
+file_names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=40)
+names_and_seeds = st.fixed_dictionaries({"name": file_names, "seed": st.integers()})
 
 
 def changed(outer, values):
@@ -244,8 +245,8 @@ def run_folder(smoke_run, tmp_path):
 FILES = ("config.json", "metrics.jsonl", "environment.json", "outcome.json")
 
 
-def test_a_run_folder_holds_its_four_files_and_nothing_else(run_folder):
-    assert set(names(run_folder)) == set(FILES)
+def test_a_run_folder_holds_its_four_files_and_their_checksums_and_nothing_else(run_folder):
+    assert set(names(run_folder)) == {*FILES, "SHA256SUMS"}
 
 
 def test_a_config_edited_after_its_run_is_refused(run_folder):
@@ -346,7 +347,7 @@ def test_a_finished_run_moves_without_its_checkpoints(tmp_path):
     write_text(tmp_path / "scratch" / "checkpoints" / "step0.safetensors", "")
     writer.finish({"best": 1}, tmp_path / "results" / "run")
     assert load_run(tmp_path / "results" / "run", Plan).outcome == {"best": 1}
-    assert set(names(tmp_path / "results" / "run")) == set(FILES)
+    assert set(names(tmp_path / "results" / "run")) == {*FILES, "SHA256SUMS"}
     assert names(tmp_path / "results") == ["run"]
 
 
