@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmcore.config import check_choices
+from lmcore.boundary import convert_fields
 from lmcore.data import grammar
 from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens
@@ -53,7 +53,7 @@ class StoriesConfig:
     """
 
     def __post_init__(self):
-        check_choices(self)
+        convert_fields(self)
         for name in ("n_train_stories", "n_validation_stories", "n_test_stories"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -25,6 +25,7 @@ from lmcore.tokenizer.pretokens import (
     plain_pieces,
     pre_token_finder,
 )
+from lmcore.tokenizer.specials import distinct
 
 Pair = tuple[bytes, bytes]
 ALPHABET = tuple(bytes([value]) for value in range(256))
@@ -62,7 +63,7 @@ def train_bpe(
             file is not UTF-8.
         OSError: a file cannot be read.
     """
-    specials = list(dict.fromkeys(special_tokens))
+    specials = distinct(special_tokens)
     n_new = vocab_size - len(specials) - len(ALPHABET)
     if n_new < 0:
         raise ValueError(

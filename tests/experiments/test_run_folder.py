@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import small_disk
 
-from lmcore.config import check_choices, config_hash, flat_fields, from_dict, with_fields
+from lmcore.boundary import convert_fields
+from lmcore.config import config_hash, flat_fields, from_dict, with_fields
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import RunWriter, check_steps, load_run, read_metrics
 from lmcore.files import read_json, whole_file, write_json, write_text
@@ -441,8 +442,8 @@ class Painted:
 
 def test_a_value_that_is_no_choice_is_an_error_with_all_choices():
     with pytest.raises(ValueError, match="colour must be one of red, blue, not 'green'"):
-        check_choices(Painted("green"))
+        convert_fields(Painted("green"))
 
 
 def test_a_value_that_is_a_choice_passes():
-    check_choices(Painted("blue"))
+    convert_fields(Painted("blue"))
