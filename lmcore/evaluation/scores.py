@@ -31,10 +31,11 @@ def answer_score(
     Raises:
         ValueError: x and y are no rows of ids, or of different numbers.
     """
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
+    is_rows = x.ndim == y.ndim == 2 and len(x) == len(y) > 0
+    if not is_rows or x.is_floating_point() or y.is_floating_point():
         raise ValueError(
             f"questions of shape {tuple(x.shape)} and answers of shape {tuple(y.shape)} are no "
-            "rows: give both as (rows, ids)"
+            "rows of ids: give whole numbers as (rows, ids)"
         )
     was_training = model.training
     model.eval()

@@ -298,7 +298,8 @@ class BaseTokenizer(ABC):
         """
         if not text:
             raise ValueError("an empty text has no bytes per token")
-        return len(text.encode()) / len(self.encode_array(text))
+        n_tokens = len(self.encode_array(text))
+        return len(text.encode()) / n_tokens
 
     @checked
     def save(self, folder: str | Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcore.boundary import checked
+from lmcore.files import require_file
 from lmcore.tokenizer.kernels.compiler import works
 from lmcore.tokenizer.pretokens import (
     GPT2_PATTERN,
@@ -70,7 +71,7 @@ def train_bpe(
             f"vocab_size {vocab_size} is too small: {len(ALPHABET)} bytes and "
             f"{len(specials)} special tokens need {len(ALPHABET) + len(specials)}"
         )
-    input = [Path(input)] if isinstance(input, str | Path) else input
+    input = [require_file(input)] if isinstance(input, str | Path) else input
     size = _size(input)
     unit = "char" if size is None else "B"
     with _reporter(progress, desc="read", total=size, unit=unit, unit_scale=True) as on_read:

@@ -13,6 +13,7 @@ from typing import Any
 
 import regex
 
+from lmcore.files import require_file
 from lmcore.tokenizer.specials import SpecialTokens
 
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -137,18 +138,31 @@ def plain_pieces(
 
 def _text_blocks(text: str, on_read: Report) -> Iterator[str]:
     for start in range(0, len(text), BLOCK):
-        on_read(min(BLOCK, len(text) - start))
-        yield text[start : start + BLOCK]
+        block = text[start : start + BLOCK]
+        try:
+            block.isascii() or block.encode()
+        except UnicodeEncodeError as error:
+            surrogate, place = error.object[error.start], start + error.start
+            raise ValueError(
+                f"a text has the lone surrogate {surrogate!r} at character {place}, which UTF-8 "
+                "lacks: read its file with errors='replace'"
+            ) from None
+        on_read(len(block))
+        yield block
 
 
 def _file_blocks(path: Path, errors: str, on_read: Report) -> Iterator[str]:
     """Yield the text of a file with its line ends unchanged.
 
     Raises:
-        ValueError: the file is not UTF-8, and errors is "strict".
+        ValueError: the file is not UTF-8, and errors is "strict", or errors names no way to go on.
     """
+    try:
+        codecs.lookup_error(errors)
+    except LookupError:
+        raise ValueError(f"errors must be strict, replace or ignore, not {errors!r}") from None
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
-    with open(path, "rb") as file:
+    with open(require_file(path), "rb") as file:
         is_last = False
         while not is_last:
             raw = file.read(BLOCK)
