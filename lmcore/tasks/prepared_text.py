@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lmcore.boundary import checked, convert_fields
+from lmcore.boundary import Natural, checked, convert_fields
 from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
 from lmcore.data.token_files import Tokens, load_tokens, outputs, write_documents
 from lmcore.files import read_json, require_apart, write_json
@@ -38,7 +38,7 @@ class PrepareConfig:
     """Special tokens; the first one ends every document."""
     validation_fraction: float = 0.1
     """Share of the text kept for validation where no validation text is given."""
-    seed: int = 1337
+    seed: Natural = 1337
     """Decides which documents validate."""
     reading: Reading = field(default_factory=Reading)
     """How files become documents."""
