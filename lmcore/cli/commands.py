@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import io
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -126,9 +127,10 @@ def called(name: str, function: Callable[..., None], arguments: Sequence[str]) -
 
 def in_one_line(box: str, name: str) -> str:
     """Return tyro's error message, several lines in a box, as one line."""
-    lines = [line.strip("│╭╮╰╯\n").rstrip(" ─").removeprefix(" ") for line in box.splitlines()]
-    end = next((n for n, line in enumerate(lines) if n and not line.strip()), len(lines))
-    what = " ".join(line for line in lines[1:end] if line and not line.startswith(" ")).rstrip(".")
+    _, *lines = [line[2:-2].rstrip(" ─-") for line in box.splitlines()]
+    lines = [*itertools.dropwhile(lambda line: not line, lines)]  # rules are empty now
+    end = lines.index("") if "" in lines else len(lines)
+    what = " ".join(line for line in lines[:end] if not line.startswith(" ")).rstrip(".")
     if what.startswith("Missing from"):
         what += f" {', '.join(_indented(lines[:end]))}"
     elif "Perhaps you meant:" in lines:
