@@ -335,10 +335,3 @@ COMMANDS = {
     "compare": compare,
     "status": status,
 }
-
-
-def run_subcommand(arguments: Sequence[str]) -> None:
-    """Run the command of `lmcore experiments` that arguments name."""
-    tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="lmcore experiments", description=__doc__, args=list(arguments)
-    )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmcore.boundary import convert_fields
+from lmcore.boundary import Natural, convert_fields
 from lmcore.data import grammar
 from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
@@ -46,7 +46,7 @@ class TitlesConfig:
     """Titles in the test split, which come on top of n_titles."""
     validation_fraction: float = 0.10
     """Share of n_titles in the validation split."""
-    seed: int = 1337
+    seed: Natural = 1337
     """Seed of the shuffle before the split, and of generated titles."""
     vocab_size: int = 16_000
     """Entries of the vocabulary: special tokens, the 256 bytes, and what is learned."""

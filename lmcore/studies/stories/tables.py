@@ -112,7 +112,7 @@ def rates_table(runs: Sequence[Run]) -> Table:
             mean_sd([max(r.get("grad_norm") or 0 for r in run.records) for run in group], 1),
             number(len(group)),
         )
-        for name in (REFERENCE.name, *SWEEPS["learning rate"])
+        for name in SWEEPS["learning rate"]
         if (group := select(runs, name))
     ]
     rows.sort(key=lambda row: row[0].value)
