@@ -1,5 +1,7 @@
 # %% [markdown]
-# # What do rotary positions, attention within titles and the vocabulary's size buy on headlines?
+# # RoPE and vocabulary size: the notebook
+#
+# **What do rotary positions, attention within titles and the vocabulary's size buy on headlines?**
 #
 # RoPE lowers the loss by nearly 5 % with any base, while learned positions do no better than none.
 # Hiding older titles raises the loss although they carry no information: in the first steps heads
@@ -14,6 +16,7 @@
 # the baseline, whose numbers have a separate table. At smoke scale it needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
+# [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/03_rope_and_vocab.ipynb)
 
 # %% tags=["remove-cell"]
 import importlib.util
@@ -21,10 +24,12 @@ import os
 import subprocess
 import sys
 
-if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
-    source, folder = "https://github.com/lmcore/lmcore", "/content/lmcore"
-    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
+if "google.colab" in sys.modules:  # the branch or tag that the badge above opens
+    ref, source, folder = "main", "https://github.com/lmcore/lmcore", "/content/lmcore"
+    if not os.path.isdir(folder):
+        subprocess.run(["git", "clone", "-q", "--depth=1", "-b", ref, source, folder], check=True)
+    if importlib.util.find_spec("lmcore") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
 from lmcore.report import notebook
 
@@ -43,7 +48,8 @@ SCALE = "full"
 from lmcore.experiments.runner import load_finished
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies.headlines.tables import ladder
+from lmcore.studies.headlines.figures import plot_ladder
+from lmcore.studies.headlines.tables import ladder, ladder_groups
 from lmcore.studies.rope_and_vocab import STUDY, experiments, figures, tables
 
 planned = experiments.sweeps()
@@ -64,6 +70,9 @@ positions = [run for run in runs if run.config.name in shown]
 vocabularies = [run for run in runs if run.config.name in experiments.SIZE_NAMES]
 recipe = [run for run in runs if run.config.name in experiments.RECIPE_NAMES]
 large = load_finished([*STUDY.compared_with(), *experiments.large()])
+if SCALE == "smoke":
+    large = STUDY.run([STUDY.smoke(experiment) for experiment in experiments.ladder_ends()])
+steps = [run for group in ladder_groups(large).values() for run in group]
 
 # %% [markdown]
 # ## Checks
@@ -142,6 +151,12 @@ plotting.save(fig, "fig-rope-and-vocab-recipe", recipe)
 #| label: tbl-rope-and-vocab-recipe
 #| caption: The same in numbers.
 tables.recipe_table(recipe)
+
+# %%
+#| label: fig-rope-and-vocab-ladder
+#| caption: The ladder from the baseline to the best model so far.
+fig = plot_ladder(steps)
+plotting.save(fig, "fig-rope-and-vocab-ladder", steps)
 
 # %%
 #| label: tbl-rope-and-vocab-ladder

@@ -1,5 +1,7 @@
 # %% [markdown]
-# # When does a small transformer stop memorising a table of arithmetic and solve it?
+# # Grokking: the notebook
+#
+# **When does a small transformer stop memorising a table of arithmetic and solve it?**
 #
 # It depends on the share of the table. With half of the table of division modulo 97, training pairs
 # and unseen pairs are solved together, whatever the head and the optimizer. With a fifth of it,
@@ -11,6 +13,7 @@
 # hour. At smoke scale the notebook needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/04_grokking.ipynb)
+# [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/04_grokking.ipynb)
 
 # %% tags=["remove-cell"]
 import importlib.util
@@ -18,10 +21,12 @@ import os
 import subprocess
 import sys
 
-if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
-    source, folder = "https://github.com/lmcore/lmcore", "/content/lmcore"
-    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
+if "google.colab" in sys.modules:  # the branch or tag that the badge above opens
+    ref, source, folder = "main", "https://github.com/lmcore/lmcore", "/content/lmcore"
+    if not os.path.isdir(folder):
+        subprocess.run(["git", "clone", "-q", "--depth=1", "-b", ref, source, folder], check=True)
+    if importlib.util.find_spec("lmcore") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
 from lmcore.report import notebook
 

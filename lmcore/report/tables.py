@@ -110,7 +110,7 @@ class Table:
 
 
 def _html_cell(cell: str) -> str:
-    text = html.escape(cell)
+    text = html.escape(cell).replace(" ± ", "&nbsp;±&nbsp;")
     if not isinstance(cell, Link):
         return text
     return f'<a href="{html.escape(cell.href)}" title="{html.escape(cell.title)}">{text}</a>'

@@ -18,11 +18,10 @@ def answer(runs: Sequence[Run]) -> str:
         )
         for share in (DELAY_SHARES[0], DELAY_SHARES[-1])
     )
-    first, last = (f"{100 * share:.0f} %" for share in (DELAY_SHARES[0], DELAY_SHARES[-1]))
+    first = f"{100 * DELAY_SHARES[0]:.0f} %"
     return (
-        "It depends on the share of the table that it is trained on. With half of division modulo "
-        f"97 every seed solves the pairs it has not seen at step **{fast}**, at nearly the same "
-        "time as those it has. The delay, steps to unseen pairs divided by steps to trained ones, "
-        f"is {most} for a plain head with AdamW at {last} of the table and **{least} seeds** at "
-        f"{first} (median and range)."
+        "It depends on how much of the table it is trained on. With half of division modulo 97 "
+        f"every seed also solves the pairs it has not seen, at step **{fast}**. Steps to unseen "
+        f"pairs, divided by steps to trained ones, are {most} there for a plain head with AdamW, "
+        f"and **{least} seeds** with {first} of the table (median and range)."
     )

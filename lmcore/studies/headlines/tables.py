@@ -6,7 +6,6 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import Table, link_to_runs, mean_sd, number, select
 from lmcore.studies.headlines.measures import final_loss, final_score, paired_losses
 
-
 SCORE_COLUMNS = ("challenge", "coverage", "nats/character", "bits/byte", "ratio")
 
 
@@ -32,8 +31,7 @@ def steps_table(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table
     groups = {shown: select(runs, name) for shown, name in names.items()}
     first = next(iter(groups.values()))
     rows = tuple(
-        (link_to_runs(shown, group), *score_cells(group, first))
-        for shown, group in groups.items()
+        (link_to_runs(shown, group), *score_cells(group, first)) for shown, group in groups.items()
     )
     return Table((study, *SCORE_COLUMNS), rows)
 
@@ -47,7 +45,7 @@ LADDER: dict[str, tuple[tuple[str, str], tuple[float, float] | None]] = {
 """The steps at the baseline's size: study and name of our runs, and published values of the step on
 other titles, as the challenge counts and corrected to every token."""
 BEST_PUBLISHED = (1.1416, 1.175)
-"""The best public entry we know of, in the same two numbers, on the titles of the baseline above."""
+"""The best public entry we know of, in the same two numbers and on the same titles."""
 
 
 def lower(runs: Sequence[Run], others: Sequence[Run], digits: int = 1) -> str:
@@ -80,8 +78,8 @@ def ladder(runs: Sequence[Run]) -> Table:
             else (number(known[0], ".3f"), number(known[1] / start[1], ".3f"))
         )
         if group:
-            named, seeds = link_to_runs(shown, group), number(len(group))
-            rows.append((named, *score_cells(group, first), seeds, *published))
+            named = link_to_runs(shown, group)
+            rows.append((named, *score_cells(group, first), number(len(group)), *published))
     header = (
         "baseline's size", *SCORE_COLUMNS, "seeds", "published challenge", "published ratio"
     )  # fmt: skip

@@ -29,10 +29,9 @@ def answer(runs: Sequence[Run]) -> str:
     groups = ladder_groups(runs)
     recipe = lower(groups["RoPE, RMSNorm, vocabulary of 32k"], groups["AdamW"])
     return (
-        f"At the budget of the sweeps RoPE ends **{lower(rope, learned)}** below learned positions, "
-        f"attention within titles takes that back ({lower(rope, inner)} between the two), and "
-        f"{RECIPE_SIZE:,} tokens instead of {START.model.vocab_size:,} gain "
-        f"{mean_sd(by_size, 1, ' %')} on titles that the tokenizer has not seen. At the baseline's "
-        f"size RoPE, RMSNorm and {RECIPE_SIZE:,} tokens together end **{recipe}** below AdamW "
-        "alone."
+        f"RoPE ends **{lower(rope, learned)}** below learned positions in the sweeps, and attention "
+        f"within titles takes that back ({lower(rope, inner)}). {RECIPE_SIZE:,} tokens instead of "
+        f"{START.model.vocab_size:,} gain {mean_sd(by_size, 1, ' %')} on titles that the tokenizer "
+        f"has not seen. At the baseline's size RoPE, RMSNorm and {RECIPE_SIZE:,} tokens together "
+        f"end **{recipe}** below AdamW alone."
     )
