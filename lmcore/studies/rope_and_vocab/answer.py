@@ -29,7 +29,7 @@ def answer(runs: Sequence[Run]) -> str:
     groups = ladder_groups(runs)
     recipe = lower(groups["RoPE, RMSNorm, vocabulary of 32k"], groups["AdamW"])
     return (
-        f"RoPE ends **{lower(rope, learned)}** below learned positions in the sweeps, and attention "
+        f"RoPE ends **{lower(rope, learned)}** below learned positions in the sweeps; attention "
         f"within titles takes that back ({lower(rope, inner)}). {RECIPE_SIZE:,} tokens instead of "
         f"{START.model.vocab_size:,} gain {mean_sd(by_size, 1, ' %')} on titles that the tokenizer "
         f"has not seen. At the baseline's size RoPE, RMSNorm and {RECIPE_SIZE:,} tokens together "
