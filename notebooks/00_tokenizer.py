@@ -4,12 +4,12 @@
 # **What does a byte-level BPE gain from more entries, and lose on text of another kind?**
 #
 # A larger vocabulary makes fewer tokens, with ever smaller gains, and a tokenizer trained on other
-# text needs more tokens. Nothing here is random, so there are no seeds and no bands. Times and memory
-# come from alternating runs with other libraries.
+# text needs more tokens. Nothing here is random, so there are no seeds and no bands. Times and
+# memory come from alternating runs with other libraries.
 #
-# With the committed results this notebook takes seconds. Measuring everything again takes minutes on a
-# CPU (`python -m lmcore run tokenizer --data FOLDER`). At smoke scale (`SCALE = "smoke"`) it needs no
-# results and takes less than a minute.
+# With the committed results this notebook takes seconds. Measuring everything again takes minutes
+# on a CPU (`python -m lmcore run tokenizer --data FOLDER`). At smoke scale (`SCALE = "smoke"`) it
+# needs no results and takes less than a minute.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/00_tokenizer.ipynb)
 # [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/00_tokenizer.ipynb)

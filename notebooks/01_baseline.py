@@ -3,12 +3,12 @@
 #
 # **What does a small GPT learn from 90,000 headlines with plain SGD?**
 #
-# Less than how often each token occurs. The tables below have the scores of three seeds, and the page
-# of this study says what they mean.
+# Less than how often each token occurs. The tables below have the scores of three seeds, and the
+# page of this study says what they mean.
 #
-# With the committed results this notebook takes seconds. A full run trains 27 million parameters on 8
-# million tokens, about an hour and a half on two CPU cores. At smoke scale (`SCALE = "smoke"`) it
-# needs no results and takes less than a minute.
+# With the committed results this notebook takes seconds. A full run trains 27 million parameters
+# on 8 million tokens, about an hour and a half on two CPU cores. At smoke scale (`SCALE =
+# "smoke"`) it needs no results and takes less than a minute.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/01_baseline.ipynb)
 # [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/01_baseline.ipynb)

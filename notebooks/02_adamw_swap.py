@@ -3,12 +3,13 @@
 #
 # **What does swapping SGD for AdamW buy on headlines, and does it depend on how each is tuned?**
 #
-# A lower loss, and more than half of the gain is a learning rate that SGD could have had too. The table
-# of steps has the numbers.
+# A lower loss, and more than half of the gain is a learning rate that SGD could have had too. The
+# table of steps has the numbers.
 #
-# With the committed results this notebook takes seconds. Each of about eighty runs trains 0.9 million
-# parameters for one epoch, which takes about a minute on one CPU core. This budget is smaller than the
-# baseline's, so their numbers cannot be compared. At smoke scale it needs no results.
+# With the committed results this notebook takes seconds. Each of about eighty runs trains 0.9
+# million parameters for one epoch, which takes about a minute on one CPU core. This budget is
+# smaller than the baseline's, so their numbers cannot be compared. At smoke scale it needs no
+# results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/02_adamw_swap.ipynb)
 # [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/02_adamw_swap.ipynb)

@@ -3,11 +3,11 @@
 #
 # **What do rotary positions, attention within titles and the vocabulary's size buy on headlines?**
 #
-# RoPE and a larger vocabulary lower the loss; attention within titles takes back what RoPE gains. The
-# table of steps has the numbers.
+# RoPE and a larger vocabulary lower the loss; attention within titles takes back what RoPE gains.
+# The table of steps has the numbers.
 #
-# With the committed results this notebook takes seconds. Each of about eighty runs is one epoch: one to
-# ten minutes on one CPU core. At smoke scale it needs no results.
+# With the committed results this notebook takes seconds. Each of about eighty runs is one epoch:
+# one to ten minutes on one CPU core. At smoke scale it needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
 # [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/03_rope_and_vocab.ipynb)

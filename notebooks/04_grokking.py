@@ -3,12 +3,12 @@
 #
 # **When does a small transformer stop memorising a table of arithmetic and solve it?**
 #
-# It depends on how much of the table it is trained on. Steps, seconds and their spread over seeds are in
-# the tables below.
+# It depends on how much of the table it is trained on. Steps, seconds and their spread over seeds
+# are in the tables below.
 #
-# With the committed results this notebook takes seconds, and one cell trains live. The whole study takes
-# about two hours on one CPU core, the two pictures of division minutes. At smoke scale it needs no
-# results.
+# With the committed results this notebook takes seconds, and one cell trains live. The whole study
+# takes about two hours on one CPU core, the two pictures of division minutes. At smoke scale it
+# needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/04_grokking.ipynb)
 # [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/04_grokking.ipynb)
