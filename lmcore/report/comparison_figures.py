@@ -19,15 +19,15 @@ from lmcore.report.comparison import (
 )
 from lmcore.report.tables import select
 
-Cost = Callable[[Run], float]
+Cost = Callable[[Run], int | float]
 
 
-def parameters(run: Run) -> float:
+def parameters(run: Run) -> int:
     """Return the number of a run's trained numbers."""
     return run.config.model.n_parameters
 
 
-def training_s(run: Run) -> float:
+def training_s(run: Run) -> int | float:
     """Return the seconds that a run trained."""
     return run.environment["training_s"]
 
