@@ -391,10 +391,3 @@ COMMANDS = {
     "status": status,
     "search": search,
 }
-
-
-def run_subcommand(arguments: Sequence[str]) -> None:
-    """Run the command of `lmcore experiments` that arguments name."""
-    tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="lmcore experiments", description=__doc__, args=list(arguments)
-    )

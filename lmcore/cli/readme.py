@@ -1,4 +1,4 @@
-"""Keep the tables of findings and the maps of the package up to date."""
+"""lmcore readme: bring the tables of findings and the maps of the package up to date."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from lmcore.studies import all_studies
 from lmcore.studies.headlines.tables import ladder
 
 
-def readme() -> None:
+def run() -> None:
     """Write the findings and the map of the package into README.md and the architecture page."""
     path = workspace() / "README.md"
     write_text(path, with_map(with_findings(path.read_text(encoding="utf-8"))))

@@ -1,14 +1,16 @@
 """Batches of a stream of token ids in four orders, and windows that score each token once."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.data.token_files import Tokens
 
 Order = Literal["sequential", "uniform", "shuffled", "documents"]
@@ -30,6 +32,7 @@ class Batches:
         ValueError: the ids are no ids, or too few for one batch.
     """
 
+    @checked
     def __init__(
         self,
         ids: Ids,
@@ -38,10 +41,10 @@ class Batches:
         order: Order = "sequential",
         seed: int = 0,
     ):
-        if order not in get_args(Order):
-            raise ValueError(f"order is {order!r}: take one of {', '.join(get_args(Order))}")
         require_positive(batch_size=batch_size, context_length=context_length)
+        require_seed(seed)
         self.ids = ids.ids if isinstance(ids, Tokens) else as_ids(ids)
+        self.info = ids.info if isinstance(ids, Tokens) else None
         self.document_starts = ids.documents if isinstance(ids, Tokens) else np.array([0])
         self.batch_size, self.context_length = batch_size, context_length
         self.order, self.seed = order, seed
@@ -51,6 +54,18 @@ class Batches:
         else:
             self.steps_per_epoch = batches_per_epoch(len(self.ids), batch_size, context_length)
         self._shuffled: tuple = (None,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches; ids that are not of a token file count by the first batch."""
+        sha256 = self.info.sha256 if self.info else None
+        return {
+            "order": self.order,
+            "seed": self.seed,
+            "context_length": self.context_length,
+            "n_tokens": len(self.ids),
+            "ids": sha256 or hashlib.sha256(self.batch(0)[0].numpy().data).hexdigest(),
+        }
 
     def positions(self, step: int) -> Int[np.ndarray, "batch span"]:
         """Return the places of the ids in batch number step."""
@@ -98,6 +113,7 @@ class Batches:
         return places + shifts[np.searchsorted(ends, places, side="right")]
 
 
+@checked
 def get_batch(
     ids: np.ndarray | Tensor | Sequence[int],
     batch_size: int,
@@ -173,6 +189,12 @@ def require_longer(n_tokens: int, context_length: int) -> None:
             f"{n_tokens} tokens are not more than context_length {context_length}: "
             "take more text or a smaller context_length"
         )
+
+
+def require_seed(seed: int) -> None:
+    """Raise ValueError if seed is negative, which NumPy's generators do not take."""
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, not {seed}")
 
 
 def require_positive(**sizes: int) -> None:

@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmcore.boundary import checked
 from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.data.token_files import Tokens
 from lmcore.evaluation.logits import IGNORE_INDEX, device_of, logit_parts, logits_of
 from lmcore.evaluation.score_types import Answers, Score
 
 
+@checked
 @torch.no_grad()
 def answer_score(
     model: nn.Module, x: Int[Tensor, "n seq"], y: Int[Tensor, "n targets"], rows: int = 2048
@@ -100,6 +102,7 @@ def context_length_of(model: nn.Module, context_length: int | None) -> int:
     return context_length
 
 
+@checked
 def token_scores(
     model: nn.Module,
     tokens: Tokens,
@@ -121,6 +124,7 @@ def token_scores(
     return token_nats(model, windows)
 
 
+@checked
 def score(
     model: nn.Module,
     tokens: Tokens,
@@ -139,6 +143,7 @@ def score(
     return _summed(nats, best, tokens.ids, tokens, eos_id)
 
 
+@checked
 def challenge_score(
     model: nn.Module,
     tokens: Tokens,

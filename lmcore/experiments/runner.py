@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from lmcore.boundary import checked
 from lmcore.config import config_hash
 from lmcore.experiments.cost import cost
 from lmcore.experiments.environment import environment, peak_bytes
@@ -25,6 +26,7 @@ from lmcore.experiments.experiment import (
 )
 from lmcore.experiments.progress import show_progress, speed_to_compare
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
+from lmcore.files import require_writable
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
 from lmcore.training import parallel
@@ -65,6 +67,7 @@ def load_finished(experiments: Sequence[RunConfig]) -> list[Run]:
     return [run for experiment in experiments if (run := load(experiment))]
 
 
+@checked
 def run_or_load(
     experiment: Experiment,
     probe: Probe,
@@ -97,6 +100,8 @@ def run_or_load(
     finished = load(experiment, results)
     if finished:
         return finished
+    if parallel.rank() == 0:
+        require_writable((experiment.root / "results" / experiment.path).parent)
     folder = (scratch or experiment.root / "runs") / experiment.path
     with contextlib.ExitStack() as stack:
         with parallel.first_goes_first():
@@ -147,6 +152,7 @@ def _trained(
         folder / "checkpoints",
         metrics=metrics,
         before_checkpoint=writer.sync if writer else None,
+        show=lambda line: None,  # a run that was killed after its last step is finished below
     )
     if writer is None:
         for _ in records:
@@ -193,6 +199,7 @@ def _finished(experiment: Experiment, results: Path) -> Run:
     return run
 
 
+@checked
 def run_all(
     experiments: list[Experiment],
     probe: Probe,

@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lmcore.experiments.run_folder import JsonLines
+from lmcore.boundary import convert_fields
+from lmcore.experiments.metrics_file import JsonLines
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.gpt import GPT
 from lmcore.tasks.prepared_text import PreparedText
@@ -31,6 +32,7 @@ class SampleConfig:
     """Decides what is drawn; text i uses seed + i."""
 
     def __post_init__(self):
+        convert_fields(self)
         if self.max_new_tokens < 0:
             raise ValueError(f"max_new_tokens {self.max_new_tokens} is negative")
 

@@ -10,6 +10,7 @@ from lmcore.experiments import runner
 from lmcore.experiments.experiment import Experiment, RunConfig, smoke
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import History, Probe
+from lmcore.files import require_file_name
 from lmcore.training.runtime import Runtime
 
 Measure = Callable[[Sequence[Any], Path | None], list[Run]]
@@ -63,6 +64,7 @@ class Study:
     """Whether it has a notebook and a place in the README; False while its runs are being made."""
 
     def __post_init__(self):
+        require_file_name("study", self.name)
         if (self.probe is None) == (self.measure is None):
             raise ValueError(f"study {self.name} needs either a probe or a measure, and not both")
 

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmcore.boundary import convert_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -36,6 +38,7 @@ class Sampling:
     (Keskar et al. 2019, 1909.05858)."""
 
     def __post_init__(self):
+        convert_fields(self)
         if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature must be 0, which is greedy, or more: {self.temperature}")
         if self.top_k is not None and self.top_k < 1:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.config import from_dict
 from lmcore.files import naming, read_json, whole_file, write_json
 from lmcore.generation.language_model import LanguageModel
@@ -39,6 +40,7 @@ FORMAT = 1
 """Version of the folder; it goes up when an older version of this module could not read it."""
 
 
+@checked
 def save(
     folder: str | Path, model: GPT, tokenizer: BaseTokenizer, *, eos_token: str | None = None
 ) -> None:
@@ -78,6 +80,7 @@ def save(
         write_json(staging / "config.json", fields | eos | {"lmcore": ours})
 
 
+@checked
 def load(folder: str | Path) -> LanguageModel:
     """Return the model and tokenizer in folder, in evaluation mode, on the CPU.
 
@@ -107,6 +110,7 @@ def load(folder: str | Path) -> LanguageModel:
     return LanguageModel(model, tokenizer, ours["eos_ids"])
 
 
+@checked
 def load_tokenizer(folder: str | Path) -> BaseTokenizer:
     """Return the tokenizer in folder/tokenizer.json, whichever kind it is.
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmcore.boundary import checked
 from lmcore.model.dot_product import attend
 from lmcore.model.dropout import drop
 from lmcore.model.flex import BlockMask, attend_in_blocks
@@ -29,6 +30,7 @@ class Attention(nn.Module):
         ValueError: the heads do not fit d_model or each other, or RoPE's pairs do not fit a head.
     """
 
+    @checked
     def __init__(
         self,
         d_model: int,

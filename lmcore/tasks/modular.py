@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lmcore.boundary import convert_fields
 from lmcore.evaluation.scores import Answers, Score, answer_score
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
@@ -72,6 +73,7 @@ class ModularConfig:
     """Seed of the split or of the draws."""
 
     def __post_init__(self):
+        convert_fields(self)
         unknown = [name for name in self.operations if name not in OPERATIONS]
         if unknown or len(set(self.operations)) != len(self.operations) or not self.operations:
             raise ValueError(
@@ -250,6 +252,12 @@ class ModularTask:
         self.rows = table.rows(table.train)
         self.sets = {name: part for name, part in table.sets().items() if "test" not in name}
         self._order: tuple = (None,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches."""
+        origin = self.table.origin["text_sha256"]
+        return {"order": "shuffled", "seed": self.seed, "rows": origin}
 
     @property
     def batches_per_epoch(self) -> int:

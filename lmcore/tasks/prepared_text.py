@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lmcore.boundary import checked, convert_fields
 from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
-from lmcore.data.token_files import Tokens, load_tokens, write_documents
-from lmcore.files import read_json, write_json
+from lmcore.data.token_files import Tokens, load_tokens, outputs, write_documents
+from lmcore.files import read_json, require_apart, write_json
 from lmcore.locks import locked, remove_leftovers
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
@@ -43,8 +44,7 @@ class PrepareConfig:
     """How files become documents."""
 
     def __post_init__(self):
-        if isinstance(self.special_tokens, str):
-            object.__setattr__(self, "special_tokens", (self.special_tokens,))
+        convert_fields(self)
         if not self.special_tokens:
             raise ValueError("special_tokens must name the token that ends a document")
         if not 0 < self.validation_fraction < 1:
@@ -69,6 +69,7 @@ class PreparedText:
         return self.tokenizer.special_id(self.report["end_of_text"])
 
 
+@checked
 def prepare(
     texts: str | Path | Sequence[str | Path],
     out: str | Path,
@@ -91,6 +92,7 @@ def prepare(
     files, held_out = files_of(texts), files_of(validation) if validation else []
     if tokenizer is not None:
         tokenizer.special_id(config.special_tokens[0])
+    require_apart(outputs_in(out), [*files, *held_out])
     sources = {"train": described(files), "validation": described(held_out)}
     key = _key(config, sources, tokenizer)
     if not _is_there(out, key):
@@ -100,6 +102,12 @@ def prepare(
                 split = _split_of(files, held_out, config, progress)
                 _write(out, split, config, tokenizer, {"key": key, "sources": sources}, progress)
     return load_prepared(out)
+
+
+def outputs_in(out: Path) -> list[Path]:
+    """Return the paths of all files of a prepared folder."""
+    tokens = [path for name in ("train", "validation") for path in outputs(out / f"{name}.npy")]
+    return [out / MANIFEST, out / "tokenizer.json", *tokens]
 
 
 def _split_of(
@@ -160,6 +168,7 @@ def _write(
     write_json(out / MANIFEST, manifest)
 
 
+@checked
 def load_prepared(folder: str | Path) -> PreparedText:
     """Return the prepared text in folder.
 
@@ -182,7 +191,8 @@ def load_prepared(folder: str | Path) -> PreparedText:
             f"{tokenizer.fingerprint}: prepare the text again"
         )
     train, validation = (
-        load_tokens(folder / f"{name}.npy", tokenizer) for name in ("train", "validation")
+        load_tokens(folder / f"{name}.npy", tokenizer, remedy="prepare the text again")
+        for name in ("train", "validation")
     )
     return PreparedText(
         folder=folder,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmcore.config import check_choices
+from lmcore.boundary import convert_fields
 from lmcore.data import grammar
 from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
@@ -58,7 +58,7 @@ class TitlesConfig:
     """
 
     def __post_init__(self):
-        check_choices(self)
+        convert_fields(self)
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction {self.validation_fraction} is outside (0, 1)")
         if min(self.n_train_titles, self.n_titles - self.n_train_titles, self.n_test_titles) < 1:
@@ -263,7 +263,8 @@ def prepare(
                 about = {"config": asdict(config), "text_sha256": text_sha256}
                 write_json(folder / "corpus.json", about)
     tokenizer = tokenizer_class(config.tokenizer).load(folder)
-    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, verify=True) for name in SPLITS}
+    again = f"delete {folder} and run again"
+    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, remedy=again) for name in SPLITS}
     origin = {
         "titles": source,
         "text_sha256": text_sha256,

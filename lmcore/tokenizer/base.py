@@ -5,15 +5,17 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex, get_args
 
 import numpy as np
 import regex
 
+from lmcore.boundary import checked, converted
 from lmcore.files import write_json
 from lmcore.tokenizer.encoder import BATCH
 from lmcore.tokenizer.hf_files import NotUnderstoodError, symbols
@@ -98,6 +100,7 @@ class BaseTokenizer(ABC):
         """A hash of everything that ids depend on. Token files name their tokenizer by it."""
         return hashlib.sha256(self._json().encode()).hexdigest()[:16]
 
+    @checked
     def special_id(self, special: str) -> int:
         """Return the id of a special token.
 
@@ -120,14 +123,18 @@ class BaseTokenizer(ABC):
 
     def encode_array(self, text: str, special: Special = "allow") -> np.ndarray:
         """Return the ids of text as an array; see `encode`."""
+        if type(text) is not str:  # not `checked`: for a title that would take as long as its ids
+            text = converted("text", text, str)
         return self._encode([(text, 0)], special)[0]
 
+    @checked
     def encode_batch(
         self, texts: Iterable[str], special: Special = "allow", workers: int | None = None
     ) -> list[list[int]]:
         """Return the ids of each text; see `encode_many`."""
         return [ids.tolist() for ids in self.encode_many(texts, special, workers)]
 
+    @checked
     def encode_many(
         self, texts: Iterable[str], special: Special = "allow", workers: int | None = None
     ) -> Iterator[np.ndarray]:
@@ -151,6 +158,7 @@ class BaseTokenizer(ABC):
         for encoded in in_threads(encode, batches(), workers or os.cpu_count() or 1):
             yield from encoded
 
+    @checked
     def encode_iterable(self, chunks: Iterable[str], special: Special = "allow") -> Iterator[int]:
         """Yield the ids of the joined chunks, which do not depend on where the text is cut.
 
@@ -161,6 +169,7 @@ class BaseTokenizer(ABC):
         for ids in self.encode_chunks(chunks, special):
             yield from ids.tolist()
 
+    @checked
     def encode_chunks(
         self, chunks: Iterable[str], special: Special = "allow", workers: int = 1
     ) -> Iterator[np.ndarray]:
@@ -169,6 +178,7 @@ class BaseTokenizer(ABC):
         for [ids] in in_threads(encode, self._settled_texts(chunks, special), workers):
             yield ids
 
+    @checked
     def encode_documents(self, texts: Iterable[str], eos: str) -> np.ndarray:
         """Return the ids of all texts in one array, each text followed by the special token eos.
 
@@ -254,8 +264,13 @@ class BaseTokenizer(ABC):
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """Return the bytes of ids; see `decode`."""
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
         try:
-            return b"".join(self.vocab[int(id)] for id in ids)
+            return b"".join([self.vocab[index(id)] for id in ids])
+        except TypeError:
+            if isinstance(ids, Iterator):  # some of it is gone
+                raise ValueError("ids must be whole numbers, but the iterator has others") from None
+            return self.decode_bytes(converted("ids", ids, Sequence[int]))
         except KeyError as error:
             raise ValueError(
                 f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} entries"
@@ -270,6 +285,7 @@ class BaseTokenizer(ABC):
         if text := decoder.decode(b"", final=True):
             yield text
 
+    @checked
     def bytes_per_token(self, text: str) -> float:
         """Return the mean number of bytes in a token of text.
 
@@ -280,6 +296,7 @@ class BaseTokenizer(ABC):
             raise ValueError("an empty text has no bytes per token")
         return len(text.encode()) / len(self.encode_array(text))
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write folder/tokenizer.json, which `tokenizers` and `transformers` open too.
 
@@ -293,6 +310,7 @@ class BaseTokenizer(ABC):
         write_json(Path(folder) / "tokenizer.json", self._stored())
 
     @classmethod
+    @checked
     def load(cls, folder: str | Path) -> "BaseTokenizer":
         """Return the tokenizer in folder/tokenizer.json, which `tokenizers` may have written.
 
@@ -308,6 +326,7 @@ class BaseTokenizer(ABC):
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
 
+    @checked
     def describe(self, id: int) -> Token:
         """Return a token with a note that explains how files write it.
 

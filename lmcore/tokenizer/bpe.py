@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lmcore.boundary import checked
 from lmcore.tokenizer.kernels.compiler import works
 from lmcore.tokenizer.pretokens import (
     GPT2_PATTERN,
@@ -35,6 +36,7 @@ MOST_REWRITTEN = 2**20
 """Plain Python rewrites a word of n bytes up to n times; this limits the bytes rewritten."""
 
 
+@checked
 def train_bpe(
     input: Texts,
     vocab_size: int,

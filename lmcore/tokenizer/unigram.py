@@ -13,6 +13,7 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
+from lmcore.boundary import checked
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.bpe import ALPHABET
 from lmcore.tokenizer.hf_files import SYMBOLS, from_symbols, parse_unigram, symbols, unigram_json
@@ -25,6 +26,7 @@ class UnigramTokenizer(BaseTokenizer):
     A piece's id is its index in pieces.
     """
 
+    @checked
     def __init__(
         self, pieces: list[tuple[bytes, float]], special_tokens: Iterable[str] | None = None
     ):
@@ -50,6 +52,7 @@ class UnigramTokenizer(BaseTokenizer):
         self._engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 
     @classmethod
+    @checked
     def train(
         cls,
         texts: Texts,

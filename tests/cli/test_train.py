@@ -13,7 +13,7 @@ from made import PLAIN
 import lmcore
 from lmcore.cli import main
 from lmcore.cli.flags import field_docs, flag_changes, flags_of
-from lmcore.experiments.run_folder import read_metrics
+from lmcore.experiments.metrics_file import read_metrics
 from lmcore.experiments.samples import read_samples
 from lmcore.experiments.text_config import changed, preset_run, text_run
 from lmcore.experiments.text_run import stored_run, train_text
