@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tqdm import tqdm
@@ -14,6 +14,7 @@ from lmcore.experiments.catalog import Catalog, catalog_from, known
 from lmcore.experiments.cost import cost
 from lmcore.experiments.experiment import Experiment, seeded
 from lmcore.experiments.fitting import fitted, on_text
+from lmcore.experiments.on_ray import run_on_ray
 from lmcore.experiments.overrides import grid
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.search import parse_space
@@ -103,6 +104,10 @@ class Running:
 
     jobs: int = 1
     """Processes side by side; they share this machine's threads."""
+    on: Literal["here", "ray"] = "here"
+    """Where runs are made: in processes here, or on a Ray cluster (extra `cluster`)."""
+    address: str | None = None
+    """The Ray cluster, such as auto or ray://head:10001. None: one that is started here."""
     dry_run: bool = False
     """Print what it costs and stop."""
     scratch: Path | None = None
@@ -196,17 +201,19 @@ def run_chosen(choice: Selection, how: Running, experiments: Sequence[Experiment
         print(plan(waiting).markdown())
         return
     study = choice.catalog.study
-    result = run_batch(
-        chosen,
-        study.probe or no_probe,
-        history=study.history,
-        after=write_run_files,
-        runtime=how.runtime,
-        data=choice.data,
-        scratch=how.scratch,
-        jobs=how.jobs,
-        show=show,
-    )
+    options = {
+        "history": study.history,
+        "after": write_run_files,
+        "runtime": how.runtime,
+        "data": choice.data,
+        "scratch": how.scratch,
+        "show": show,
+    }
+    probe = study.probe or no_probe
+    if how.on == "ray":
+        result = run_on_ray(chosen, probe, address=how.address, **options)
+    else:
+        result = run_batch(chosen, probe, jobs=how.jobs, **options)
     report(result, choice)
 
 
