@@ -1,4 +1,4 @@
-"""lmcore experiments: list, inspect, run and compare named experiments, or a menu of all that."""
+"""lmcore experiments: list, inspect, run, search and compare named experiments."""
 
 import sys
 from collections.abc import Sequence
@@ -382,11 +382,17 @@ def show(line: str) -> None:
 
 
 def menu() -> None:
-    """Choose experiments from a menu; with a command after it: list, details, run, batch, ...
+    """Choose experiments from a menu, or give a command: list, details, run, batch, compare, ...
 
-    Where there is no terminal, list them.
+    `lmcore experiments COMMAND --help` explains a command. Where there is no terminal, the
+    experiments are listed.
     """
-    list_experiments()
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        list_experiments()
+        return
+    from lmcore.cli.experiments_menu import open_menu  # it builds on this module
+
+    open_menu()
 
 
 COMMANDS = {

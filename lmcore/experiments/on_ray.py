@@ -118,7 +118,7 @@ def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:
 
 
 def _send_whole(ray: Any, function: Callable[..., Any] | None) -> None:
-    """Let workers get a function of a user's file with the file's code, which they cannot import."""
+    """Send the code of a user's file along with its function, as workers cannot import the file."""
     module = sys.modules.get(getattr(function, "__module__", ""))
     if module is not None and module.__name__.split(".")[0] not in ("lmcore", "__main__"):
         ray.cloudpickle.register_pickle_by_value(module)

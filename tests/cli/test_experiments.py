@@ -1,13 +1,17 @@
 """lmcore experiments: list, details, run, batch, status, compare, and what a mistake looks like."""
 
 import csv
+import os
 import re
 import sys
+from pathlib import Path
 
+import pexpect
 import pytest
 
 from lmcore.cli import main
 
+ROOT = Path(__file__).parents[2]
 PLAIN = (
     "--runtime.device", "cpu", "--runtime.precision", "float32", "--runtime.compile", "no",
 )  # fmt: skip
@@ -112,3 +116,21 @@ def test_a_mistake_is_one_line_that_says_what_to_do(lmcore, arguments, message):
     assert status == 2
     assert errors.strip().splitlines()[-1].startswith("lmcore: ")
     assert message in errors
+
+
+def test_in_a_terminal_the_menu_shows_an_experiment_and_ends(tmp_path):
+    """Runs in a terminal of its own: down to details, enter, enter, and quit with Ctrl-C."""
+    terminal = pexpect.spawn(
+        sys.executable, ["-m", "lmcore", "experiments"], cwd=str(tmp_path), timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}, encoding="utf-8",
+    )  # fmt: skip
+    terminal.expect("lmcore experiments.*quit")
+    terminal.send("\x1b[B\r")
+    terminal.expect("which experiment.*vocab_small")
+    terminal.send("\x1b[B\r")
+    terminal.expect("vocab_small\r\n.*model.vocab_size.*50257.*10000.*minutes on")
+    terminal.expect("lmcore experiments.*quit")
+    terminal.send("\x03")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
