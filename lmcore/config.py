@@ -103,8 +103,11 @@ def full_name(config: Any, name: str) -> str:
     if len(matches) == 1:
         return matches[0]
     head, _, rest = name.partition(".")
-    if rest and dataclasses.is_dataclass(getattr(config, head, None)):
-        return f"{head}.{full_name(getattr(config, head), rest)}"
+    if rest and head in names and dataclasses.is_dataclass(getattr(config, head)):
+        inner = [full for full in known if full.startswith(f"{head}.")]
+        within = [full for full in inner if full.endswith(f".{rest}")]
+        if len(within) == 1:
+            return within[0]
     kind = type(config).__name__
     if matches:
         raise ValueError(f"{kind} has more than one {name}: say {' or '.join(matches)}")

@@ -5,12 +5,13 @@ import sys
 import tyro
 
 import lmcore.cli
-from lmcore.cli import evaluate, generate, go, prepare, train
+from lmcore.cli import evaluate, experiments, generate, go, prepare, train
 from lmcore.cli.ask import ask
 from lmcore.cli.cost import print_cost
 from lmcore.cli.live import live
 from lmcore.cli.notebooks import notebooks
 from lmcore.cli.readme import readme
+from lmcore.cli.reproduce import reproduce
 from lmcore.cli.run import run
 from lmcore.cli.studies import list_studies
 from lmcore.cli.upgrade import upgrade
@@ -22,7 +23,9 @@ COMMANDS = {
     "train": train.command(),
     "generate": generate.run,
     "evaluate": evaluate.run,
+    "experiments": experiments.menu,
     "run": run,
+    "reproduce": reproduce,
     "live": live,
     "ask": ask,
     "notebooks": notebooks,
@@ -42,6 +45,9 @@ def run_command() -> int:
         commands = dict(COMMANDS)
         if sys.argv[1:2] == ["train"]:
             commands["train"] = train.command(sys.argv[2:])
+        if sys.argv[1:2] == ["experiments"] and sys.argv[2:]:
+            experiments.run_subcommand(sys.argv[2:])
+            return 0
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="lmcore", description=lmcore.cli.__doc__
         )

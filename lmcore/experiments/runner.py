@@ -39,13 +39,15 @@ History = Callable[[Iterator[tuple[int, GPT]], GPT, Any], dict[str, Any]]
 """A study's measurements of the weights saved during training, given as (step, model)."""
 
 
-def load(experiment: RunConfig) -> Run | None:
+def load(experiment: RunConfig, results: Path | None = None) -> Run | None:
     """Return experiment's finished run, or None where there is none yet.
+
+    results is the folder of finished runs, by default that of the experiment's scale.
 
     Raises:
         ValueError: the folder holds a run of another config, or a damaged one.
     """
-    folder = experiment.root / "results" / experiment.path
+    folder = (results or experiment.root / "results") / experiment.path
     if not folder.exists():
         return None
     run = load_run(folder, type(experiment))
@@ -70,6 +72,7 @@ def run_or_load(
     runtime: Runtime | None = None,
     data: Path | None = None,
     scratch: Path | None = None,
+    results: Path | None = None,
     progress: bool = True,
     metrics: Mapping[str, Metric] | None = None,
 ) -> Run:
@@ -78,7 +81,7 @@ def run_or_load(
     metrics are recorded with each score; they are not part of the config, so a finished run is
     loaded without new ones.
 
-    An unfinished run is in scratch and moves to the results when it is done. After training, the
+    An unfinished run is in scratch and moves to results when it is done. After training, the
     test set is scored once, and what probe returns is saved with the scores. A run that diverged
     is a result too: its outcome holds the reason and no scores.
 
@@ -87,7 +90,8 @@ def run_or_load(
             writes to it.
         KeyboardInterrupt: as in `train`; the next call resumes the run.
     """
-    finished = load(experiment)
+    results = results or experiment.root / "results"
+    finished = load(experiment, results)
     if finished:
         return finished
     folder = (scratch or experiment.root / "runs") / experiment.path
@@ -97,12 +101,14 @@ def run_or_load(
             corpus = prepared(experiment, cache, data, progress)
             is_first = parallel.rank() == 0
             writer = stack.enter_context(RunWriter(folder, experiment)) if is_first else None
-            if finished := load(experiment):  # another process may have finished it meanwhile
+            if finished := load(
+                experiment, results
+            ):  # another process may have finished it meanwhile
                 return finished
             if writer:
                 writer.drop_newer_checkpoints()
         return _trained(
-            experiment, probe, history, runtime, corpus, folder, writer, progress, metrics
+            experiment, probe, history, runtime, corpus, folder, results, writer, progress, metrics
         )
 
 
@@ -113,6 +119,7 @@ def _trained(
     runtime: Runtime | None,
     corpus: Any,
     folder: Path,
+    results: Path,
     writer: RunWriter | None,
     progress: bool,
     metrics: Mapping[str, Metric] | None,
@@ -140,7 +147,7 @@ def _trained(
         for _ in records:
             pass
         with parallel.first_goes_first():
-            return _finished(experiment)
+            return _finished(experiment, results)
     writer.check_text(corpus.origin["text_sha256"])
     session = environment(resolved)
     if experiment.train.within_documents:
@@ -169,12 +176,12 @@ def _trained(
         }
     )
     with parallel.first_goes_first():
-        writer.finish(outcome, experiment.root / "results" / experiment.path)
-    return _finished(experiment)
+        writer.finish(outcome, results / experiment.path)
+    return _finished(experiment, results)
 
 
-def _finished(experiment: Experiment) -> Run:
-    run = load(experiment)
+def _finished(experiment: Experiment, results: Path) -> Run:
+    run = load(experiment, results)
     assert run is not None, f"{experiment.path} was just written"
     return run
 

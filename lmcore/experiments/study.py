@@ -1,8 +1,9 @@
 """A study: one question, the experiments that answer it, and what is read from their runs."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from lmcore.experiments import runner
@@ -54,6 +55,10 @@ class Study:
     """The small version of an experiment, which takes seconds."""
     config_type: type[RunConfig] = Experiment
     """What its run folders hold as their config."""
+    figures: Mapping[str, Callable[[Sequence[Run]], Any]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Functions from runs to a matplotlib figure by label, for a comparison of a user's study."""
     is_published: bool = True
     """Whether it has a notebook and a place in the README; False while its runs are being made."""
 

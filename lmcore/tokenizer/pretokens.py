@@ -42,6 +42,12 @@ BLOCK = 2**20
 """Bytes of a file, or characters of a text, that are read at once."""
 
 Texts = str | Path | Iterable[str | Path]
+Report = Callable[[int], object]
+"""What gets the amount of work done since it was called last, such as a bar's `update`."""
+
+
+def no_report(n: int) -> None:
+    """Report nothing."""
 
 
 def pre_token_finder(pattern: str) -> Callable[[str], list[str]]:
@@ -126,7 +132,7 @@ def _last_cut(text: str, start: int, end: int, pattern: str) -> int:
 
 
 def texts_in_blocks(
-    texts: Texts, errors: str = "strict", on_read: Callable[[int], object] = lambda n: None
+    texts: Texts, errors: str = "strict", on_read: Report = no_report
 ) -> Iterator[Iterator[str]]:
     """Yield an iterator over the blocks of each text.
 
@@ -145,7 +151,7 @@ def plain_pieces(
     special_tokens: Iterable[str] = (),
     pattern: str = GPT2_PATTERN,
     errors: str = "strict",
-    on_read: Callable[[int], object] = lambda n: None,
+    on_read: Report = no_report,
 ) -> Iterator[str]:
     """Yield the `pieces` of all texts that are not special tokens; see `texts_in_blocks`."""
     for blocks in texts_in_blocks(texts, errors, on_read):
@@ -154,13 +160,13 @@ def plain_pieces(
                 yield piece
 
 
-def _text_blocks(text: str, on_read: Callable[[int], object]) -> Iterator[str]:
+def _text_blocks(text: str, on_read: Report) -> Iterator[str]:
     for start in range(0, len(text), BLOCK):
         on_read(min(BLOCK, len(text) - start))
         yield text[start : start + BLOCK]
 
 
-def _file_blocks(path: Path, errors: str, on_read: Callable[[int], object]) -> Iterator[str]:
+def _file_blocks(path: Path, errors: str, on_read: Report) -> Iterator[str]:
     """Yield the text of a file with its line ends unchanged.
 
     Raises:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made import GPT2
 
 from lmcore.tokenizer.kernels import scanner
-from lmcore.tokenizer.kernels.compiler import writable
+from lmcore.tokenizer.kernels.arrays import writable
 from lmcore.tokenizer.pretokens import (
     GPT2_PATTERN,
     SAFE_CUTS,

@@ -9,5 +9,6 @@ STUDY = Study(
     experiments=experiments.all_experiments,
     probe=probes.probe,
     check_claims=claims.check_claims,
+    smoke=experiments.small,
     is_published=False,
 )

@@ -4,25 +4,25 @@ Hypothesis: at the published learning rate the models are far from trained, so t
 decides more than any size; a smaller vocabulary is worth its time, and a larger embedding is not.
 
 The published settings are those of a framework for comparing configurations. Each experiment
-differs from `baseline` in what its name says. Where they are too slow, a quarter of them is run, as
-`quarter` says. Three more experiments come from a search: the baseline with its learning rate,
-schedule and weight decay tuned, and the best models within half of its parameters and within half
-of its operations.
+differs from `baseline` in what its name says. Where they are too slow, an eighth of them is run, as
+`scaled` says, and a quarter of a few shows what the scale does. Three more experiments come from a
+search: the baseline with its learning rate, schedule and weight decay tuned, and the best models
+within half of its parameters and within half of its operations.
 
 Scientific hyperparameters: vocabulary, d_model, layers, heads, share of the text, learning rate.
 Nuisance hyperparameters: the seed of weights, dropout and batches.
 Fixed hyperparameters: text, split, scored bytes, context, batch, steps, optimizer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from lmcore.config import with_fields
-from lmcore.experiments.experiment import Experiment, seeded
+from lmcore.experiments.experiment import Experiment
 from lmcore.model.config import ModelConfig
-from lmcore.tasks.file_text import FileTextConfig
+from lmcore.tasks.file_text import GENERATED, FileTextConfig
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 
 SEEDS = (1337, 1338, 1339)
@@ -88,8 +88,10 @@ GROUPS = {
     "all": tuple(CHANGES),
 }
 """What `batch` runs, by name."""
-QUARTER = "quarter-"
-"""Names of quarter versions begin with it."""
+QUARTERS = ("baseline", "vocab_small", "vocab_medium", "embd_small")
+"""Experiments of which a quarter is run too, with the first seed."""
+PARTS = {"quarter": 4, "eighth": 8}
+"""What width, vocabulary, text and steps are divided by, by the word that names begin with."""
 
 
 def named(name: str, seed: int = SEEDS[0]) -> Experiment:
@@ -98,38 +100,63 @@ def named(name: str, seed: int = SEEDS[0]) -> Experiment:
     return replace(changed, name=name, seed=seed)
 
 
-def quarter(experiment: Experiment) -> Experiment:
-    """Return the version of an experiment with a quarter of its width, vocabulary, text and steps.
+def scaled(experiment: Experiment, part: str) -> Experiment:
+    """Return a quarter or an eighth of an experiment, in width, vocabulary, text and steps.
 
-    The learning rate is four times as high: the best one for hidden matrices under Adam goes with
-    1 / width (Yang et al. 2022, 2203.03466). Depth, heads, context and batch stay.
+    The learning rate is as many times as high: the best one for hidden matrices under Adam goes
+    with 1 / width (Yang et al. 2022, 2203.03466). Depth, heads, context and batch stay.
     """
-    vocab_size = experiment.model.vocab_size // 4
-    evaluation = experiment.train.evaluation
+    by = PARTS[part]
+    vocab_size = experiment.model.vocab_size // by
+    evaluation, steps = experiment.train.evaluation, experiment.train.steps
+    if steps is None or not isinstance(experiment.task, FileTextConfig):
+        raise ValueError(
+            f"{experiment.name} has no {part}: that takes a text file and a length in steps"
+        )
     fields = {
         "task.vocab_size": vocab_size,
-        "task.share": experiment.task.share / 4,
+        "task.share": experiment.task.share / by,
         "model.vocab_size": vocab_size,
-        "model.d_model": experiment.model.d_model // 4,
-        "train.steps": experiment.train.steps // 4,
-        "train.optimizer.lr": 4 * experiment.train.optimizer.lr,
-        "train.schedule.warmup_steps": experiment.train.schedule.warmup_steps // 4,
-        "train.evaluation.eval_at": tuple(step // 4 for step in evaluation.eval_at),
+        "model.d_model": experiment.model.d_model // by,
+        "train.steps": steps // by,
+        "train.optimizer.lr": by * experiment.train.optimizer.lr,
+        "train.schedule.warmup_steps": experiment.train.schedule.warmup_steps // by,
+        "train.evaluation.eval_at": tuple(step // by for step in evaluation.eval_at),
     }
-    return replace(with_fields(experiment, fields), name=f"{QUARTER}{experiment.name}")
+    return replace(with_fields(experiment, fields), name=scaled_name(experiment.name, part))
 
 
-def group(name: str, seeds: Sequence[int] = SEEDS) -> list[Experiment]:
-    """Return the experiments of a group at their published size, all seeds of one after another.
+def scaled_name(name: str, part: str) -> str:
+    """Return the name of a quarter or an eighth of an experiment."""
+    return f"{part}-{name}"
 
-    Raises:
-        ValueError: there is no such group.
+
+def small(experiment: Experiment) -> Experiment:
+    """Return the version of an experiment that takes seconds, on generated text.
+
+    Experiments that differ still do, but for sizes of vocabulary, which come closer together.
     """
-    if name not in GROUPS:
-        raise ValueError(f"there is no group {name!r}; choose one of: {', '.join(GROUPS)}")
-    return seeded([named(member) for member in GROUPS[name]], seeds)
+    vocab_size = 257 + experiment.model.vocab_size // 500
+    fields = {
+        "task.text": GENERATED,
+        "task.vocab_size": vocab_size,
+        "task.scored_bytes": 4_000,
+        "model.vocab_size": vocab_size,
+        "model.context_length": 32,
+        "model.d_model": experiment.model.d_model // 8,
+        "train.steps": 24,
+        "train.batch_size": 8,
+        "train.optimizer.lr": 10 * experiment.train.optimizer.lr,
+        "train.schedule.warmup_steps": min(experiment.train.schedule.warmup_steps, 4),
+        "train.evaluation.eval_at": (4, 12),
+    }
+    return replace(with_fields(experiment, fields), scale="smoke")
 
 
 def all_experiments() -> list[Experiment]:
-    """Return the experiments of the notebook: a quarter of each, with every seed."""
-    return [quarter(replace(named(name), seed=seed)) for seed in SEEDS for name in GROUPS["all"]]
+    """Return the experiments of the notebook: an eighth of all with every seed, then the quarters.
+
+    Three seeds of the eighths come one after another.
+    """
+    eighths = [scaled(named(name, seed), "eighth") for seed in SEEDS for name in GROUPS["all"]]
+    return [*eighths, *(scaled(named(name), "quarter") for name in QUARTERS)]
