@@ -89,9 +89,18 @@ def full_name(config: Any, name: str) -> str:
     if matches:
         raise ValueError(f"{kind} has more than one {name}: say {' or '.join(matches)}")
     ends = {full.rsplit(".", 1)[-1]: full for full in known} | {full: full for full in known}
-    near = difflib.get_close_matches(name, ends, 1)
-    hint = f": did you mean {ends[near[0]]}?" if near else f"; it has {', '.join(known)}"
-    raise ValueError(f"{kind} has no field {name}{hint}")
+    raise ValueError(f"{kind} has no field {name}{nearest(name, ends)}")
+
+
+def nearest(name: str, known: Mapping[str, str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, or all of them.
+
+    known gives the name to say for each that may be meant.
+    """
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f": did you mean {known[near[0]]}?"
+    return f"; it has {', '.join(dict.fromkeys(known.values()))}"
 
 
 def with_fields(

@@ -6,7 +6,8 @@ from typing import Literal
 
 from lmcore.experiments.batch import ERROR_FILE, scratch_folder
 from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import Run, read_metrics
+from lmcore.experiments.metrics_file import read_metrics
+from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import load
 from lmcore.locks import LockedError, locked
 

@@ -15,13 +15,13 @@ from lmcore.evaluation.score_types import Score
 from lmcore.experiments.checksums import check_sums
 from lmcore.experiments.cost import USUAL_EFFICIENCY
 from lmcore.experiments.environment import environment, peak_bytes
+from lmcore.experiments.metrics_file import read_metrics
 from lmcore.experiments.progress import show_progress, speed_to_compare
 from lmcore.experiments.run_folder import (
     Run,
     RunWriter,
     check_schema,
     load_run,
-    read_metrics,
     write_outcome,
 )
 from lmcore.experiments.runner import record_to_dict

@@ -19,15 +19,15 @@ from lmcore.report.comparison import (
 )
 from lmcore.report.tables import select
 
-Cost = Callable[[Run], float]
+Cost = Callable[[Run], int | float]
 
 
-def parameters(run: Run) -> float:
+def parameters(run: Run) -> int:
     """Return the number of a run's trained numbers."""
     return run.config.model.n_parameters
 
 
-def training_s(run: Run) -> float:
+def training_s(run: Run) -> int | float:
     """Return the seconds that a run trained."""
     return run.environment["training_s"]
 
@@ -75,7 +75,7 @@ def spread_names(ax: Axes, points: Sequence[tuple[float, float]], names: Sequenc
     """Write names next to points, moved up or down where they would cover one another."""
     cast(Figure, ax.figure).draw_without_rendering()
     scale = 72 / ax.figure.dpi
-    places = [tuple(scale * value for value in ax.transData.transform(p)) for p in points]
+    places = (scale * ax.transData.transform(points)).tolist()
     taken: list[tuple[float, float, float]] = []
     for number in sorted(range(len(points)), key=lambda i: -places[i][1]):
         x, y = places[number][0] + 6, places[number][1] - 3
@@ -84,7 +84,7 @@ def spread_names(ax: Axes, points: Sequence[tuple[float, float]], names: Sequenc
             y -= 1
         taken.append((x, y, width))
         plotting.name_line(
-            ax, points[number], names[number], plotting.REFERENCE, (6, y - places[number][1])
+            ax, points[number], names[number], plotting.REFERENCE, (6.0, y - places[number][1])
         )
 
 

@@ -10,7 +10,7 @@ from made import PLAIN, small_disk
 from lmcore.config import with_fields
 from lmcore.experiments.batch import ERROR_FILE, run_batch, scratch_folder
 from lmcore.experiments.fitting import fitted, on_text
-from lmcore.experiments.run_folder import read_metrics
+from lmcore.experiments.metrics_file import read_metrics
 from lmcore.experiments.status import progress_of
 from lmcore.locks import locked
 from lmcore.studies.named.experiments import BASELINE, small

@@ -48,7 +48,7 @@ def test_texts_lists_and_nothing_are_values_too():
         (["steps=10", "epochs=2"], r"steps=10 and epochs=2 .* the length of training"),
         (["vocab_size=300", "task.vocab_size=400"], r"vocab_size=300 and .*=400 .* vocabulary"),
         (["model.n_layer=2"], r"no field model.n_layer: did you mean model.n_layers"),
-        (["n_layers=two"], r"n_layers must be int, not 'two'"),
+        (["n_layers=two"], r"n_layers must be a whole number, not 'two'"),
         (["n_layers"], r"'n_layers' changes nothing: write FIELD=VALUE"),
         (["seed=3"], r"seed names a run .* --seeds"),
         (["d_model=130"], r"baseline: d_model 130 does not split into 4 heads"),

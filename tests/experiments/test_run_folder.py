@@ -17,7 +17,8 @@ from made import small_disk
 from lmcore.boundary import convert_fields
 from lmcore.config import config_hash, flat_fields, from_dict, with_fields
 from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import RunWriter, check_steps, load_run, read_metrics
+from lmcore.experiments.metrics_file import check_steps, read_metrics
+from lmcore.experiments.run_folder import RunWriter, load_run
 from lmcore.files import read_json, whole_file, write_json, write_text
 from lmcore.model.rope import RopeScaling
 from lmcore.studies.baseline import experiments as baseline
