@@ -29,6 +29,7 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_overfitting(healthy, few)
     check_bug(healthy, select(runs, "other-tokenizer"))
     check_repairs(runs)
+    check_rates(runs)
     check_text(healthy, few)
     check_strides(healthy)
 
@@ -80,6 +81,16 @@ def check_repairs(runs: Sequence[Run]) -> None:
         assert 4 < passes(run) < 6
     few, small = select(runs, "few-stories")[0], select(runs, "few-stories-smaller")[0]
     assert 5.5 < few.config.model.n_parameters / small.config.model.n_parameters < 6.5
+
+
+def check_rates(runs: Sequence[Run]) -> None:
+    """Assert what the text says about the learning rate."""
+    higher = {lr: differences(runs, f"lr-{lr:g}") for lr in (1e-3, 2e-3, 8e-3, 1.6e-2)}
+    assert {len(changes) for changes in higher.values()} == {len(SEEDS)}
+    assert min(higher[1e-3]) > 0.3
+    assert 0 < min(higher[2e-3]) < max(higher[2e-3]) < 0.2
+    assert min(higher[8e-3]) > 0.4
+    assert min(higher[1.6e-2]) > 0.6
 
 
 def check_text(healthy: Sequence[Run], few: Sequence[Run]) -> None:
