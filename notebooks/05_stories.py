@@ -34,7 +34,7 @@ SCALE = "full"
 # ## Experiments
 #
 # All runs are on a proxy, with three seeds that were chosen before any of them was run. The table
-# shows how the overfitting run and its repairs differ.
+# shows how the overfitting run and its repairs differ from the healthy one.
 
 # %%
 from lmcore.experiments.runner import load_finished
@@ -42,11 +42,11 @@ from lmcore.report import plotting
 from lmcore.report import tables as compare
 from lmcore.studies.stories import STUDY, experiments, figures, tables
 
-shown = ("overfitting", "repairs")
+shown = ("overfitting", "repairs", "learning rate")
 planned = experiments.proxies(*shown)
 if SCALE == "smoke":
     planned = [STUDY.smoke(experiment) for experiment in experiments.proxies(*shown, most=1)]
-compare.settings(planned)
+compare.settings([e for e in planned if e.name in experiments.curve_names()])
 
 # %% [markdown]
 # ## Runs
@@ -91,6 +91,24 @@ plotting.save(fig, "fig-stories-repairs", repairs)
 #| label: tbl-stories-repairs
 #| caption: The same in numbers.
 tables.changes_table(runs, "repairs", "few-stories")
+
+# %% [markdown]
+# ## The learning rate
+
+# %%
+#| label: fig-stories-rates
+#| caption: Final loss against the learning rate.
+rated = [run for run in runs if run.config.name in experiments.SWEEPS["learning rate"]]
+fig = figures.plot_rates(rated)
+plotting.save(fig, "fig-stories-rates", rated)
+
+# %%
+#| label: tbl-stories-rates
+#| caption: The same in numbers.
+tables.rates_table(rated)
+
+# %% [markdown]
+# ## The way of scoring
 
 # %%
 #| label: tbl-stories-strides

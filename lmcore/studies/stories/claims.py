@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select
-from lmcore.studies.stories.experiments import BASELINE, FEW, SEEDS
+from lmcore.studies.stories.experiments import BASELINE, FEW, GROUPS, SEEDS
 from lmcore.studies.stories.measures import (
     counting_gap,
     differences,
@@ -67,8 +67,19 @@ def check_bug(healthy: Sequence[Run], wrong: Sequence[Run]) -> None:
 
 def check_repairs(runs: Sequence[Run]) -> None:
     """Assert what the text says about repairs of overfitting."""
-    early = differences(runs, "few-stories-early-stopping", "few-stories")
-    assert max(early) < -3
+    gained = {
+        name: differences(runs, name, "few-stories") for name in ("few-stories", *GROUPS["repairs"])
+    }
+    assert {len(changes) for changes in gained.values()} == {len(SEEDS)}
+    assert max(gained["few-stories-early-stopping"]) < -3
+    assert -3.2 < min(gained["few-stories-dropout"]) < max(gained["few-stories-dropout"]) < -2
+    assert -1.5 < min(gained["few-stories-smaller"]) < max(gained["few-stories-smaller"]) < -0.8
+    assert min(gained["few-stories-decay"]) > 0
+    assert max(map(abs, differences(runs, "more-stories", BASELINE.name))) < 0.15
+    for run in select(runs, "more-stories"):
+        assert 4 < passes(run) < 6
+    few, small = select(runs, "few-stories")[0], select(runs, "few-stories-smaller")[0]
+    assert 5.5 < few.config.model.n_parameters / small.config.model.n_parameters < 6.5
 
 
 def check_text(healthy: Sequence[Run], few: Sequence[Run]) -> None:
