@@ -14,16 +14,19 @@ import numbers
 import os
 import reprlib
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set, Sized
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable)
 Kind = TypeVar("Kind")
 
 MAX_NAME = 255
 """Bytes of the longest name of a file or folder on any usual disk."""
+
+MAX_NUMBER = 2**64
+"""No size and no seed is as large."""
 
 MAX_SHOWN = 60
 """Characters of a value that an error shows."""
@@ -38,6 +41,20 @@ WORDS = {
     NoneType: ("None", "None"),
 }
 """What errors call a type, one of it and several."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AtLeast:
+    """The smallest number that an annotated hint allows."""
+
+    least: int
+
+
+Size = Annotated[int, AtLeast(1)]
+"""A whole number from 1 on, such as the rows of a matrix."""
+
+Natural = Annotated[int, AtLeast(0)]
+"""A whole number from 0 on, such as a seed."""
 
 
 class _MisfitError(Exception):
@@ -76,8 +93,6 @@ def convert_fields(config: Any) -> None:
         fitting = converted(field.name, value, hints[field.name])
         if isinstance(fitting, float) and math.isinf(fitting):
             raise ValueError(f"{field.name} must be a finite number, not {fitting}")
-        if field.name == "seed" and fitting < 0:  # NumPy's generators take no others
-            raise ValueError(f"seed must be 0 or more, not {fitting}")
         if fitting is not value:
             object.__setattr__(config, field.name, fitting)
 
@@ -114,7 +129,7 @@ def converted(name: str, value: Any, hint: Any) -> Any:
 
 @functools.cache
 def _hints(of: Any) -> dict[str, Any]:
-    return typing.get_type_hints(of)
+    return typing.get_type_hints(of, include_extras=True)
 
 
 # Values
@@ -127,6 +142,8 @@ def _fitted(name: str, value: Any, hint: Any) -> Any:
         origin, options = typing.Union, hint.__constraints__ or (hint.__bound__ or Any,)
     if origin in (typing.Union, UnionType):
         return _fitted_to_one(name, value, options)
+    if origin is Annotated:
+        return _bounded(name, value, *options)
     if origin is Literal:
         return _choice(value, options)
     if origin is tuple:
@@ -167,6 +184,13 @@ def _has_fields(kind: Any, stored: Mapping) -> bool:
     return set(stored) <= {field.name for field in dataclasses.fields(kind)}
 
 
+def _bounded(name: str, value: Any, hint: Any, *bounds: Any) -> Any:
+    fitting = _fitted(name, value, hint)
+    if any(isinstance(bound, AtLeast) and fitting < bound.least for bound in bounds):
+        raise _MisfitError(value)
+    return fitting
+
+
 def _item(value: Any) -> Any:
     """Return the Python value of a number of NumPy or torch; all else as it is."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
@@ -181,7 +205,7 @@ def _flag(value: Any) -> bool:
 def _whole(value: Any) -> int:
     number = _item(value)
     is_whole = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
-    if isinstance(number, bool) or not is_whole:
+    if isinstance(number, bool) or not is_whole or not abs(number) < MAX_NUMBER:
         raise _MisfitError(value)
     return int(number)
 
@@ -204,7 +228,10 @@ def _path(value: Any) -> Path:
     path = os.fspath(value) if isinstance(value, os.PathLike) else _text(value)
     if not isinstance(path, str):
         raise _MisfitError(value)
-    longest = max(len(part.encode(errors="surrogateescape")) for part in path.split(os.sep))
+    try:
+        longest = max(len(os.fsencode(part)) for part in path.split(os.sep))
+    except UnicodeEncodeError:
+        raise _MisfitError(value) from None
     if not path or "\0" in path or longest > MAX_NAME or (path is value and "\n" in path):
         raise _MisfitError(value)
     return Path(path)
@@ -245,6 +272,8 @@ def _instance(value: Any, kind: Any) -> Any:
 def _is_instance(value: Any, kind: Any) -> bool:
     """Return whether value is of kind, or a compiled module of it; of other hints nothing is."""
     kind = getattr(kind, "array_type", kind)
+    if kind in (Iterable, Sized) and getattr(value, "ndim", 1) == 0:
+        return False  # a tensor of one number says that it can be walked through
     try:
         return isinstance(value, kind) or isinstance(getattr(value, "_orig_mod", None), kind)
     except TypeError:
@@ -324,7 +353,7 @@ def _stream(name: str, value: Any, hint: Any) -> Any:
     kinds = tuple(kind for kind in typing.get_args(hint) or (hint,) if kind in (str, Path))
     if isinstance(value, str) and str in kinds:
         return [value]
-    if isinstance(value, str | bytes | Set | Mapping) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes | Set | Mapping) or not _is_instance(value, Iterable):
         raise _MisfitError(value)
     if not kinds:
         return value
@@ -356,6 +385,9 @@ def described(hint: Any, several: bool = False) -> str:
         broader = {str: Path, int: float}  # a text may be a path, a whole number is a number
         named = [option for option in options if broader.get(option) not in options]
         return " or ".join(dict.fromkeys(described(option, several) for option in named))
+    if origin is Annotated:
+        bounds = (f" of at least {b.least}" for b in options[1:] if isinstance(b, AtLeast))
+        return described(options[0], several) + "".join(bounds)
     if origin is Literal:
         return f"one of {', '.join(map(str, options))}"
     if origin is tuple and options[-1] is not ... and several:

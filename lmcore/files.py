@@ -4,6 +4,7 @@ Also JSON files, and checks of where and under which name something is about to 
 """
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -56,6 +57,23 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def require_file(path: str | Path) -> Path:
+    """Return path, which must be that of a file: a folder, a pipe or a device has no end.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it is something else than a file.
+    """
+    path = Path(path)
+    if not path.exists():
+        reason = "No such file; a text itself goes into a list"
+        raise FileNotFoundError(errno.ENOENT, reason, str(path))
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "a pipe or a device"
+        raise ValueError(f"{path} is {what}, not a file")
+    return path
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -19,12 +19,12 @@ from typing import Any
 
 from lmcore.config import nearest
 
-ON_TEXT = ("go", "prepare", "train", "generate", "evaluate", "runs")
+ON_TEXT = ("go", "prepare", "train", "generate", "evaluate", "runs", "export", "import")
 ON_STUDIES = (
     "studies", "cost", "run", "experiments", "reproduce", "live", "ask", "notebooks", "readme",
     "upgrade",
 )  # fmt: skip
-COMMANDS = {name: name for name in (*ON_TEXT, *ON_STUDIES)}
+COMMANDS = {name: name for name in (*ON_TEXT, *ON_STUDIES)} | {"import": "import_model"}
 """The module of each command."""
 
 MISTAKE, STOPPED, PIPE_CLOSED = 2, 130, 141

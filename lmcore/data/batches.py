@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
-from lmcore.boundary import checked
+from lmcore.boundary import Natural, checked
 from lmcore.data.token_files import Tokens
 
 Order = Literal["sequential", "uniform", "shuffled", "documents"]
@@ -39,10 +39,9 @@ class Batches:
         batch_size: int,
         context_length: int,
         order: Order = "sequential",
-        seed: int = 0,
+        seed: Natural = 0,
     ):
         require_positive(batch_size=batch_size, context_length=context_length)
-        require_seed(seed)
         self.ids = ids.ids if isinstance(ids, Tokens) else as_ids(ids)
         self.info = ids.info if isinstance(ids, Tokens) else None
         self.document_starts = ids.documents if isinstance(ids, Tokens) else np.array([0])
@@ -189,12 +188,6 @@ def require_longer(n_tokens: int, context_length: int) -> None:
             f"{n_tokens} tokens are not more than context_length {context_length}: "
             "take more text or a smaller context_length"
         )
-
-
-def require_seed(seed: int) -> None:
-    """Raise ValueError if seed is negative, which NumPy's generators do not take."""
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, not {seed}")
 
 
 def require_positive(**sizes: int) -> None:

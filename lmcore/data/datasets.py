@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lmcore.boundary import checked
-from lmcore.data.batches import InputsTargets, require_positive, require_seed
+from lmcore.boundary import Natural, checked
+from lmcore.data.batches import InputsTargets, require_positive
 
 RowOrder = Literal["sequential", "shuffled"]
 
@@ -27,7 +27,11 @@ class DatasetBatches:
 
     @checked
     def __init__(
-        self, dataset: Dataset | Sized, batch_size: int, order: RowOrder = "shuffled", seed: int = 0
+        self,
+        dataset: Dataset | Sized,
+        batch_size: int,
+        order: RowOrder = "shuffled",
+        seed: Natural = 0,
     ):
         if not isinstance(dataset, Sized):
             raise ValueError(
@@ -37,7 +41,6 @@ class DatasetBatches:
         if not len(dataset):
             raise ValueError(f"{type(dataset).__name__} has no rows")
         require_positive(batch_size=batch_size)
-        require_seed(seed)
         self.dataset, self.n_rows = cast(Sequence, dataset), len(dataset)
         self.batch_size, self.order, self.seed = batch_size, order, seed
 

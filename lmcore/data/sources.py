@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import importlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -236,7 +237,7 @@ def _trimmed(document: str, reading: Reading) -> str:
 
 def _json_documents(path: Path, reading: Reading) -> Iterator[str]:
     held, number = "", 0
-    for block in [*_blocks(path, reading.errors), "\n"]:
+    for block in itertools.chain(_blocks(path, reading.errors), ["\n"]):
         *lines, held = (held + block).split("\n")
         for line in lines:
             number += 1

@@ -24,6 +24,8 @@ def attention_maps(
     Raises:
         ValueError: the model is post-norm, which is not supported, or ids do not suit it.
     """
+    if ids.ndim != 2:
+        raise ValueError(f"ids have shape {tuple(ids.shape)}: give rows, (batch, seq)")
     if model.config.norm_at == "post":
         raise ValueError("attention maps need a pre-norm model: this one has norm_at 'post'")
     model.require_known(ids)

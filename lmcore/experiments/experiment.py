@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lmcore.boundary import convert_fields
+from lmcore.boundary import Natural, convert_fields
 from lmcore.config import with_fields
 from lmcore.files import require_file_name
 from lmcore.model.config import ModelConfig
@@ -29,7 +29,7 @@ class RunConfig:
     """The study that the run belongs to."""
     name: str
     """The name that runs with other seeds share."""
-    seed: int
+    seed: Natural
     """The seed of everything that is drawn."""
     scale: Literal["full", "smoke"] = "full"
     """Whether this is the experiment itself or its small version, which takes seconds."""

@@ -29,6 +29,7 @@ from lmcore.experiments.run_folder import Run, RunWriter, load_run
 from lmcore.files import require_writable
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
+from lmcore.tasks.titles import TitlesConfig
 from lmcore.training import parallel
 from lmcore.training.checkpoint import weights_by_step
 from lmcore.training.loop import train
@@ -60,6 +61,22 @@ def load(experiment: RunConfig, results: Path | None = None) -> Run | None:
             f"not {config_hash(experiment)}): move it away, or name the experiment otherwise"
         )
     return run
+
+
+def require_same_text(run: Run, data: Path | None) -> None:
+    """Raise ValueError if data is given and holds other titles than a finished run was made from.
+
+    A run on something else than titles is not checked.
+    """
+    task = getattr(run.config, "task", None)
+    if data is None or not isinstance(task, TitlesConfig) or task.source == "generated":
+        return
+    before, now = run.environment["data"]["text_sha256"], task.text_sha256(data)
+    if before != now:
+        raise ValueError(
+            f"{run.folder} is finished on the text {before[:12]}, but {data} holds {now[:12]}: "
+            "leave data out to load it, or move it away to train on this text"
+        )
 
 
 def load_finished(experiments: Sequence[RunConfig]) -> list[Run]:
@@ -99,9 +116,10 @@ def run_or_load(
     results = results or experiment.root / "results"
     finished = load(experiment, results)
     if finished:
+        require_same_text(finished, data)
         return finished
     if parallel.rank() == 0:
-        require_writable((experiment.root / "results" / experiment.path).parent)
+        require_writable((results / experiment.path).parent)
     folder = (scratch or experiment.root / "runs") / experiment.path
     with contextlib.ExitStack() as stack:
         with parallel.first_goes_first():
@@ -109,9 +127,8 @@ def run_or_load(
             corpus = prepared(experiment, cache, data, progress)
             is_first = parallel.rank() == 0
             writer = stack.enter_context(RunWriter(folder, experiment)) if is_first else None
-            if finished := load(
-                experiment, results
-            ):  # another process may have finished it meanwhile
+            # Another process may have finished it meanwhile.
+            if finished := load(experiment, results):
                 return finished
             if writer:
                 writer.drop_newer_checkpoints()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lmcore.boundary import checked, convert_fields, converted
+from lmcore.boundary import Natural, checked, convert_fields, converted
 from lmcore.config import changes, flat_fields, full_name, with_fields
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.prepared_text import PreparedText
@@ -33,7 +33,7 @@ class TextRun:
     """The shape of the model."""
     train: TrainConfig
     """How it is trained."""
-    seed: int = 0
+    seed: Natural = 0
     """Decides the first weights, the order of batches and dropout."""
 
     def __post_init__(self):

@@ -79,6 +79,8 @@ def stream_ids(
         raise ValueError(f"{len(seeds)} seeds do not fit {len(prompts)} prompts: one for each")
     for prompt in prompts:
         require_prompt(model, prompt)
+    if not prompts:
+        return iter(())
     rows = [list(prompt) for prompt in prompts]
     missing = ids_without_token(model, tokenizer)
 

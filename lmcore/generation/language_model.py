@@ -56,6 +56,12 @@ class LanguageModel:
         self.model.require_known(torch.tensor(self.eos_ids or (0,)))
 
     @property
+    def eos_tokens(self) -> list[str]:
+        """The special tokens that end a text."""
+        names = {id: token for token, id in self.tokenizer.special_tokens.items()}
+        return [names[id] for id in self.eos_ids or () if id in names]
+
+    @property
     def eos_id(self) -> int | None:
         """The id that ends a text, the first of several; None if there is none."""
         return self.eos_ids[0] if self.eos_ids else None
@@ -66,11 +72,11 @@ class LanguageModel:
         prompts: Prompts,
         max_new_tokens: int = 256,
         *,
-        temperature: int | float = 1.0,
-        top_p: int | float = 1.0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
         top_k: int | None = None,
-        min_p: int | float = 0.0,
-        repetition_penalty: int | float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> Prompts:
@@ -116,11 +122,11 @@ class LanguageModel:
         prompt: str,
         max_new_tokens: int = 256,
         *,
-        temperature: int | float = 1.0,
-        top_p: int | float = 1.0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
         top_k: int | None = None,
-        min_p: int | float = 0.0,
-        repetition_penalty: int | float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> Iterator[str]:

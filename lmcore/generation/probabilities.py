@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmcore.boundary import checked
+from lmcore.boundary import Size, checked
 from lmcore.data.batches import scoring_windows
 from lmcore.evaluation.scores import token_nats
 from lmcore.generation.generate import evaluating, require_prompt
@@ -29,7 +29,7 @@ def next_probabilities(model: GPT, ids: list[int]) -> Float[Tensor, "vocab"]:
 @checked
 @torch.no_grad()
 def top_next_tokens(
-    model: GPT, ids: Sequence[int], k: int, rows: int = 1024
+    model: GPT, ids: Sequence[int], k: int, rows: Size = 1024
 ) -> tuple[Int[Tensor, "seq k"], Float[Tensor, "seq k"]]:
     """Return the k most probable tokens after each of ids, best first, and their probabilities.
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lmcore.boundary import checked
+from lmcore.boundary import Size, checked
 from lmcore.model.attention import Attention
 from lmcore.model.flex import BlockMask
 from lmcore.model.kv_cache import LayerCache
@@ -17,7 +17,7 @@ class LayerScale(nn.Module):
     """Each feature times a learned number that starts small (Touvron et al. 2021, 2103.17239)."""
 
     @checked
-    def __init__(self, features: int, start: float):
+    def __init__(self, features: Size, start: float):
         super().__init__()
         self.weight = nn.Parameter(torch.full((features,), start))
 
@@ -44,12 +44,12 @@ class Block(nn.Module):
     @checked
     def __init__(
         self,
-        d_model: int,
-        n_heads: int,
-        d_ff: int | None = None,
-        n_kv_heads: int | None = None,
+        d_model: Size,
+        n_heads: Size,
+        d_ff: Size | None = None,
+        n_kv_heads: Size | None = None,
         *,
-        d_head: int | None = None,
+        d_head: Size | None = None,
         activation: Activation = "gelu",
         rope: RoPE | None = None,
         norm: NormKind = "layer",

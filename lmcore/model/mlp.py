@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmcore.boundary import checked
+from lmcore.boundary import Size, checked
 from lmcore.model.dropout import drop
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2", "swiglu"]
@@ -65,8 +65,8 @@ class MLP(nn.Module):
     @checked
     def __init__(
         self,
-        d_model: int,
-        d_ff: int | None = None,
+        d_model: Size,
+        d_ff: Size | None = None,
         activation: Activation = "gelu",
         bias: bool = True,
         dropout: float = 0.0,

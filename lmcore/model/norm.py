@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmcore.boundary import checked
+from lmcore.boundary import Size, checked
 
 NormKind = Literal["layer", "rms", "none"]
 NormAt = Literal["pre", "post"]
@@ -33,7 +33,7 @@ class RMSNorm(nn.Module):
     """`rms_norm` over the last dimension, with a learned weight that starts at 1."""
 
     @checked
-    def __init__(self, features: int, eps: float = 1e-5):
+    def __init__(self, features: Size, eps: float = 1e-5):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(features))

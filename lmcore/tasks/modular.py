@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lmcore.boundary import convert_fields
+from lmcore.boundary import Natural, convert_fields
 from lmcore.evaluation.scores import Answers, Score, answer_score
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
@@ -69,7 +69,7 @@ class ModularConfig:
     p and b from 1 to p; p has its own token and counts as 0, and nothing is divided by it. None for
     a split of the whole table.
     """
-    seed: int = 0
+    seed: Natural = 0
     """Seed of the split or of the draws."""
 
     def __post_init__(self):

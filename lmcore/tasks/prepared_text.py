@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lmcore.boundary import checked, convert_fields
+from lmcore.boundary import Natural, checked, convert_fields
 from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
 from lmcore.data.token_files import Tokens, load_tokens, outputs, write_documents
 from lmcore.files import read_json, require_apart, write_json
 from lmcore.locks import locked, remove_leftovers
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.tokenizer.saved_tokenizer import load_tokenizer
 
 FORMAT = 1
 """Version of what a prepared folder holds."""
@@ -38,7 +39,7 @@ class PrepareConfig:
     """Special tokens; the first one ends every document."""
     validation_fraction: float = 0.1
     """Share of the text kept for validation where no validation text is given."""
-    seed: int = 1337
+    seed: Natural = 1337
     """Decides which documents validate."""
     reading: Reading = field(default_factory=Reading)
     """How files become documents."""
@@ -184,7 +185,7 @@ def load_prepared(folder: str | Path) -> PreparedText:
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version: prepare the text again")
-    tokenizer = _tokenizer_of(folder)
+    tokenizer = load_tokenizer(folder)
     if tokenizer.fingerprint != manifest["tokenizer"]:
         raise ValueError(
             f"{folder} was prepared with tokenizer {manifest['tokenizer']}, its tokenizer.json is "
@@ -207,15 +208,6 @@ def sample_tokens(prepared: PreparedText, n: int = 10) -> list[str]:
     """Return the first n tokens of the training text, each as text."""
     ids = prepared.train.ids[:n].tolist()
     return [prepared.tokenizer.decode([id]) for id in ids]
-
-
-def _tokenizer_of(folder: Path) -> BaseTokenizer:
-    try:
-        return Tokenizer.load(folder)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{folder / 'tokenizer.json'} is missing: prepare the text again"
-        ) from None
 
 
 def _key(

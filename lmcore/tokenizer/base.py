@@ -17,9 +17,10 @@ import regex
 
 from lmcore.boundary import checked, converted
 from lmcore.files import write_json
-from lmcore.tokenizer.encoder import BATCH
+from lmcore.tokenizer.encoder import BATCH, NO_SPECIALS
 from lmcore.tokenizer.hf_files import NotUnderstoodError, symbols
-from lmcore.tokenizer.pretokens import SAFE_CUTS, in_threads, split_on_specials
+from lmcore.tokenizer.pretokens import SAFE_CUTS, in_threads
+from lmcore.tokenizer.specials import SpecialTokens, distinct
 
 Special = Literal["allow", "text", "forbid"]
 """What a special token in a text becomes: its id, the tokens of its letters, or an error."""
@@ -54,9 +55,7 @@ class BaseTokenizer(ABC):
         self.vocab, self.pattern = dict(vocab), pattern
         self.special_tokens: dict[str, int] = {}
         self._ids = {token: id for id, token in sorted(self.vocab.items(), reverse=True)}
-        for special in special_tokens or ():
-            if not special:
-                raise ValueError("a special token is empty: give it characters")
+        for special in distinct(special_tokens or ()):
             id = self._ids.setdefault(special.encode(), max(self.vocab, default=-1) + 1)
             self.vocab[id] = special.encode()
             self.special_tokens[special] = id
@@ -64,9 +63,6 @@ class BaseTokenizer(ABC):
             if not 0 <= id < 2**32:
                 raise ValueError(f"id {id} is outside 0 to 2**32 - 1")
         _require_characters(pattern)
-        self._special_prefixes = frozenset(
-            special[:n] for special in self.special_tokens for n in range(1, len(special))
-        )
 
     @abstractmethod
     def _encode_plain(self, texts: list[str]) -> list[np.ndarray]:
@@ -84,6 +80,18 @@ class BaseTokenizer(ABC):
     @abstractmethod
     def _from_stored(cls, stored: Any) -> "BaseTokenizer":
         """Return the tokenizer of a tokenizer.json with this content."""
+
+    @cached_property
+    def _specials(self) -> SpecialTokens:
+        return SpecialTokens(self.special_tokens)
+
+    @abstractmethod
+    def _arguments(self) -> dict[str, Any]:
+        """Return what the constructor takes to make this tokenizer again."""
+
+    def __reduce__(self) -> tuple:
+        """Pickle what the tokenizer is made of and no caches, so that use does not change it."""
+        return _rebuilt, (type(self), self._arguments())
 
     @cached_property
     def vocab_size(self) -> int:
@@ -207,7 +215,7 @@ class BaseTokenizer(ABC):
         """Return text, whose first character has this place, cut at the special tokens in it."""
         if special not in get_args(Special):
             raise ValueError(f"special is {special!r}: take one of {', '.join(get_args(Special))}")
-        parts = [text] if special == "text" else split_on_specials(text, self.special_tokens)
+        parts = [text] if special == "text" else self._specials.split(text)
         if special == "forbid" and len(parts) > 1:
             raise ValueError(
                 f"special token {parts[1]!r} is at character {place + len(parts[0])}: remove it "
@@ -236,23 +244,18 @@ class BaseTokenizer(ABC):
 
     def _settled(self, text: str, special: Special) -> int:
         """Return how many characters of text have final ids, whatever text follows."""
-        specials = () if special == "text" else self.special_tokens
-        parts = split_on_specials(text, specials)
+        specials = NO_SPECIALS if special == "text" else self._specials
+        parts = specials.split(text)
         start = 0  # of the plain text after the last special token that is certain
         for plain, special_token in zip(parts[::2], parts[1::2], strict=False):
             place = start + len(plain)
-            if self._open(text, start, place + 1, specials) <= place:
+            if specials.open_place(text, start, place + 1) <= place:
                 break
             start = place + len(special_token)
-        stop = self._open(text, start, len(text), specials)
+        stop = specials.open_place(text, start, len(text))
         rule = SAFE_CUTS.get(self.pattern)
         last = rule.search(text[start:stop]) if rule else None
         return start + last.start() if last else start
-
-    def _open(self, text: str, start: int, stop: int, specials: Iterable[str]) -> int:
-        """Return the first place where an unfinished special token may begin, else stop."""
-        first = max(start, len(text) + 1 - max(map(len, specials), default=0))
-        return next((i for i in range(first, stop) if text[i:] in self._special_prefixes), stop)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
@@ -276,6 +279,7 @@ class BaseTokenizer(ABC):
                 f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} entries"
             ) from None
 
+    @checked
     def decode_stream(self, ids: Iterable[SupportsIndex]) -> Iterator[str]:
         """Yield the text of ids as they come, in whole characters. Joined, it equals `decode`'s."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -294,7 +298,8 @@ class BaseTokenizer(ABC):
         """
         if not text:
             raise ValueError("an empty text has no bytes per token")
-        return len(text.encode()) / len(self.encode_array(text))
+        n_tokens = len(self.encode_array(text))
+        return len(text.encode()) / n_tokens
 
     @checked
     def save(self, folder: str | Path) -> None:
@@ -345,6 +350,10 @@ class BaseTokenizer(ABC):
         else:
             note = ""
         return Token(id=id, bytes=token, text=text, written=written, note=note)
+
+
+def _rebuilt(kind: type[BaseTokenizer], arguments: dict[str, Any]) -> BaseTokenizer:
+    return kind(**arguments)
 
 
 def _require_characters(pattern: str) -> None:

@@ -162,6 +162,16 @@ class Tokenizer(BaseTokenizer):
                 f"{vocab_path} and {merges_path} are not a vocabulary and its merges ({error})"
             ) from None
 
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "vocab": self.vocab,
+            "merges": self.merges,
+            "special_tokens": list(self.special_tokens),
+            "pattern": self.pattern,
+            "ignore_merges": self.ignore_merges,
+            "frame": self.frame,
+        }
+
     def _json(self) -> str:
         return json.dumps(
             {

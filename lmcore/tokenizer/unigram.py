@@ -18,6 +18,7 @@ from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.bpe import ALPHABET
 from lmcore.tokenizer.hf_files import SYMBOLS, from_symbols, parse_unigram, symbols, unigram_json
 from lmcore.tokenizer.pretokens import GPT2_PATTERN, Texts, plain_pieces
+from lmcore.tokenizer.specials import distinct
 
 
 class UnigramTokenizer(BaseTokenizer):
@@ -69,7 +70,7 @@ class UnigramTokenizer(BaseTokenizer):
         Raises:
             ValueError: vocab_size has no room for the specials and the bytes, or the text is empty.
         """
-        specials, text_bytes = list(dict.fromkeys(special_tokens)), set()
+        specials, text_bytes = distinct(special_tokens), set()
         least = len(ALPHABET) + len(specials)
         if vocab_size < least:
             raise ValueError(
@@ -105,6 +106,9 @@ class UnigramTokenizer(BaseTokenizer):
         for text in texts:
             text.encode()  # raises for a lone surrogate, which the library calls no string
         return [np.array(self._engine.encode(text).ids, dtype=self.dtype) for text in texts]
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"pieces": self.pieces, "special_tokens": list(self.special_tokens)}
 
     def _json(self) -> str:
         pieces = [[piece.hex(), score] for piece, score in self.pieces]

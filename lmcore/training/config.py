@@ -112,6 +112,7 @@ class EvaluationConfig:
     """Save the weights of each evaluation next to the checkpoints."""
 
     def __post_init__(self):
+        convert_fields(self)
         require_positive(self, "eval_every", "log_every", "patience", "stop_accuracy")
 
 
