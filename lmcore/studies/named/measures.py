@@ -1,78 +1,77 @@
-"""What is read from runs of the named experiments: at equal steps, equal time, and by size."""
+"""What is read from runs of the named experiments: at equal steps, at equal time, and by width."""
 
 import math
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Sequence
+from statistics import fmean
 
 from lmcore.experiments.run_folder import Run
-from lmcore.report.comparison import at_cost, bits_per_byte, power_law
+from lmcore.report.comparison import PowerLaw, at_cost, bits_per_byte, power_law
 from lmcore.report.tables import select
-from lmcore.studies.named.experiments import VOCAB_SIZES, scaled_name
+from lmcore.studies.named.experiments import scaled_name
 
 WIDTHS = ("embd_small", "baseline", "embd_large", "embd_xlarge")
 """Experiments that differ in d_model alone, from narrow to wide."""
-VOCABULARIES = ("vocab_small", "vocab_medium", "baseline")
-"""Experiments that differ in the vocabulary alone, from small to large."""
 PART = "eighth"
+"""The part of the published size that is compared."""
 
 
-def of(runs: Sequence[Run], name: str, part: str = PART) -> list[Run]:
-    """Return the runs of a part of an experiment."""
+def group(runs: Sequence[Run], name: str, part: str = PART) -> list[Run]:
+    """Return the runs of a part of an experiment, all its seeds."""
     return select(runs, scaled_name(name, part))
 
 
-def flops(run: Run) -> int:
-    """Return the operations of all steps of a run."""
-    return run.records[-1]["tokens"] * run.config.model.flops_per_token
+def processor_s(run: Run) -> float:
+    """Return the seconds that a processor worked on a run, with its evaluations, on one thread.
 
-
-def flops_per_step(run: Run) -> int:
-    """Return the operations of a step of a run."""
-    plan = run.config.train
-    return plan.batch_size * run.config.model.context_length * run.config.model.flops_per_token
-
-
-def cpu_per_step(run: Run) -> float:
-    """Return the processor's seconds of a run for each step, with evaluations, on one thread.
-
-    On a machine that is shared, the time on the clock says nothing about a run.
+    On a machine that is shared, the time on the clock says little about a run.
     """
-    return run.environment["cpu_s"] / run.records[-1]["step"]
+    return float(run.environment["cpu_s"])
 
 
-def at_equal_time(runs: Sequence[Run], name: str, budget_s: float) -> list[float]:
-    """Return the bits per byte of each seed after so many seconds of a processor."""
-    own = of(runs, name)
-    seconds = float(np.mean([cpu_per_step(run) for run in own])) if own else math.nan
-    return [at_cost(run, seconds, budget_s) for run in own]
+def mean_processor_s(runs: Sequence[Run]) -> float:
+    """Return the mean of `processor_s`."""
+    return fmean(processor_s(run) for run in runs)
 
 
-def common_budget(runs: Sequence[Run], names: Sequence[str]) -> float:
-    """Return the seconds that the cheapest of these experiments takes for its whole run."""
-    totals = [
-        np.mean([cpu_per_step(run) * run.records[-1]["step"] for run in of(runs, name)])
-        for name in names
-        if of(runs, name)
+def at_equal_time(runs: Sequence[Run], budget_s: float) -> list[float]:
+    """Return the bits per byte of runs of one experiment once a processor worked for budget_s."""
+    seconds_per_step = mean_processor_s(runs) / runs[0].records[-1]["step"]
+    return [at_cost(run, seconds_per_step, budget_s) for run in runs]
+
+
+def differences_at_equal_time(runs: Sequence[Run], name: str) -> list[float]:
+    """Return, for each seed of an experiment and the baseline, their difference at equal time.
+
+    The time is what the cheaper of the two takes for its run. The learning rate is constant, so
+    that the longer run's earlier score is that of a run of this length.
+    """
+    changed, baseline = group(runs, name), group(runs, "baseline")
+    budget_s = min(mean_processor_s(changed), mean_processor_s(baseline))
+    before = dict(zip(seeds(baseline), at_equal_time(baseline, budget_s), strict=True))
+    after = dict(zip(seeds(changed), at_equal_time(changed, budget_s), strict=True))
+    return [
+        after[seed] - before[seed]
+        for seed in after
+        if seed in before and not math.isnan(after[seed] - before[seed])
     ]
-    return float(min(totals))
 
 
-def width_law(runs: Sequence[Run]) -> tuple[list[int], list[list[float]], float, float]:
-    """Return d_model, bits per byte of each seed, and the power law's exponent with its error."""
-    groups = [of(runs, name) for name in WIDTHS if of(runs, name)]
-    widths = [group[0].config.model.d_model for group in groups]
-    losses = [[bits_per_byte(run) for run in group] for group in groups]
-    sizes = [width for width, values in zip(widths, losses, strict=True) for _ in values]
-    law = power_law(sizes, [value for values in losses for value in values])
-    return widths, losses, law.exponent, law.exponent_error
+def seeds(runs: Sequence[Run]) -> list[int]:
+    """Return the seed of each run."""
+    return [run.config.seed for run in runs]
+
+
+def width_law(runs: Sequence[Run]) -> tuple[list[tuple[int, float]], PowerLaw]:
+    """Return d_model and bits per byte of each run of WIDTHS, and the power law through them."""
+    points = [
+        (run.config.model.d_model, bits_per_byte(run))
+        for name in WIDTHS
+        for run in group(runs, name)
+    ]
+    law = power_law([width for width, _ in points], [loss for _, loss in points])
+    return points, law
 
 
 def rule_of_thumb(vocab_size: int) -> float:
-    """Return the embedding size that the rule vocabulary ** 0.25 gives."""
+    """Return the embedding size that the rule says: the fourth root of the vocabulary."""
     return vocab_size**0.25
-
-
-def rule_rows(sizes: Mapping[str, int] = VOCAB_SIZES) -> list[tuple[str, int, float]]:
-    """Return each published vocabulary with what the rule of thumb gives for it."""
-    return [(name, size, rule_of_thumb(size)) for name, size in sizes.items()]
