@@ -26,6 +26,26 @@ const drivers = {
       focused: document.activeElement === keys.querySelectorAll("button")[1],
     };
   },
+  grok: async (box) => {
+    const el = box.querySelector(".widget-place");
+    const status = () => box.querySelector(".g-status").textContent;
+    const shaded = (name) => box.querySelectorAll(`.g-table .${name}`).length;
+    const button = (text) => [...box.querySelectorAll("button")].find((one) => one.textContent === text);
+    const before = { status: status(), cells: box.querySelectorAll(".g-table rect").length };
+    button("Train").click();
+    await until(() => Number(el.dataset.step) >= 20);
+    button("Pause").click();
+    const [a, b] = box.querySelectorAll("input[type=number]");
+    [a.value, b.value] = [6, 2];
+    button("Ask").click();
+    const asked = box.querySelectorAll(".w-note")[0].textContent;
+    const curve = box.querySelector(".g-curves path.unseen").getAttribute("d").split("L").length;
+    const trained = shaded("trained");
+    const share = box.querySelector("input[type=range]");
+    share.value = 0;
+    share.dispatchEvent(new Event("input"));
+    return { before, asked, curve, trained, fewer: shaded("trained"), reset: status() };
+  },
 };
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
