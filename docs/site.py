@@ -95,7 +95,8 @@ def build(root: Path = ROOT, base_url: str = "", theme: str = "offline") -> list
 
 def run_myst(command: list[str], root: Path, base_url: str) -> int:
     """Run myst in root, show each page as it is built, keep the whole log, return the status."""
-    environment = {**os.environ, "BASE_URL": base_url.rstrip("/")}
+    names = {"BASE_URL": base_url.rstrip("/"), "LMCORE_PYTHON": sys.executable}
+    environment = {**os.environ, **names}
     with (
         (root / "_build" / "site.log").open("w", encoding="utf-8") as log,
         subprocess.Popen(

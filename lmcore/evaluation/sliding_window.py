@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.evaluation.score_types import Score
 from lmcore.model.gpt import GPT
 from lmcore.tokenizer.base import BaseTokenizer
@@ -44,6 +45,7 @@ def sliding_windows(
         yield x[None, (n_full + 1) * stride :], y[None, done:]
 
 
+@checked
 def sliding_token_nats(
     model: GPT,
     ids: Integer[np.ndarray, "n"],
@@ -84,6 +86,7 @@ def sliding_token_nats(
     return torch.cat(nats), torch.cat(best).long()
 
 
+@checked
 def score_text(
     model: GPT,
     tokenizer: BaseTokenizer,

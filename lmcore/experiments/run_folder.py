@@ -4,8 +4,6 @@ No torch here, so that tables and plots load fast.
 """
 
 import contextlib
-import itertools
-import json
 import os
 import shutil
 import time
@@ -16,8 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from lmcore.config import SCHEMA, config_hash, flat_fields, from_dict, stored_config
-from lmcore.evaluation.score_types import read_score
-from lmcore.files import naming, read_json, write_json, write_text
+from lmcore.experiments.checksums import check_sums, write_sums
+from lmcore.experiments.metrics_file import JsonLines, Records, first_missing, with_scores
+from lmcore.files import as_json, naming, read_json, read_object, write_json, write_text
 from lmcore.locks import locked, remove_leftovers
 
 LEFT_OVER_S = 3600
@@ -34,7 +33,7 @@ class Run:
 
     folder: Path
     config: Any
-    records: list[dict[str, Any]]
+    records: Sequence[dict[str, Any]]
     environment: dict[str, Any]
     outcome: dict[str, Any]
 
@@ -58,15 +57,21 @@ def load_run(folder: Path, kind: type) -> Run:
             f"{folder / 'config.json'} was changed after its run: its recorded hash is "
             f"{stored.get('hash')}, its values have {config_hash(config)}"
         )
-    records = read_metrics(folder / "metrics.jsonl")
-    check_steps(folder / "metrics.jsonl", records, log_every(config))
+    check_sums(folder)
     return Run(
         folder,
         config,
-        [with_scores(record) for record in records],
-        read_json(folder / "environment.json"),
-        with_scores(read_json(folder / "outcome.json")),
+        Records(folder / "metrics.jsonl", log_every(config)),
+        read_object(folder / "environment.json"),
+        with_scores(read_object(folder / "outcome.json")),
     )
+
+
+def write_outcome(folder: Path, outcome: dict[str, Any]) -> None:
+    """Write outcome.json, which makes the run in folder a finished one, after its checksums."""
+    text = as_json(outcome)
+    write_sums(folder, {"outcome.json": text.encode()})
+    write_text(folder / "outcome.json", text)
 
 
 def check_schema(folder: Path, schema: int) -> None:
@@ -79,89 +84,9 @@ def check_schema(folder: Path, schema: int) -> None:
         )
 
 
-def with_scores(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return stored with the scores in it as objects."""
-    return {name: read_score(value) for name, value in stored.items()}
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records in path, one from each line.
-
-    Raises:
-        ValueError: the file is missing or a line is damaged; the message names it.
-    """
-    if not path.exists():
-        raise ValueError(f"{path} is missing")
-    out = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            out.append(json.loads(line))
-        except ValueError:
-            raise ValueError(f"{path} is damaged in line {number}") from None
-    return out
-
-
 def log_every(config: Any) -> int:
     """Return after how many steps a run of config has a record, at the latest."""
     return flat_fields(config).get("train.evaluation.log_every", 1)
-
-
-def check_steps(path: Path, records: list[dict[str, Any]], every: int) -> None:
-    """Check that steps rise and that none of those due every so many steps is missing.
-
-    Raises:
-        ValueError: the message names path and the steps.
-    """
-    steps: list[int] = []
-    for number, record in enumerate(records, 1):
-        step = record.get("step") if isinstance(record, dict) else None
-        if type(step) is not int or step < 0:
-            raise ValueError(f"{path} is damaged in line {number}: it has no step")
-        steps.append(step)
-    remedy = "it is not the record of one run; restore the file or train again"
-    for before, after in itertools.pairwise(steps):
-        if after <= before:
-            problem = "repeats step" if after == before else f"goes back from step {before} to"
-            raise ValueError(f"{path} {problem} {after}: {remedy}")
-    end = first_missing(steps, every)
-    if not steps or end <= steps[-1]:
-        raise ValueError(f"{path} lacks step {end}: {remedy}")
-
-
-def first_missing(steps: Sequence[int], every: int) -> int:
-    """Return the first of the steps 0, every, 2 * every, ... that is not in steps."""
-    present = set(steps)
-    return next(step for step in itertools.count(0, every) if step not in present)
-
-
-class JsonLines:
-    """A file of one JSON object a line, each with a step, that a resumed run appends to.
-
-    A resumed run repeats the steps after its checkpoint: what it adds first replaces the lines of
-    the same and later steps.
-    """
-
-    def __init__(self, path: Path):
-        self.path, self._is_first = path, True
-
-    def add(self, *records: dict[str, Any]) -> None:
-        """Append records, all of one step."""
-        text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-        if not self._is_first:
-            with naming(self.path), open(self.path, "a", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-        elif records:
-            self._is_first = False
-            earlier = [old for old in self.read() if old["step"] < records[0]["step"]]
-            write_text(self.path, "".join(json.dumps(old) + "\n" for old in earlier) + text)
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return the records so far, without a last line that was cut off."""
-        out = []
-        with contextlib.suppress(ValueError, FileNotFoundError):
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                out.append(json.loads(line))
-        return out
 
 
 class RunWriter:
@@ -207,7 +132,7 @@ class RunWriter:
     def _claim(self, stored: dict[str, Any]) -> None:
         folder = self.folder
         path = folder / "config.json"
-        if path.exists() and read_json(path).get("hash") != stored["hash"]:
+        if path.exists() and self._begun(path).get("hash") != stored["hash"]:
             raise ValueError(
                 f"{folder} holds an unfinished run of another config: delete it to start this one"
             )
@@ -219,24 +144,42 @@ class RunWriter:
         Raises:
             ValueError: it began on another text; the message names both hashes.
         """
-        path = self.folder / "environment.json"
-        data = read_json(path).get("data", {}) if path.exists() else {}
-        if data.get("text_sha256", sha256) != sha256:
+        began_on = self._facts("data", {}).get("text_sha256", sha256)
+        if began_on != sha256:
             raise ValueError(
-                f"{self.folder} began on the text {data['text_sha256'][:12]}, this one is "
+                f"{self.folder} began on the text {str(began_on)[:12]}, this one is "
                 f"{sha256[:12]}: give it the same titles, or delete it to start again"
             )
 
     def note_session(self, facts: dict[str, Any]) -> None:
         """Add facts about the process that trains now; a resumed run has several."""
-        path = self.folder / "environment.json"
-        earlier = read_json(path)["sessions"] if path.exists() else []
-        self.note_environment({"sessions": [*earlier, facts]})
+        self.note_environment({"sessions": [*self._facts("sessions", []), facts]})
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to environment.json; they replace earlier facts of the same names."""
         path = self.folder / "environment.json"
-        write_json(path, (read_json(path) if path.exists() else {}) | facts)
+        write_json(path, (self._begun(path) if path.exists() else {}) | facts)
+
+    def _facts(self, name: str, default: Any) -> Any:
+        """Return what environment.json holds under a name, of default's type."""
+        path = self.folder / "environment.json"
+        value = self._begun(path).get(name, default) if path.exists() else default
+        if type(value) is not type(default):
+            raise self._damaged(f"{path} is damaged: {name} is a {type(value).__name__}")
+        return value
+
+    def _begun(self, path: Path) -> dict[str, Any]:
+        """Return what a file of the unfinished run holds."""
+        try:
+            return read_object(path)
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, problem: object) -> ValueError:
+        return ValueError(
+            f"{problem}; the run in {self.folder} is not finished: restore the file from a copy, "
+            f"or delete {self.folder} to start again"
+        )
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record. The first one also removes records of its own and later steps."""
@@ -279,7 +222,7 @@ class RunWriter:
 
         A run that is at destination already stays.
         """
-        write_json(self.folder / "outcome.json", outcome)
+        write_outcome(self.folder, outcome)
         destination.parent.mkdir(parents=True, exist_ok=True)
         for old in destination.parent.glob(f".{destination.name}.*part"):
             if time.time() - old.stat().st_ctime > LEFT_OVER_S:

@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lmcore.experiments.run_folder import JsonLines
+from lmcore.boundary import Natural, convert_fields
+from lmcore.experiments.metrics_file import JsonLines
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.gpt import GPT
 from lmcore.tasks.prepared_text import PreparedText
@@ -27,10 +28,11 @@ class SampleConfig:
     """1 draws with the model's probabilities, 0 always takes the most probable token."""
     top_p: float = 1.0
     """Draw only from the fewest tokens that have this share of the probability."""
-    seed: int = 0
+    seed: Natural = 0
     """Decides what is drawn; text i uses seed + i."""
 
     def __post_init__(self):
+        convert_fields(self)
         if self.max_new_tokens < 0:
             raise ValueError(f"max_new_tokens {self.max_new_tokens} is negative")
 

@@ -7,10 +7,10 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
-from lmcore.config import flat_fields, from_dict, full_name, require_choice, with_fields
+from lmcore.boundary import Natural, checked, convert_fields, converted
+from lmcore.config import changes, flat_fields, full_name, with_fields
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.prepared_text import PreparedText
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -33,8 +33,11 @@ class TextRun:
     """The shape of the model."""
     train: TrainConfig
     """How it is trained."""
-    seed: int = 0
+    seed: Natural = 0
     """Decides the first weights, the order of batches and dropout."""
+
+    def __post_init__(self):
+        convert_fields(self)
 
 
 def text_fingerprint(prepared: PreparedText) -> str:
@@ -43,6 +46,7 @@ def text_fingerprint(prepared: PreparedText) -> str:
     return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 
+@checked
 def text_run(
     prepared: PreparedText,
     preset: Preset = "small",
@@ -123,7 +127,7 @@ def preset_run(name: str) -> TextRun:
     Raises:
         ValueError: there is no preset of this name.
     """
-    require_choice("preset", name, Preset)
+    converted("preset", name, Preset)
     model, train = {
         "tiny": (
             MODERN | {"context_length": 64, "d_model": 128, "n_layers": 2, "n_heads": 4},
@@ -191,31 +195,33 @@ def toml_changes(path: str | Path, config: Any) -> dict[str, Any]:
         ValueError: a name is unknown or a value is of another type; the message names both.
     """
     out = {}
-    for name, value in _fields_of(read_toml(path), config).items():
+    for name, value in fields_of(read_toml(path), config).items():
         try:
             full = full_name(config, name)
-            out[full] = typed(name, value, _hint(type(config), full))
+            out[full] = typed(name, value, field_type(config, full))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return out
 
 
-def _fields_of(tables: Mapping[str, Any], config: Any, prefix: str = "") -> dict[str, Any]:
+def fields_of(tables: Mapping[str, Any], config: Any, prefix: str = "") -> dict[str, Any]:
     """Return the values in tables by dotted name; a table is opened where config has a config."""
     out: dict[str, Any] = {}
     for name, value in tables.items():
         inner = getattr(config, name, None)
         if isinstance(value, dict) and dataclasses.is_dataclass(inner):
-            out |= _fields_of(value, inner, f"{prefix}{name}.")
+            out |= fields_of(value, inner, f"{prefix}{name}.")
         else:
             out[f"{prefix}{name}"] = value
     return out
 
 
-def _hint(kind: type, full: str) -> Any:
+def field_type(config: Any, full: str) -> Any:
+    """Return the type of config's field of this dotted name."""
     head, _, rest = full.partition(".")
-    hint = typing.get_type_hints(kind)[head]
-    return _hint(hint, rest) if rest else hint
+    if rest:
+        return field_type(getattr(config, head), rest)
+    return typing.get_type_hints(type(config))[head]
 
 
 def typed(name: str, value: Any, hint: Any) -> Any:
@@ -224,50 +230,12 @@ def typed(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ValueError: it is of another type; the message names the field, the value and the type.
     """
-    options = typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else ()
-    if type(None) in options and value == "none":
+    if value == "none" and type(None) in typing.get_args(hint):
         return None
-    for option in options or (hint,):
-        converted = _converted(value, option)
-        if converted is not None:
-            return converted
-    names = " or ".join(_type_name(option) for option in options or (hint,))
-    raise ValueError(f"{name} must be {names}, not {value!r}")
-
-
-def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return f"one of {', '.join(get_args(hint))}"
-    if typing.get_origin(hint) is tuple:
-        return (
-            f"a list of {', '.join(getattr(t, '__name__', 'any number') for t in get_args(hint))}"
-        )
-    return "none" if hint is type(None) else hint.__name__
-
-
-def _converted(value: Any, hint: Any) -> Any:
-    """Return value as hint has it, or None if it is of another type."""
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return from_dict(cast(type, hint), value)
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        return value if value in typing.get_args(hint) else None
-    if origin is tuple:
-        kinds = typing.get_args(hint)
-        if not isinstance(value, list) or (kinds[-1] is not ... and len(value) != len(kinds)):
-            return None
-        items = tuple(_converted(v, kinds[0]) for v in value)
-        return None if None in items else items
-    if hint is float and type(value) is int:
-        return float(value)
-    return value if type(value) is hint else None
+    return converted(name, value, hint)
 
 
 def differences(before: Any, after: Any, without: tuple[str, ...] = ()) -> list[str]:
     """Return "name old -> new" of each field in which two configs of a kind differ."""
-    old, new = flat_fields(before), flat_fields(after)
-    return [
-        f"{name} {old.get(name)} -> {new.get(name)}"
-        for name in {**old, **new}
-        if old.get(name) != new.get(name) and name not in without
-    ]
+    differing = changes(flat_fields(before), flat_fields(after))
+    return [line for name, line in differing.items() if name not in without]

@@ -8,13 +8,22 @@ from typing import Any
 
 import torch
 
+from lmcore.boundary import checked
 from lmcore.config import from_dict, stored_config
 from lmcore.data.batches import Batches
 from lmcore.evaluation.score_types import Score
+from lmcore.experiments.checksums import check_sums
 from lmcore.experiments.cost import USUAL_EFFICIENCY
 from lmcore.experiments.environment import environment, peak_bytes
+from lmcore.experiments.metrics_file import read_metrics
 from lmcore.experiments.progress import show_progress, speed_to_compare
-from lmcore.experiments.run_folder import Run, RunWriter, check_schema, load_run, read_metrics
+from lmcore.experiments.run_folder import (
+    Run,
+    RunWriter,
+    check_schema,
+    load_run,
+    write_outcome,
+)
 from lmcore.experiments.runner import record_to_dict
 from lmcore.experiments.samples import SampleConfig, Sampler
 from lmcore.experiments.text_config import (
@@ -24,7 +33,7 @@ from lmcore.experiments.text_config import (
     require_data,
     text_fingerprint,
 )
-from lmcore.files import read_json, write_json
+from lmcore.files import read_json, read_object, write_json
 from lmcore.generation.saved_model import save
 from lmcore.locks import locked
 from lmcore.model.gpt import GPT
@@ -41,6 +50,7 @@ Show = Callable[[str], None]
 """What takes lines for the user."""
 
 
+@checked
 def train_text(
     prepared: PreparedText | str | Path,
     out: str | Path,
@@ -204,7 +214,7 @@ def require_same_data(prepared: PreparedText, out: Path, begun: TextRun) -> None
     now = (text_fingerprint(prepared), prepared.tokenizer.fingerprint)
     if (begun.text, begun.tokenizer) != now:
         path = out / "environment.json"
-        data = read_json(path).get("data", {}) if path.exists() else {}
+        data = read_object(path).get("data", {}) if path.exists() else {}
         raise ValueError(
             f"{out} began on {data.get('folder', 'data')} with text {begun.text} and tokenizer "
             f"{begun.tokenizer}, but {prepared.folder} has text {now[0]} and tokenizer {now[1]}: "
@@ -216,8 +226,8 @@ def extended(out: Path, begun: TextRun, task: TextTask, steps: int) -> TextRun:
     """Return begun with so many steps, and make out's run one of that length.
 
     Raises:
-        ValueError: the run is longer already, or ended early for a reason that more steps would
-            not change.
+        ValueError: the run is longer already, is damaged, or ended early for a reason that more
+            steps would not change.
     """
     planned = planned_steps(begun, task)
     if steps == planned:
@@ -232,11 +242,15 @@ def extended(out: Path, begun: TextRun, task: TextTask, steps: int) -> TextRun:
         )
     longer = replace(begun, train=replace(begun.train, epochs=None, n_tokens=None, steps=steps))
     if parallel.rank() == 0:
-        facts = read_json(out / "environment.json") if (out / "environment.json").exists() else {}
-        lengths = [*facts.get("extensions", []), {"from_steps": planned, "to_steps": steps}]
-        write_json(out / "environment.json", facts | {"extensions": lengths})
+        if (out / "outcome.json").exists():
+            check_sums(out)
+        path = out / "environment.json"
+        facts = read_object(path) if path.exists() else {}
+        extension = {"from_steps": planned, "to_steps": steps}
+        earlier = [past for past in facts.get("extensions", []) if past != extension]
         # In this order, so that a run that is interrupted here is one of either length.
         (out / "outcome.json").unlink(missing_ok=True)
+        write_json(path, facts | {"extensions": [*earlier, extension]})
         write_json(out / "config.json", stored_config(longer))
     return longer
 
@@ -278,6 +292,7 @@ def _train(
         out / "checkpoints",
         interrupt=interrupt,
         before_checkpoint=writer.sync if writer else None,
+        show=show if writer else lambda line: None,
     )
     if writer is None:
         for _ in records:
@@ -331,7 +346,7 @@ def _finish(
     if config.train.evaluation.patience:
         saved = min(scored, key=lambda record: record["validation"]["nats"])
     outcome = {"saved_step": saved["step"], "validation": saved["validation"]}
-    write_json(out / "outcome.json", outcome)
+    write_outcome(out, outcome)
 
 
 def data_facts(prepared: PreparedText) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lmcore.generation.decode_step import DecodeStep
-from lmcore.generation.sampling import Sampling, uniform_numbers
+from lmcore.generation.sampling import Sampling, UniformNumbers
 from lmcore.model.gpt import GPT
 from lmcore.model.kv_cache import KVCache
 
@@ -39,8 +39,7 @@ class DecodingBatch:
         # On a CPU a product of few rows with the transposed head is much faster.
         self.head = model.head_weight.t().contiguous()
         self.newest = torch.tensor([ids[-1] for ids in rows], device=device)
-        uniforms = torch.stack([uniform_numbers(max_new_tokens, seed) for seed in seeds])
-        self.uniforms = uniforms.to(device)
+        self.uniforms = UniformNumbers(seeds, device)
         self.never_drawn = torch.tensor(sorted(never_drawn), dtype=torch.long, device=device)
         self.seen = self._seen() if sampling.repetition_penalty != 1 else None
         longest = max(len(ids) for ids in rows)
@@ -85,7 +84,7 @@ class DecodingBatch:
             raise ValueError("the model's logits are not finite: its training diverged")
         if len(self.never_drawn):
             logits.index_fill_(1, self.never_drawn, -torch.inf)
-        self.newest = self.sampling.draw(logits, self.uniforms[:, self.n_drawn], self.seen)
+        self.newest = self.sampling.draw(logits, self.uniforms.next(), self.seen)
         self.n_drawn += 1
         if self.seen is not None:
             self.seen.scatter_(1, self.newest[:, None], True)
@@ -99,5 +98,6 @@ class DecodingBatch:
         """Drop all rows except these, which are renumbered in this order."""
         self.cache.select_rows(numbers)
         self.rows = [self.rows[number] for number in numbers]
-        self.newest, self.uniforms = self.newest[numbers], self.uniforms[numbers]
+        self.newest = self.newest[numbers]
+        self.uniforms.select_rows(numbers)
         self.seen = None if self.seen is None else self.seen[numbers]

@@ -1,9 +1,11 @@
 """A stream of tokens as a task: batches to learn from, validation tokens to score."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from lmcore.boundary import convert_fields
 from lmcore.data.batches import Batches
 from lmcore.data.token_files import Tokens
 from lmcore.evaluation.scores import Answers, Score, challenge_score, score
@@ -21,6 +23,26 @@ class TextTask:
     """Whether attention stays within documents, in training and in scores."""
     with_challenge: bool = False
     """Whether the score of the headlines challenge's evaluator is taken too."""
+    validation_tokenizer: str | None = None
+    """The fingerprint of the validation tokens' tokenizer. None: it is that of the batches."""
+
+    def __post_init__(self):
+        convert_fields(self)
+        trained_on, scored_on = self.batches.info, self.validation.info.tokenizer
+        expected = self.validation_tokenizer or (trained_on.tokenizer if trained_on else scored_on)
+        if expected != scored_on:
+            raise ValueError(
+                f"the batches are tokens of tokenizer {expected}, the validation tokens of "
+                f"{scored_on}: encode both with one tokenizer"
+            )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides batches and scores."""
+        return self.batches.facts | {
+            "within_documents": self.within_documents,
+            "validation": self.validation.info.sha256,
+        }
 
     @property
     def batches_per_epoch(self) -> int | None:

@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lmcore.boundary import checked
+from lmcore.files import require_file
 from lmcore.tokenizer.kernels.compiler import works
 from lmcore.tokenizer.pretokens import (
     GPT2_PATTERN,
@@ -24,6 +26,7 @@ from lmcore.tokenizer.pretokens import (
     plain_pieces,
     pre_token_finder,
 )
+from lmcore.tokenizer.specials import distinct
 
 Pair = tuple[bytes, bytes]
 ALPHABET = tuple(bytes([value]) for value in range(256))
@@ -35,6 +38,7 @@ MOST_REWRITTEN = 2**20
 """Plain Python rewrites a word of n bytes up to n times; this limits the bytes rewritten."""
 
 
+@checked
 def train_bpe(
     input: Texts,
     vocab_size: int,
@@ -60,14 +64,14 @@ def train_bpe(
             file is not UTF-8.
         OSError: a file cannot be read.
     """
-    specials = list(dict.fromkeys(special_tokens))
+    specials = distinct(special_tokens)
     n_new = vocab_size - len(specials) - len(ALPHABET)
     if n_new < 0:
         raise ValueError(
             f"vocab_size {vocab_size} is too small: {len(ALPHABET)} bytes and "
             f"{len(specials)} special tokens need {len(ALPHABET) + len(specials)}"
         )
-    input = [Path(input)] if isinstance(input, str | Path) else input
+    input = [require_file(input)] if isinstance(input, str | Path) else input
     size = _size(input)
     unit = "char" if size is None else "B"
     with _reporter(progress, desc="read", total=size, unit=unit, unit_scale=True) as on_read:

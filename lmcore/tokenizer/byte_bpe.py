@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lmcore.boundary import checked
 from lmcore.files import write_json, write_text
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.bpe import Pair, train_bpe
@@ -34,6 +35,7 @@ class Tokenizer(BaseTokenizer):
     is the ids before and after each text; see `add_special_tokens`.
     """
 
+    @checked
     def __init__(
         self,
         vocab: dict[int, bytes],
@@ -62,6 +64,7 @@ class Tokenizer(BaseTokenizer):
         self._id_of_rank = np.array([ids[t] for t in self._engine.tokens], dtype=self.dtype)
 
     @classmethod
+    @checked
     def train(
         cls,
         texts: Texts,
@@ -89,6 +92,7 @@ class Tokenizer(BaseTokenizer):
                     )
         return out
 
+    @checked
     def add_special_tokens(self, ids: Iterable[int]) -> list[int]:
         """Return ids with the special tokens around a text that the tokenizer's file asks for.
 
@@ -117,6 +121,7 @@ class Tokenizer(BaseTokenizer):
             frame=parse_template(stored["post_processor"]),
         )
 
+    @checked
     def save_gpt2(self, folder: str | Path) -> None:
         """Write folder/vocab.json and folder/merges.txt, which do not name special tokens.
 
@@ -134,6 +139,7 @@ class Tokenizer(BaseTokenizer):
         write_text(Path(folder) / "merges.txt", merges_txt(self.merges))
 
     @classmethod
+    @checked
     def load_gpt2(
         cls,
         vocab_path: str | Path,
@@ -155,6 +161,16 @@ class Tokenizer(BaseTokenizer):
             raise ValueError(
                 f"{vocab_path} and {merges_path} are not a vocabulary and its merges ({error})"
             ) from None
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "vocab": self.vocab,
+            "merges": self.merges,
+            "special_tokens": list(self.special_tokens),
+            "pattern": self.pattern,
+            "ignore_merges": self.ignore_merges,
+            "frame": self.frame,
+        }
 
     def _json(self) -> str:
         return json.dumps(

@@ -13,6 +13,9 @@ from typing import Any
 
 import regex
 
+from lmcore.files import require_file
+from lmcore.tokenizer.specials import SpecialTokens
+
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 """How GPT-2 cuts text into pre-tokens (Radford et al. 2019)."""
 
@@ -65,35 +68,8 @@ def pre_token_finder(pattern: str) -> Callable[[str], list[str]]:
     return compiled.findall
 
 
-def _finder(special_tokens: Iterable[str]) -> tuple[Callable, int]:
-    """Return a function that finds special tokens in a text, and the longest one's length.
-
-    Raises:
-        ValueError: one of them is empty.
-    """
-    specials = sorted(set(special_tokens), key=len, reverse=True)
-    if "" in specials:
-        raise ValueError("a special token is empty: give it characters")
-    if not specials:
-        return (lambda text: ()), 0
-    return regex.compile("|".join(map(regex.escape, specials))).finditer, len(specials[0])
-
-
-def split_on_specials(text: str, special_tokens: Iterable[str]) -> list[str]:
-    """Return text cut at each special token: plain text at even places, special tokens at odd ones.
-
-    Of overlapping special tokens, the longest one wins.
-    """
-    find, _ = _finder(special_tokens)
-    parts, done = [], 0
-    for match in find(text):
-        parts += [text[done : match.start()], match.group()]
-        done = match.end()
-    return [*parts, text[done:]]
-
-
 def pieces(
-    blocks: Iterable[str], special_tokens: Iterable[str] = (), pattern: str = GPT2_PATTERN
+    blocks: Iterable[str], specials: SpecialTokens, pattern: str = GPT2_PATTERN
 ) -> Iterator[tuple[str, bool]]:
     """Yield the joined blocks as plain pieces, with False, and special tokens, with True.
 
@@ -101,7 +77,6 @@ def pieces(
     text that further text could change is held back. With a pattern that is not in SAFE_CUTS, text
     is cut at special tokens only.
     """
-    find, longest = _finder(special_tokens)
     waiting, n_waiting, n_uncut = [], 0, 0
     for block in chain(blocks, [None]):
         waiting.append(block or "")
@@ -109,9 +84,9 @@ def pieces(
         if block is not None and n_waiting < 2 * n_uncut:
             continue  # searching after each block would take quadratic time where nothing is cut
         text = "".join(waiting)
-        certain = len(text) if block is None else max(0, len(text) - max(longest - 1, 0))
+        certain = len(text) if block is None else max(0, len(text) - max(specials.longest - 1, 0))
         done = 0
-        for match in find(text):
+        for match in specials.find(text):
             if match.start() >= certain:
                 break
             if match.start() > done:
@@ -154,26 +129,40 @@ def plain_pieces(
     on_read: Report = no_report,
 ) -> Iterator[str]:
     """Yield the `pieces` of all texts that are not special tokens; see `texts_in_blocks`."""
+    specials = SpecialTokens(special_tokens)
     for blocks in texts_in_blocks(texts, errors, on_read):
-        for piece, is_special in pieces(blocks, special_tokens, pattern):
+        for piece, is_special in pieces(blocks, specials, pattern):
             if not is_special:
                 yield piece
 
 
 def _text_blocks(text: str, on_read: Report) -> Iterator[str]:
     for start in range(0, len(text), BLOCK):
-        on_read(min(BLOCK, len(text) - start))
-        yield text[start : start + BLOCK]
+        block = text[start : start + BLOCK]
+        try:
+            block.isascii() or block.encode()
+        except UnicodeEncodeError as error:
+            surrogate, place = error.object[error.start], start + error.start
+            raise ValueError(
+                f"a text has the lone surrogate {surrogate!r} at character {place}, which UTF-8 "
+                "lacks: read its file with errors='replace'"
+            ) from None
+        on_read(len(block))
+        yield block
 
 
 def _file_blocks(path: Path, errors: str, on_read: Report) -> Iterator[str]:
     """Yield the text of a file with its line ends unchanged.
 
     Raises:
-        ValueError: the file is not UTF-8, and errors is "strict".
+        ValueError: the file is not UTF-8, and errors is "strict", or errors names no way to go on.
     """
+    try:
+        codecs.lookup_error(errors)
+    except LookupError:
+        raise ValueError(f"errors must be strict, replace or ignore, not {errors!r}") from None
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
-    with open(path, "rb") as file:
+    with open(require_file(path), "rb") as file:
         is_last = False
         while not is_last:
             raw = file.read(BLOCK)

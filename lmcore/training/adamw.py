@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from lmcore.boundary import checked
 from lmcore.training.gradients import check_numbers, parameters_of
 
 
@@ -26,6 +27,7 @@ class AdamW(torch.optim.AdamW):
             gradient is sparse.
     """
 
+    @checked
     def __init__(
         self,
         params: Iterable[nn.Parameter] | Iterable[dict],

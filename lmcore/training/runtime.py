@@ -18,7 +18,7 @@ from typing import Literal
 
 import torch
 
-from lmcore.config import check_choices
+from lmcore.boundary import convert_fields
 
 WORTH_COMPILING = 1e14
 """Floating-point operations in a run above which the minute that compilation takes pays off."""
@@ -48,7 +48,9 @@ class Runtime:
     """Seconds between checkpoints."""
 
     def __post_init__(self):
-        check_choices(self)
+        if isinstance(self.device, torch.device):
+            object.__setattr__(self, "device", str(self.device))
+        convert_fields(self)
         if self.grad_accum_steps < 1:
             raise ValueError(f"grad_accum_steps must be at least 1, not {self.grad_accum_steps}")
 

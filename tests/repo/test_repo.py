@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = sorted((ROOT / "lmcore").rglob("*.py"))
 FLOORS = (
-    {"config", "files"}, {"locks"}, {"tokenizer"}, {"data"}, {"model"}, {"evaluation"}, {"tasks"},
+    {"boundary"}, {"config", "files"}, {"locks"}, {"tokenizer"}, {"data"}, {"model"},
+    {"evaluation"}, {"tasks"},
     {"training", "generation"}, {"experiments"}, {"report"}, {"studies"}, {"cli"},
     {"__init__", "__main__"},
 )  # fmt: skip

@@ -125,7 +125,7 @@ def ended(study, name, seed, nats):
     return Run(Path(), experiment, [{"step": 9} | scores], environment, {})
 
 
-def test_steps_are_shown_as_ratios_to_the_first_by_seed_with_runs_and_commits():
+def test_steps_are_shown_as_ratios_to_the_first_by_seed_and_link_to_their_runs():
     runs = [ended("s", name, seed, nats) for name, seed, nats in (
         ("a", 1, 20.0), ("a", 2, 10.0), ("b", 1, 10.0), ("b", 2, 6.0), ("c", 1, None),
     )]  # fmt: skip
@@ -135,8 +135,9 @@ def test_steps_are_shown_as_ratios_to_the_first_by_seed_with_runs_and_commits():
     assert rows["second"]["ratio"] == "0.550 ± 0.071"  # of 0.5 and 0.6
     assert rows["second"]["nats/character"] == "0.800 ± 0.283"
     assert rows["second"]["coverage"] == "0.8333"
-    assert rows["second"]["runs"] == "b"
-    assert rows["second"]["commit"] == "1abcdef, 2abcdef"
+    second = table.rows[1][0]
+    assert second.href.endswith("/results/s/b")
+    assert second.title == "s/b at 1abcdef, 2abcdef"
     assert rows["third"]["ratio"] == "none of 0"
     assert rows["third"]["nats/character"] == "none of 1"
 
@@ -153,7 +154,7 @@ def test_the_ladder_holds_steps_that_were_run_beside_what_is_published_of_them()
     assert rows[shown]["seeds"] == "1"
     assert rows[shown]["published challenge"] == f"{number:.3f}"
     assert rows[shown]["published ratio"] == f"{corrected / first[1][1]:.3f}"
-    assert rows[shown]["runs"] == "/".join(where)
+    assert table.rows[1][0].title == f"{'/'.join(where)} at 2abcdef"
 
 
 def test_a_step_of_which_nothing_is_published_has_no_number_there():

@@ -232,11 +232,12 @@ def test_tables_hold_a_row_for_each_kind_and_say_what_diverged():
     assert len(tables.tuning_table(runs).rows) * 3 == len(experiments.tuning())
 
 
-def test_each_step_is_compared_with_the_first_and_names_its_runs_and_commit():
+def test_each_step_is_compared_with_the_first_and_links_to_its_runs():
     rows = [row for row in tables.findings(all_runs()).rows]
     assert [row[0] for row in rows] == list(experiments.STEPS)
     assert {row[5] for row in rows} == {"1.000"}
-    assert [row[-2:] for row in rows] == [(n, "0123456") for n in experiments.STEPS.values()]
+    titles = [f"rope_and_vocab/{name} at 0123456" for name in experiments.STEPS.values()]
+    assert [row[0].title for row in rows] == titles
 
 
 FIGURES = {

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.files import read_json, whole_file, write_json
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -28,6 +29,7 @@ EOS_TOKENS = ("<|endoftext|>", "<eos>")
 """Special tokens that end a text; the first one that a tokenizer has is declared as eos_token."""
 
 
+@checked
 def load_pretrained(folder: str | Path) -> GPT:
     """Return the GPT-2 or Llama in a folder written by transformers, in evaluation mode.
 
@@ -61,6 +63,7 @@ def load_pretrained(folder: str | Path) -> GPT:
     return model.eval()
 
 
+@checked
 def save_pretrained(model: GPT, folder: str | Path, tokenizer: BaseTokenizer | None = None) -> None:
     """Write model so that AutoModelForCausalLM of transformers loads it and gives equal logits.
 

@@ -24,6 +24,7 @@ from lmcore.studies.grokking.experiments import (
     RATES,
     SOLVED,
     STEADY,
+    table,
 )
 from lmcore.studies.grokking.measures import (
     accuracy,
@@ -191,7 +192,7 @@ def plot_smallest(runs: Sequence[Run]) -> Figure:
         known = [step for run in group if (step := solved_at(run))]
         label = f"{statistics.median(known):,.0f}" if len(known) == len(group) else "–"
         ax.annotate(label, (100 * fraction, 1.03), ha="center", color=REFERENCE, fontsize=8.5)
-    plotting.level(ax, 1 / FAST.task.p, "a guess", x=0.99)
+    plotting.level(ax, 1 / table(FAST).p, "a guess", x=0.99)
     ax.annotate("median step of solving:", (0.01, 1.03), xycoords=("axes fraction", "data"),
                 color=REFERENCE, fontsize=8.5)  # fmt: skip
     ax.set_ylim(-0.02, 1.1)

@@ -10,6 +10,44 @@ from matplotlib.figure import Figure
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
+from lmcore.studies.headlines.measures import mean_loss, paired_losses
+from lmcore.studies.headlines.tables import BEST_PUBLISHED, LADDER, ladder_groups
+
+
+def plot_ladder(runs: Sequence[Run]) -> Figure:
+    """Return a waterfall of the loss, relative to the first step, with published steps as marks.
+
+    A bar spans what a step gained, means over seeds; dots are seeds. Steps without runs are left
+    out.
+    """
+    groups = {shown: group for shown, group in ladder_groups(runs).items() if group}
+    first, corrected = next(iter(groups.values())), next(iter(LADDER.values()))[1]
+    assert corrected is not None  # the first step is the challenge's own baseline
+    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 1.3 + 0.6 * len(groups)))
+    before, names = 1.0, []
+    for place, (shown, group) in enumerate(groups.items()):
+        ratios = [ours / theirs for ours, theirs in paired_losses(group, first)]
+        mean, published = statistics.fmean(ratios), LADDER[shown][1]
+        gain = f" ({100 * (1 - mean / before):.1f} % lower)" if place else " nats per character"
+        names.append(f"{shown}\n{mean_loss(group):.3f}{gain}")
+        ax.barh(place, mean - before, left=before, color=plotting.OURS, alpha=0.35, height=0.5)
+        ax.plot(ratios, [place] * len(ratios), "o", color=plotting.OURS, ms=4, alpha=0.8)
+        if place:
+            ax.plot([before] * 2, [place - 0.75, place + 0.25], color=plotting.OURS, lw=1)
+        if published and place:
+            ax.plot(published[1] / corrected[1], place, "D", color=plotting.PUBLISHED, ms=6)
+        before = mean
+    best = BEST_PUBLISHED[1] / corrected[1]
+    ax.axvline(best, color=plotting.PUBLISHED, lw=1.2, ls=(0, (4, 3)))
+    text = f"dashed: best public entry, {best:.3f}\ndiamond: the same step, published"
+    plotting.name_line(ax, (best, -0.05), text, plotting.PUBLISHED, offset=(6, -8))
+    ax.set_xlim(0.95 * min(best, before), 1.02)
+    ax.set_ylim(len(groups) - 0.5, -0.6)
+    ax.set_yticks(range(len(groups)), names, fontsize=9)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel("validation loss / baseline's (cut axis)")
+    ax.grid(axis="y", visible=False)
+    return fig
 
 
 def draw_changes(ax: Axes, higher: dict[str, Sequence[float]]) -> None:

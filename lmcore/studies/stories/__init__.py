@@ -1,0 +1,14 @@
+"""Stories: one change at a time on a small model, and how real overfitting differs from a bug."""
+
+from lmcore.experiments.study import Study
+from lmcore.studies.stories import claims, experiments, probes, tables
+
+STUDY = Study(
+    name="stories",
+    description=experiments.__doc__ or "",
+    experiments=experiments.all_experiments,
+    probe=probes.probe,
+    history=probes.history,
+    check_claims=claims.check_claims,
+    findings=tables.findings,
+)
