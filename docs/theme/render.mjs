@@ -419,6 +419,19 @@ function iframe(node, page) {
   );
 }
 
+// The script takes the place of what is shown without it; the site's build puts it under /build/.
+function anywidget(node, page) {
+  const { title = "", fallback = "", ...model } = node.model ?? {};
+  const name = (node.esm ?? "").replace(/^\/|\.mjs$/g, "");
+  const data = JSON.stringify(model).replaceAll("<", "\\u003c");
+  return (
+    `<section${classes("widget wide", node.class)} data-widget="${escape(name)}" ` +
+    `aria-label="${escape(title)}"><p class="widget-title">${escape(title)}</p>` +
+    `<div class="widget-place"><p>${escape(fallback)}</p></div>` +
+    `<script type="application/json">${data}</script></section>`
+  );
+}
+
 const faulty = (node, page) => {
   report(`${node.type} ${node.name ?? ""}`.trim(), page);
   return `<div class="unresolved">${inside(node, page) || escape(node.value)}</div>`;
@@ -435,6 +448,7 @@ const NODES = {
   abbreviation: (node, page) =>
     `<abbr title="${escape(node.title)}">${inside(node, page)}</abbr>`,
   admonition,
+  anywidget,
   aside: (node, page) =>
     `<aside${idOf(node, page)}${classes("margin-note", node.class)}>${inside(node, page)}</aside>`,
   block,
