@@ -15,10 +15,10 @@ def answer(runs: Sequence[Run]) -> str:
     stopped = mean_sd([-x for x in differences(runs, EARLY, "few-stories")], 1)
     seen = mean_sd([counting_gap(run) for run in select(runs, "other-tokenizer")], 2)
     return (
-        f"A model that reads 50 stories {times} times ends at {few} nats per token; 500 stories at the "
-        f"same cost end at **{more}**, and early stopping takes {stopped} off. Validation tokens "
-        "of another tokenizer look as bad and are no overfitting: the gap is there before any "
-        f"story is read twice, and counting tokens shows it without a model ({seen} nats)."
+        f"A model that reads 50 stories {times} times ends at {few} nats per token; 500 stories "
+        f"at the same cost end at **{more}**, and early stopping takes {stopped} off. Validation "
+        "tokens of another tokenizer look as bad and are no overfitting: the gap is there before "
+        f"any story is read twice, and counting tokens shows it without a model ({seen} nats)."
     )
 
 
