@@ -97,9 +97,9 @@ export const STYLE = `
     border-radius: 6px; background: var(--w-paper); }
   .w :focus-visible { outline: 2px solid var(--w-accent); outline-offset: 2px; border-radius: 3px; }
   .w-row { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; align-items: center; margin: 0.7rem 0; }
-  .w-slider { display: flex; gap: 0.5rem; align-items: center; flex: 1 1 15rem; max-width: 24rem; }
+  .w-slider { display: flex; gap: 0.5rem; align-items: center; flex: 1 1 15rem; min-width: 0; max-width: min(24rem, 100%); }
   .w-slider label { white-space: nowrap; }
-  .w-slider input { flex: 1; min-width: 4rem; min-height: 1.6rem; accent-color: var(--w-accent); }
+  .w-slider input { flex: 1; min-width: 3rem; width: 3rem; min-height: 1.6rem; accent-color: var(--w-accent); }
   .w-slider output { min-width: 3.2em; text-align: right; }
   .w-choice { border: 0; padding: 0; margin: 0; display: flex; flex-wrap: wrap; gap: 0.3rem 0.9rem; }
   .w-choice legend { float: left; padding: 0; margin-right: 0.9rem; color: var(--w-soft); }

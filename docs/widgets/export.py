@@ -45,11 +45,10 @@ def language_model(run: Run, checkpoint: Path, tokenizer: Path) -> LanguageModel
     return lm
 
 
-def about(run: Run, label: str) -> dict[str, Any]:
+def about(run: Run) -> dict[str, Any]:
     """Return what the page says about the model of a run."""
     config = run.config
     return {
-        "label": label,
         "run": f"{config.study}/{config.name}/seed{config.seed}",
         "commit": run.environment["sessions"][-1]["commit"][:7],
         "parameters": config.model.n_parameters,
@@ -64,7 +63,7 @@ def write_model(options: argparse.Namespace) -> Path:
     lm = language_model(run, options.checkpoint, options.tokenizer)
     path = FOLDER / "models" / f"{run.config.study}-{run.config.name}.safetensors"
     with whole_file(path) as file:
-        file.write_bytes(web_export(lm, about(run, options.label)))
+        file.write_bytes(web_export(lm, about(run)))
     return path
 
 
@@ -104,7 +103,6 @@ def main() -> None:
     model.add_argument("run", type=Path, help="folder of a finished run")
     model.add_argument("--checkpoint", type=Path, required=True, help="the run's last checkpoint")
     model.add_argument("--tokenizer", type=Path, required=True, help="folder of tokenizer.json")
-    model.add_argument("--label", required=True, help="what the page calls the model")
     model.set_defaults(write=write_model)
     merges = commands.add_parser("merges", help=write_merges.__doc__)
     merges.add_argument("tokenizer", type=Path, help="folder of tokenizer.json")

@@ -34,6 +34,7 @@ const IN_A_ROW = 5;
 const MOST_STEPS = 3000;
 const EVERY = 10;
 const FRAME_MS = 25;
+const PER_FRAME = 5;
 const percent = (share) => `${Math.floor(100 * share)} %`;
 
 // ---- pictures
@@ -147,15 +148,15 @@ function render({ model, el }) {
     const mine = training;
     while (isRunning && mine === training) {
       const until = performance.now() + FRAME_MS;
-      do {
+      for (let i = 0; i < PER_FRAME && isRunning && performance.now() < until; i++) {
         training.step();
         if (training.optimizer.step % EVERY === 0) {
           records.push(training.evaluate());
           show();
           if (solvedAt(records) === records.at(-IN_A_ROW)?.step || records.at(-1).step >= MOST_STEPS) pause();
         }
-      } while (isRunning && performance.now() < until);
-      await new Promise(requestAnimationFrame);
+      }
+      await new Promise((done) => setTimeout(done, 0));
     }
   }
 

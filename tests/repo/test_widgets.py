@@ -14,9 +14,13 @@ import zlib
 from pathlib import Path
 
 import pytest
+import torch
 from test_site import QUIET, docs_site, needs_myst, served, write_site
 from test_site import chromium as chromium
 from widget_files import bundled, data_script
+from widgets import export
+
+from lmcore.model.rope import rope_table, rotate
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDGETS = ROOT / "docs" / "widgets"
@@ -56,6 +60,11 @@ addEventListener("load", async () => {
   document.querySelector("#seen").textContent = JSON.stringify(seen);
 });
 </script>"""
+
+
+def model_of(directive):
+    """Return the values that a directive gives its widget."""
+    return json.loads(re.search(r"^\{.*?^\}", directive[0], re.MULTILINE | re.DOTALL)[0])
 
 
 def look(chromium, address):
@@ -162,7 +171,62 @@ def test_a_table_is_learned_in_the_page_and_can_be_asked(seen):
     assert found["reset"].startswith("Step 0:")
 
 
+def test_text_is_cut_by_as_many_merges_as_are_chosen(seen):
+    found = driven(seen, "tokenize")
+    text = model_of(PAGES["tokenizer"][0])["text"]
+    assert "".join(found["before"])[:50] == text[:50]
+    assert len(found["before"]) < found["bytes"] == len(text.encode())
+    assert found["typed"] == list("Show HN")
+    assert found["fact"] == "“S”: 1 bytes, 53. A single byte."
+    assert found["last"].startswith("“N”")
+    counts = [int(text.split()[0]) for text in found["sizes"]]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == len("Show HN")
+    assert counts[-1] < 4
+
+
+def test_both_positions_moved_together_leave_rope_s_score(seen):
+    found = driven(seen, "rope")
+    assert found["before"]["score"].startswith("Distance 8: score ")
+    assert found["moved"]["score"] == found["before"]["score"]
+    assert found["moved"]["arrows"] != found["before"]["arrows"]
+    assert found["base"] != found["before"]["score"]
+
+
+def test_a_curve_says_which_run_it_is(seen):
+    found = driven(seen, "curves")
+    runs = [run for group in export.swap_curves()["groups"] for run in group["runs"]]
+    assert len(found["before"]) == len(runs) == 15
+    first = runs[0]
+    assert f"Run {first['run']}, commit {first['commit']}." in found["fact"]
+    assert f"at step {first['steps'][1]}" in found["fact"]
+    assert found["seconds"] != found["before"]
+    assert found["fewer"] == 12
+    assert "at step 718" in found["pointed"]
+
+
 # ---- without a browser
+
+
+def test_the_curves_of_the_page_are_those_of_the_committed_runs():
+    path = WIDGETS / "data" / "adamw-swap-curves.json"
+    advice = "python docs/widgets/export.py curves"
+    assert json.loads(path.read_text(encoding="utf-8")) == export.swap_curves(), advice
+
+
+SCORES = """
+import { score, turned } from "./rope.mjs";
+answer(given.map(([query, key, base]) => [score(query, key, base), [...turned(query, base)]]));
+"""
+
+
+def test_the_page_turns_pairs_as_the_package_does(node):
+    places = [(0, 0, 1e4), (5, 3, 1e4), (127, 0, 10.0), (90, 64, 1e6)]
+    ones = torch.tensor([1.0, 0.0]).repeat(8)[None]
+    for (query, key, base), (score, turned) in zip(places, node(SCORES, places), strict=True):
+        q, k = (rotate(ones, *rope_table(torch.tensor([at]), 16, base))[0] for at in (query, key))
+        torch.testing.assert_close(torch.tensor(turned).float(), q, rtol=0, atol=1e-5)
+        assert score == pytest.approx(float(q @ k), abs=1e-4)
 
 
 def test_a_page_with_a_widget_loads_less_than_two_megabytes(site):
@@ -174,7 +238,7 @@ def test_a_page_with_a_widget_loads_less_than_two_megabytes(site):
         ]
         size = shared + len(html.encode()) + sum(path.stat().st_size for path in scripts)
         for directive in found:
-            model = json.loads(re.search(r"^\{.*?^\}", directive[0], re.MULTILINE | re.DOTALL)[0])
+            model = model_of(directive)
             loaded = [*model.get("data", []), *list(model.get("models", {}))[:1]]
             size += sum((site / "widgets" / f"{name}.js").stat().st_size for name in loaded)
         assert size < MOST_BYTES, (stem, size)

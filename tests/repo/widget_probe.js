@@ -46,6 +46,50 @@ const drivers = {
     share.dispatchEvent(new Event("input"));
     return { before, asked, curve, trained, fewer: shaded("trained"), reset: status() };
   },
+  tokenize: async (box) => {
+    const tokens = () => [...box.querySelectorAll(".k-tokens button")].map((one) => one.textContent);
+    const before = tokens();
+    const size = box.querySelector("input[type=range]");
+    size.value = 0;
+    size.dispatchEvent(new Event("input"));
+    const bytes = tokens();
+    const input = box.querySelector("textarea");
+    input.value = "Show HN";
+    input.dispatchEvent(new Event("input"));
+    box.querySelector(".k-tokens button").focus();
+    const fact = box.querySelector(".k-fact").textContent;
+    press(document.activeElement, "End");
+    return {
+      before, bytes: bytes.length, typed: tokens(), fact,
+      last: box.querySelector(".k-fact").textContent,
+      sizes: [...box.querySelectorAll(".k-sizes dd:not(.bar)")].map((one) => one.textContent),
+    };
+  },
+  rope: async (box) => {
+    const score = () => box.querySelector(".r-score").textContent;
+    const arrows = () => [...box.querySelectorAll(".r-dials line")].map((line) => line.getAttribute("x2"));
+    const before = { score: score(), arrows: arrows() };
+    [...box.querySelectorAll("button")].find((one) => one.textContent === "Both ten on").click();
+    const moved = { score: score(), arrows: arrows() };
+    const base = box.querySelectorAll("input[type=range]")[2];
+    base.value = 0;
+    base.dispatchEvent(new Event("input"));
+    return { before, moved, base: score() };
+  },
+  curves: async (box) => {
+    const lines = () => [...box.querySelectorAll(".c-plot path")].map((path) => path.getAttribute("d"));
+    const svg = box.querySelector(".c-plot");
+    const before = lines();
+    press(svg, "ArrowRight");
+    const fact = box.querySelector(".c-fact").textContent;
+    box.querySelector("input[value=seconds]").click();
+    const seconds = lines();
+    box.querySelector("input[type=checkbox]").click();
+    const fewer = lines().length;
+    const { left, top, width, height } = svg.getBoundingClientRect();
+    svg.dispatchEvent(new PointerEvent("pointermove", { clientX: left + width, clientY: top + height }));
+    return { before, fact, seconds, fewer, pointed: box.querySelector(".c-fact").textContent };
+  },
 };
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
