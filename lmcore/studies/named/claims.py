@@ -39,6 +39,11 @@ def check_changes(runs: Sequence[Run]) -> None:
         if group(runs, name) and group(runs, "baseline"):
             changed = differences_at_equal_time(runs, name)
             assert all((change < 0) == (name in HELPS) for change in changed), name
+    width, rate = (
+        differences(runs, scaled_name(name, PART), scaled_name("baseline", PART))
+        for name in ("embd_xlarge", "lr_high")
+    )
+    assert not (width and rate) or max(width) < min(rate)
     assert set(QUARTERS) <= {"baseline", *HELPS, *HARMS}
 
 

@@ -157,7 +157,7 @@ def small(experiment: Experiment) -> Experiment:
         "task.scored_bytes": 4_000,
         "model.vocab_size": vocab_size,
         "model.context_length": 32,
-        "model.d_model": experiment.model.d_model // 8,
+        "model.d_model": max(experiment.model.d_model // 8, 2 * experiment.model.n_heads),
         "train.steps": 24,
         "train.batch_size": 8,
         "train.optimizer.lr": 10 * experiment.train.optimizer.lr,
