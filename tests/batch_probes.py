@@ -4,6 +4,8 @@ import os
 import signal
 from pathlib import Path
 
+import torch
+
 
 def no_probe(model, corpus):
     return {}
@@ -24,3 +26,10 @@ def killed_once(model, corpus):
 
 def always_killed(model, corpus):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def failing_probe_of_seed_2(model, corpus):
+    """Fail where the seed of the run drew the second set of first weights."""
+    if torch.initial_seed() == 2:
+        raise ValueError("this fails")
+    return {}

@@ -1,21 +1,24 @@
-"""lmcore experiments: list, inspect, run and compare named experiments, or a menu of all that."""
+"""lmcore experiments: list, inspect, run, search and compare named experiments."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tqdm import tqdm
 
 from lmcore.experiments.batch import BatchResult, run_batch
-from lmcore.experiments.catalog import Catalog, catalog_from
+from lmcore.experiments.catalog import Catalog, catalog_from, known
 from lmcore.experiments.cost import cost
 from lmcore.experiments.experiment import Experiment, seeded
 from lmcore.experiments.fitting import fitted, on_text
+from lmcore.experiments.on_ray import run_on_ray
 from lmcore.experiments.overrides import grid
 from lmcore.experiments.run_folder import Run
+from lmcore.experiments.search import parse_space
+from lmcore.experiments.search import search as search_around
 from lmcore.experiments.status import Progress, progress_of
 from lmcore.report import plotting
 from lmcore.report.comparison import (
@@ -36,7 +39,8 @@ from lmcore.report.comparison_figures import (
 from lmcore.report.run_files import write_run_files
 from lmcore.report.tables import Table
 from lmcore.studies.named.catalog import Scale, at_scale, catalog, prefix_of
-from lmcore.studies.named.experiments import SEEDS
+from lmcore.studies.named.experiments import FOUND, SEEDS
+from lmcore.studies.named.searches import SEARCHES, record_found, run_search
 from lmcore.training.runtime import Runtime, keep_large_blocks
 
 UNFINISHED = 3
@@ -100,6 +104,10 @@ class Running:
 
     jobs: int = 1
     """Processes side by side; they share this machine's threads."""
+    on: Literal["here", "ray"] = "here"
+    """Where runs are made: in processes here, or on a Ray cluster (extra `cluster`)."""
+    address: str | None = None
+    """The Ray cluster, such as auto or ray://head:10001. None: one that is started here."""
     dry_run: bool = False
     """Print what it costs and stop."""
     scratch: Path | None = None
@@ -117,12 +125,12 @@ def list_experiments(choice: Chosen = Selection()) -> None:
     Args:
         choice: Which experiments.
     """
-    known = choice.catalog
-    width = max(map(len, [*known.experiments, *known.groups]))
-    for name in known.experiments:
-        print(f"{name:{width}}  {known.descriptions.get(name, '')}".rstrip())
+    entries = choice.catalog
+    width = max(map(len, [*entries.experiments, *entries.groups]))
+    for name in entries.experiments:
+        print(f"{name:{width}}  {entries.descriptions.get(name, '')}".rstrip())
     print("\ngroups")
-    for name, members in known.groups.items():
+    for name, members in entries.groups.items():
         print(f"{name:{width}}  {', '.join(members)}")
 
 
@@ -133,11 +141,11 @@ def details(names: Names, choice: Chosen = Selection()) -> None:
         names: Names of experiments.
         choice: Which experiments.
     """
-    known = choice.catalog
-    for experiment in choice.chosen(known.named(names)):
+    entries = choice.catalog
+    for experiment in choice.chosen(entries.named(names)):
         print(f"\n{experiment.name}\n\n{configuration(experiment).markdown()}\n")
         if choice.baseline:
-            baseline = at_scale(known.experiments["baseline"], choice.scale, known.study)
+            baseline = at_scale(entries.experiments["baseline"], choice.scale, entries.study)
             print(f"{difference_lines(baseline, experiment)}\n")
         print(f"{plan([experiment]).markdown()}\n\n{cost([experiment], Runtime())}")
 
@@ -156,10 +164,10 @@ def run(names: Names, choice: Chosen = Selection(), how: How = Running()) -> Non
         choice: Which experiments.
         how: How they are run.
     """
-    known = choice.catalog
+    entries = choice.catalog
     if not names and choice.from_ is None:
         raise ValueError("name an experiment to run; lmcore experiments list shows them")
-    run_chosen(choice, how, known.named(names) if names else known.group("all"))
+    run_chosen(choice, how, entries.named(names) if names else entries.group("all"))
 
 
 def batch(
@@ -193,17 +201,19 @@ def run_chosen(choice: Selection, how: Running, experiments: Sequence[Experiment
         print(plan(waiting).markdown())
         return
     study = choice.catalog.study
-    result = run_batch(
-        chosen,
-        study.probe or no_probe,
-        history=study.history,
-        after=write_run_files,
-        runtime=how.runtime,
-        data=choice.data,
-        scratch=how.scratch,
-        jobs=how.jobs,
-        show=show,
-    )
+    options = {
+        "history": study.history,
+        "after": write_run_files,
+        "runtime": how.runtime,
+        "data": choice.data,
+        "scratch": how.scratch,
+        "show": show,
+    }
+    probe = study.probe or no_probe
+    if how.on == "ray":
+        result = run_on_ray(chosen, probe, address=how.address, **options)
+    else:
+        result = run_batch(chosen, probe, jobs=how.jobs, **options)
     report(result, choice)
 
 
@@ -233,8 +243,8 @@ def compare(
         choice: Which experiments.
         out: Folder for comparison.md, comparison.csv and the figures.
     """
-    known = choice.catalog
-    runs = finished(choice, known.named(names or known.experiments))
+    entries = choice.catalog
+    runs = finished(choice, entries.named(names or entries.experiments))
     if not runs:
         raise ValueError("none of these experiments is finished: lmcore experiments status")
     written = write_comparison(out, runs, choice.baseline)
@@ -281,10 +291,10 @@ def status(
         choice: Which experiments.
         scratch: The folder of unfinished runs.
     """
-    known = choice.catalog
+    entries = choice.catalog
     if not choice.seeds:
         choice = replace(choice, seeds=SEEDS)
-    chosen = choice.chosen(known.named(names or known.experiments))
+    chosen = choice.chosen(entries.named(names or entries.experiments))
     print(status_table([progress_of(experiment, scratch) for experiment in chosen]).markdown())
 
 
@@ -314,17 +324,75 @@ def final_score(run: Run | None) -> str:
     return "diverged" if "diverged" in run.outcome else f"{bits_per_byte(run):.4f}"
 
 
+def search(
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    space: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FIELD=VALUES")
+    ] = (),
+    trials: int | None = None,
+    storage: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    choice: Chosen = Selection(),
+    how: How = Running(),
+) -> None:
+    """Search for the best values of fields with Optuna (extra `search`); again to resume it.
+
+    Without --space, make one of the study's searches (baseline_tuned, optimal_small, optimal_fast)
+    and write what it finds to the package, where the experiment of this name reads it.
+
+    Args:
+        name: The experiment to search around, or a search of the study.
+        space: What is searched: FIELD=LOW..HIGH or FIELD=A,B,C; several fields are searched
+            together.
+        trials: How many, with those there are.
+        storage: Optuna's file of the trials.
+        choice: Which experiment, text and size.
+        how: How trials are run; they run one after another.
+    """
+    keep_large_blocks()
+    options = {"runtime": how.runtime, "data": choice.data, "scratch": how.scratch}
+    if not space:
+        wanted = known("search", name, SEARCHES)
+        result = run_search(
+            wanted, n_trials=trials, storage=storage, progress=True, show=show, **options
+        )
+        print(f"written to {FOUND}: {record_found(wanted, result)}")
+        return
+    entries = choice.catalog
+    [base, *others] = fitted(choice.chosen(entries.named([name])), choice.data, show)
+    if others:
+        raise ValueError("a search is around one experiment: give one seed and no grid")
+    fields = dict(parse_space(text, base) for text in space)
+    result = search_around(
+        base,
+        fields,
+        entries.study.probe or no_probe,
+        storage=storage or base.root / "results" / base.study / "searches.journal",
+        n_trials=trials or 20,
+        progress=True,
+        show=show,
+        **options,
+    )
+    best = result.best
+    print(f"best of {len(result.trials)}: {best.bpb:.4f} bits/byte with {best.fields}")
+
+
 def show(line: str) -> None:
     """Print a line above the bars."""
     tqdm.write(line, file=sys.stderr)
 
 
 def menu() -> None:
-    """Choose experiments from a menu; with a command after it: list, details, run, batch, ...
+    """Choose experiments from a menu, or give a command: list, details, run, batch, compare, ...
 
-    Where there is no terminal, list them.
+    `lmcore experiments COMMAND --help` explains a command. Where there is no terminal, the
+    experiments are listed.
     """
-    list_experiments()
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        list_experiments()
+        return
+    from lmcore.cli.experiments_menu import open_menu  # it builds on this module
+
+    open_menu()
 
 
 COMMANDS = {
@@ -334,4 +402,5 @@ COMMANDS = {
     "batch": batch,
     "compare": compare,
     "status": status,
+    "search": search,
 }

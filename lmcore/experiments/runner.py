@@ -38,6 +38,7 @@ from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
 
 Probe = Callable[[GPT, Any], dict[str, Any]]
+Watch = Callable[[Record], None]
 History = Callable[[Iterator[tuple[int, GPT]], GPT, Any], dict[str, Any]]
 """A study's measurements of the weights saved during training, given as (step, model)."""
 
@@ -95,11 +96,13 @@ def run_or_load(
     results: Path | None = None,
     progress: bool = True,
     metrics: Mapping[str, Metric] | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Return experiment's run: load it if it is finished, else train it or resume its training.
 
     metrics are recorded with each score; they are not part of the config, so a finished run is
-    loaded without new ones.
+    loaded without new ones. watch is called with each record once it is stored; an error that it
+    raises ends the training, and the run stays unfinished.
 
     An unfinished run is in scratch and moves to results when it is done. After training, the
     test set is scored once, and what probe returns is saved with the scores. A run that diverged
@@ -130,8 +133,9 @@ def run_or_load(
             if writer:
                 writer.drop_newer_checkpoints()
         return _trained(
-            experiment, probe, history, runtime, corpus, folder, results, writer, progress, metrics
-        )
+            experiment, probe, history, runtime, corpus, folder, results, writer, progress, metrics,
+            watch,
+        )  # fmt: skip
 
 
 def _trained(
@@ -145,6 +149,7 @@ def _trained(
     writer: RunWriter | None,
     progress: bool,
     metrics: Mapping[str, Metric] | None,
+    watch: Watch | None,
 ) -> Run:
     """Train experiment on corpus, write its run with writer, and return it.
 
@@ -180,6 +185,8 @@ def _trained(
     try:
         for record in with_bar(records, experiment, source, resolved, progress):
             writer.add(record_to_dict(record))
+            if watch:
+                watch(record)
     except DivergedError as error:
         tqdm.write(f"{experiment.path.as_posix()} diverged: {error}", file=sys.stderr)
         outcome = {"diverged": str(error)}

@@ -51,7 +51,12 @@ class Study:
     measure: Measure | None = None
     """What runs a study that trains no model, in place of `probe`."""
     findings: Callable[[Sequence[Run]], Markdown] | None = None
-    """The study's table in the README; None puts its scores into the table that studies share."""
+    """The study's table on the front page; None puts its scores into the table studies share."""
+    title: str = ""
+    """The title of its page."""
+    answer: Callable[[Sequence[Run]], str] | None = None
+    """The answer in two or three sentences of Markdown, with numbers read from runs of
+    `experiments` and of `compared_with`; None leaves the study out of the front page."""
     smoke: Callable[[Any], RunConfig] = smoke
     """The small version of an experiment, which takes seconds."""
     config_type: type[RunConfig] = Experiment

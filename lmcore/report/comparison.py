@@ -80,7 +80,7 @@ def differences(runs: Sequence[Run], name: str, baseline: str) -> list[float]:
     ]
 
 
-def pareto(costs: Sequence[float], losses: Sequence[float]) -> list[int]:
+def pareto(costs: Sequence[int | float], losses: Sequence[float]) -> list[int]:
     """Return the places of the points that no other point beats in cost and loss, by cost."""
     order = sorted(range(len(costs)), key=lambda place: (costs[place], losses[place]))
     best, front = math.inf, []
@@ -157,7 +157,7 @@ def write_comparison(folder: Path, runs: Sequence[Run], baseline: str | None = N
     return [folder / "comparison.md", folder / "comparison.csv"]
 
 
-def spread(values: Sequence[float]) -> tuple[float, float, float]:
+def spread(values: Sequence[int | float]) -> tuple[int | float, int | float, int | float]:
     """Return mean, least and greatest of values."""
     return statistics.fmean(values), min(values), max(values)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lmcore.boundary import convert_fields
 from lmcore.data import grammar
 from lmcore.data.batches import Batches, Order
 from lmcore.data.sources import Reading, described, documents, files_of
@@ -60,6 +61,7 @@ class FileTextConfig:
     """Decides which documents are held out, and the order of the others."""
 
     def __post_init__(self):
+        convert_fields(self)
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, not {self.share:g}")
         if not 0 < self.held_out < 0.5:

@@ -14,13 +14,15 @@ Nuisance hyperparameters: the seed of weights, dropout and batches.
 Fixed hyperparameters: text, split, scored bytes, context, batch, steps, optimizer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from lmcore.config import with_fields
 from lmcore.experiments.experiment import Experiment
+from lmcore.files import read_json
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.file_text import GENERATED, FileTextConfig
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -77,7 +79,19 @@ CHANGES = {
     "lr_high": Change(description="learning rate 5e-4", fields={"train.optimizer.lr": 5e-4}),
     "lr_low": Change(description="learning rate 5e-5", fields={"train.optimizer.lr": 5e-5}),
 }
-"""The experiments whose settings are published."""
+"""What the experiments change; the settings of all but the last three are published."""
+SEARCHED = {
+    "baseline_tuned": "the baseline with learning rate, schedule, warmup and decay tuned",
+    "optimal_small": "the best found with half of the baseline's parameters",
+    "optimal_fast": "the best found with half of the baseline's operations",
+}
+"""What is found by a search, see `searches`."""
+FOUND = Path(__file__).with_name("found.json")
+"""What the searches that were made found: fields that differ from the baseline's."""
+CHANGES |= {
+    name: Change(description=SEARCHED[name], fields=fields)
+    for name, fields in (read_json(FOUND) if FOUND.exists() else {}).items()
+}
 GROUPS = {
     "quick": ("baseline", "vocab_small", "embd_small"),
     "vocab": ("baseline", "vocab_small", "vocab_medium"),
@@ -153,10 +167,10 @@ def small(experiment: Experiment) -> Experiment:
     return replace(with_fields(experiment, fields), scale="smoke")
 
 
-def all_experiments() -> list[Experiment]:
-    """Return the experiments of the notebook: an eighth of all with every seed, then the quarters.
+def all_experiments(seeds: Sequence[int] = SEEDS) -> list[Experiment]:
+    """Return the experiments of the notebook: an eighth of all with each seed, then the quarters.
 
-    Three seeds of the eighths come one after another.
+    Those that have run are shown.
     """
-    eighths = [scaled(named(name, seed), "eighth") for seed in SEEDS for name in GROUPS["all"]]
+    eighths = [scaled(named(name, seed), "eighth") for seed in seeds for name in GROUPS["all"]]
     return [*eighths, *(scaled(named(name), "quarter") for name in QUARTERS)]
