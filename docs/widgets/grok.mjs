@@ -153,7 +153,7 @@ function render({ model, el }) {
         if (training.optimizer.step % EVERY === 0) {
           records.push(training.evaluate());
           show();
-          if (solvedAt(records) === records.at(-IN_A_ROW)?.step || records.at(-1).step >= MOST_STEPS) pause();
+          if (isDone(records)) pause();
         }
       }
       await new Promise((done) => setTimeout(done, 0));
@@ -221,8 +221,15 @@ function render({ model, el }) {
   reset();
 }
 
+// Whether the table has just been solved, or will not be; a reader may still go on.
+export function isDone(records) {
+  const solved = solvedAt(records);
+  const isNew = solved !== undefined && solved === records.at(-IN_A_ROW).step;
+  return isNew || records.at(-1).step === MOST_STEPS;
+}
+
 // The first of some evaluations in a row that have nearly all unseen pairs right.
-function solvedAt(records) {
+export function solvedAt(records) {
   let inRow = 0;
   for (const record of records) {
     inRow = record.unseen >= SOLVED ? inRow + 1 : 0;

@@ -88,6 +88,20 @@ def test_the_page_s_adamw_is_torch_s(both):
         torch.testing.assert_close(theirs, weight.detach(), rtol=0, atol=1e-4)
 
 
+DONE = """
+import { isDone, solvedAt } from "./grok.mjs";
+const records = given.map((unseen, i) => ({ step: 10 * i, unseen }));
+const upTo = given.map((_, i) => records.slice(0, i + 1));
+answer({ done: upTo.map(isDone), solved: upTo.map((some) => solvedAt(some) ?? null) });
+"""
+
+
+def test_training_stops_once_five_evaluations_in_a_row_are_right(node):
+    found = node(DONE, [0, 0.5, 1, 0.98, 0.99, 1, 1, 1, 0.99, 1, 0.5])
+    assert found["done"] == [False] * 8 + [True, False, False]
+    assert found["solved"] == [None] * 8 + [40, 40, 40]
+
+
 SPLIT = """
 import { table } from "./division.mjs";
 answer([0.3, 0.6].map((share) => table(given, share, 4)));

@@ -68,7 +68,7 @@ def width_law(runs: Sequence[Run]) -> tuple[list[tuple[int, float]], PowerLaw]:
         for name in WIDTHS
         for run in group(runs, name)
     ]
-    law = power_law([width for width, _ in points], [loss for _, loss in points])
+    law = power_law([float(width) for width, _ in points], [loss for _, loss in points])
     return points, law
 
 

@@ -10,9 +10,9 @@ from lmcore.studies.stories.measures import counting_gap, differences, final_los
 def answer(runs: Sequence[Run]) -> str:
     """Return the answer to the study's question."""
     times = mean_sd([passes(run) for run in select(runs, "few-stories")])
-    few = mean_sd([final_loss(run) for run in select(runs, "few-stories")], 1)
-    more = mean_sd([final_loss(run) for run in select(runs, "more-stories")], 1)
-    stopped = mean_sd([-x for x in differences(runs, EARLY, "few-stories")], 1)
+    few = mean_sd([final_loss(run) for run in select(runs, "few-stories")], 2)
+    more = mean_sd([final_loss(run) for run in select(runs, "more-stories")], 2)
+    stopped = mean_sd([-x for x in differences(runs, EARLY, "few-stories")], 2)
     seen = mean_sd([counting_gap(run) for run in select(runs, "other-tokenizer")], 2)
     return (
         f"A model that reads 50 stories {times} times ends at {few} nats per token; 500 stories "
