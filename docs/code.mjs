@@ -70,7 +70,7 @@ const source = {
     };
     if (from) start = place(from, start);
     if (to) end = place(to, start) + 1;
-    const code = lines.slice(start, end).join("\n");
+    const code = lines.slice(start, end).join("\n").replace(/ +# fmt: skip$/gm, "");
     const value = data.options?.docstring ? code : withoutDocstring(code);
     const url = `${GITHUB}/${path}#L${start + 1}-L${end}`;
     const link = { type: "link", url, children: [{ type: "inlineCode", value: `${path}, ${name}` }] };

@@ -44,6 +44,7 @@ SEEDS = (1337, 1338, 1339)
 from lmcore.report import plotting
 from lmcore.report import tables as compare
 from lmcore.studies.baseline import STUDY, experiments, figures, tables
+from lmcore.studies.headlines.diagrams import plot_model
 
 planned = experiments.all_experiments(SEEDS)
 if SCALE == "smoke":
@@ -73,6 +74,12 @@ if SCALE == "full":
 
 # %% [markdown]
 # ## Figures and tables
+
+# %%
+#| label: fig-baseline-model
+#| caption: The model and the shape of a batch in it.
+fig = plot_model(headlines[0].config.model, headlines[0].config.train.batch_size)
+plotting.save(fig, "fig-baseline-model", headlines)
 
 # %%
 #| label: tbl-baseline-scores

@@ -42,7 +42,8 @@ SCALE = "full"
 from lmcore.experiments.runner import load_finished
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies.headlines.figures import plot_ladder
+from lmcore.studies.headlines import diagrams
+from lmcore.studies.headlines import figures as shared
 from lmcore.studies.headlines.tables import ladder, ladder_groups
 from lmcore.studies.rope_and_vocab import STUDY, experiments, figures, tables
 
@@ -79,6 +80,14 @@ if SCALE == "full":
 
 # %% [markdown]
 # ## Figures and tables
+
+# %%
+#| label: fig-rope-and-vocab-rope
+#| caption: Pairs of features turned by RoPE, and a score that depends on distance alone.
+turned = compare.select(positions, "rope-1e4")
+model = turned[0].config.model
+fig = diagrams.plot_rope(model.rope_base, model.d_model // model.n_heads)
+plotting.save(fig, "fig-rope-and-vocab-rope", turned)
 
 # %%
 #| label: tbl-rope-and-vocab-steps
@@ -149,8 +158,20 @@ tables.recipe_table(recipe)
 # %%
 #| label: fig-rope-and-vocab-ladder
 #| caption: The ladder from the baseline to the best model so far.
-fig = plot_ladder(steps)
+fig = shared.plot_ladder(steps)
 plotting.save(fig, "fig-rope-and-vocab-ladder", steps)
+
+# %%
+#| label: fig-rope-and-vocab-ladder-curves
+#| caption: Training and validation loss of the ladder's models.
+fig = shared.plot_ladder_curves(steps)
+plotting.save(fig, "fig-rope-and-vocab-ladder-curves", steps)
+
+# %%
+#| label: fig-rope-and-vocab-ladder-next-token
+#| caption: The likeliest next tokens of the ladder's models that share a tokenizer.
+fig = shared.plot_ladder_guesses(steps)
+plotting.save(fig, "fig-rope-and-vocab-ladder-next-token", steps)
 
 # %%
 #| label: tbl-rope-and-vocab-ladder

@@ -1,16 +1,18 @@
 # %% [markdown]
-# # What decides how well a small model writes stories, and what tells overfitting from a bug?
+# # Stories: the notebook
 #
-# A model that reads 50 stories again and again learns them by heart: its validation loss falls,
-# turns and rises. Validation tokens of another tokenizer give a loss that is too high from the
-# first score on, and counting tokens shows the mistake before any training. The tables have the
-# numbers.
+# **What decides how well a small model writes stories, and what tells overfitting from a bug?**
+#
+# A model that reads 50 stories again and again learns them by heart, and its validation loss turns
+# and rises. Validation tokens of another tokenizer look as bad from the first score on, and
+# counting tokens shows the mistake before any training. The tables have the numbers.
 #
 # With the committed results this notebook takes seconds. Each run trains half a million parameters
-# on half a million tokens, about a minute on one CPU core. At smoke scale the notebook needs no
+# on at most half a million tokens, about a minute on one CPU core. At smoke scale it needs no
 # results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/05_stories.ipynb)
+# [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/05_stories.ipynb)
 
 # %% tags=["remove-cell"]
 import importlib.util
@@ -18,10 +20,12 @@ import os
 import subprocess
 import sys
 
-if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
-    source, folder = "https://github.com/lmcore/lmcore", "/content/lmcore"
-    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
+if "google.colab" in sys.modules:  # the branch or tag that the badge above opens
+    ref, source, folder = "main", "https://github.com/lmcore/lmcore", "/content/lmcore"
+    if not os.path.isdir(folder):
+        subprocess.run(["git", "clone", "-q", "--depth=1", "-b", ref, source, folder], check=True)
+    if importlib.util.find_spec("lmcore") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
 from lmcore.report import notebook
 
@@ -34,7 +38,7 @@ SCALE = "full"
 # ## Experiments
 #
 # All runs are on a proxy, with three seeds that were chosen before any of them was run. The table
-# shows how the overfitting run and its repairs differ.
+# shows how the overfitting run and its repairs differ from the healthy one.
 
 # %%
 from lmcore.experiments.runner import load_finished
@@ -42,11 +46,11 @@ from lmcore.report import plotting
 from lmcore.report import tables as compare
 from lmcore.studies.stories import STUDY, experiments, figures, tables
 
-shown = ("overfitting", "repairs")
+shown = ("overfitting", "repairs", "learning rate")
 planned = experiments.proxies(*shown)
 if SCALE == "smoke":
     planned = [STUDY.smoke(experiment) for experiment in experiments.proxies(*shown, most=1)]
-compare.settings(planned)
+compare.settings([e for e in planned if e.name in experiments.curve_names()])
 
 # %% [markdown]
 # ## Runs
@@ -91,6 +95,24 @@ plotting.save(fig, "fig-stories-repairs", repairs)
 #| label: tbl-stories-repairs
 #| caption: The same in numbers.
 tables.changes_table(runs, "repairs", "few-stories")
+
+# %% [markdown]
+# ## The learning rate
+
+# %%
+#| label: fig-stories-rates
+#| caption: Final loss against the learning rate.
+rated = [run for run in runs if run.config.name in experiments.SWEEPS["learning rate"]]
+fig = figures.plot_rates(rated)
+plotting.save(fig, "fig-stories-rates", rated)
+
+# %%
+#| label: tbl-stories-rates
+#| caption: The same in numbers.
+tables.rates_table(rated)
+
+# %% [markdown]
+# ## The way of scoring
 
 # %%
 #| label: tbl-stories-strides

@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["PYTHONPATH"] = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -43,6 +44,14 @@ settings.register_profile(
     "many", settings.get_profile("suite"), derandomize=False, max_examples=2_000
 )
 settings.load_profile("suite")
+
+
+@pytest.fixture(scope="module")
+def no_type_checks():
+    """Switch off the checks of types that run in tests alone, for tests of what users see."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

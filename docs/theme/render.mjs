@@ -75,9 +75,13 @@ function picture(url, type, alt) {
   return `<img${drawn} src="${escape(url)}" alt="${escape(alt ?? "")}" decoding="async">`;
 }
 
+// On a phone a figure's labels are small, so a tap opens it alone, where it can be zoomed.
+const enlarged = (url, img) =>
+  `<a class="enlarge" href="${escape(url)}" title="Open this figure alone">${img}</a>`;
+
 function outputPicture(data, type, page) {
   const { path, content } = data[type];
-  if (path) return picture(href(path, page), type, page.alt);
+  if (path) return enlarged(href(path, page), picture(href(path, page), type, page.alt));
   const bytes =
     type === "image/svg+xml" ? Buffer.from(joined(content)).toString("base64") : joined(content);
   return picture(`data:${type};base64,${bytes}`, type, page.alt);

@@ -12,6 +12,7 @@ import inspect
 import io
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -136,8 +137,12 @@ def called(name: str, function: Callable[..., None], arguments: Sequence[str]) -
     def later(*given: Any, **named: Any) -> Callable[[], Any]:
         return functools.partial(function, *given, **named)
 
+    doc = inspect.getdoc(function) or ""
+    later.__doc__ = re.sub(r"\n {8,}", " ", doc)  # tyro would keep the source's line breaks
+    vars(later)["__signature__"] = inspect.signature(function)
+    del vars(later)["__wrapped__"]  # whose docstring would be read
     box = io.StringIO()
-    about = f"{(inspect.getdoc(function) or '').partition('Args:')[0].strip()}\n\n{STATUS}"
+    about = f"{doc.partition('Args:')[0].strip()}\n\n{STATUS}"
     try:
         with contextlib.redirect_stderr(box):
             return tyro.cli(later, prog=f"lmcore {name}", description=about, args=arguments)

@@ -176,7 +176,8 @@ def _opened(path: Path) -> Any:
             zstandard = importlib.import_module("zstandard")
         except ModuleNotFoundError:
             raise ValueError(
-                f"{path} is compressed with Zstandard: pip install zstandard, or decompress it"
+                f"{path} is compressed with Zstandard: pip install 'lmcore[zstandard]', or "
+                "decompress it"
             ) from None
         return zstandard.open(path, "rb")
     return open(path, "rb")

@@ -29,6 +29,7 @@ from lmcore.model.interop.checkpoint import (
     family_for,
     load_pretrained,
     require_equal_shapes,
+    require_weights_for,
     save_pretrained,
     save_tokenizer,
     weight_files,
@@ -241,6 +242,7 @@ def _eos_ids(fields: dict[str, Any], folder: Path) -> tuple[int, ...] | None:
 def _from_their_layout(folder: Path, config: ModelConfig, dtype: torch.dtype) -> GPT:
     """Return the model of a folder that transformers opens too, with our config."""
     theirs = load_pretrained(folder).state_dict()
+    require_weights_for(folder, config)
     with torch.device("meta"):
         model = GPT(config)
     names = model.state_dict()  # GPT-2 there has biases, zeros, where ours may have none
@@ -254,6 +256,7 @@ def _from_our_layout(folder: Path, config: ModelConfig) -> GPT:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is missing or damaged ({error})") from None
+    require_weights_for(folder, config)
     with torch.device("meta"):
         model = GPT(config)
     # Copies, so that the file may be replaced while the model is in use.

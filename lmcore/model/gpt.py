@@ -121,8 +121,13 @@ class GPT(nn.Module):
         """Return the position of each token, one-dimensional where all rows agree.
 
         Raises:
-            ValueError: the sequence is longer than the context.
+            ValueError: the sequence is longer than the context, or documents are not its own.
         """
+        if documents is not None and documents.shape != ids.shape:
+            raise ValueError(
+                f"documents of shape {tuple(documents.shape)} do not number the tokens of ids of "
+                f"shape {tuple(ids.shape)}"
+            )
         seq = ids.shape[1]
         end = seq + (max(cache.lengths) if cache else 0)
         if end > self.config.context_length:

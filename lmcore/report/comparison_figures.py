@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import matplotlib.pyplot as plt
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -64,11 +65,19 @@ def draw_cost(ax: Axes, runs: Sequence[Run], names: Sequence[str], cost: Cost, p
         color = plotting.OTHER if place in front else plotting.OURS
         ax.plot([x, x], [low, high], color=color, lw=1.4)
         ax.plot(x, mean, "o", ms=4.5, color=color)
-    ax.set_xscale("log")
+    log_axis(ax)
     ax.margins(x=0.12, y=0.12)
     spread_names(
         ax, [(x, mean) for x, mean, _, _ in points], [n.removeprefix(prefix) for n in names]
     )
+
+
+def log_axis(ax: Axes) -> None:
+    """Make the x axis logarithmic, with plain numbers at 1, 2 and 5 times powers of ten."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.10g}"))
+    ax.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def spread_names(ax: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
@@ -77,14 +86,14 @@ def spread_names(ax: Axes, points: Sequence[tuple[float, float]], names: Sequenc
     scale = 72 / ax.figure.dpi
     places = (scale * ax.transData.transform(points)).tolist()
     taken: list[tuple[float, float, float]] = []
-    for number in sorted(range(len(points)), key=lambda i: -places[i][1]):
-        x, y = places[number][0] + 6, places[number][1] - 3
+    for number in sorted(range(len(points)), key=lambda i: places[i][1]):
+        x, y = places[number][0] + 5, places[number][1] + 4
         width = 5.4 * len(names[number])
         while any(x < tx + tw and tx < x + width and abs(y - ty) < 10 for tx, ty, tw in taken):
-            y -= 1
+            y += 1
         taken.append((x, y, width))
         plotting.name_line(
-            ax, points[number], names[number], plotting.REFERENCE, (6.0, y - places[number][1])
+            ax, points[number], names[number], plotting.REFERENCE, (5.0, y - places[number][1])
         )
 
 

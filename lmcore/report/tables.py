@@ -165,10 +165,17 @@ def settings(experiments: Sequence[Any]) -> Table:
     by_name = dict(reversed(by_name.items()))
     fields = [field for field in next(iter(by_name.values())) if field not in ("name", "seed")]
     differing = [f for f in fields if len({str(values[f]) for values in by_name.values()}) > 1]
-    rows = tuple((f, *(str(values[f]) for values in by_name.values())) for f in differing)
+    rows = tuple((f, *(_setting(values[f]) for values in by_name.values())) for f in differing)
     seeds = {name: {e.seed for e in experiments if e.name == name} for name in by_name}
     last = ("seeds", *(", ".join(map(str, sorted(seeds[name]))) for name in by_name))
     return Table(("setting", *by_name), (*rows, last))
+
+
+def _setting(value: Any) -> str:
+    """Return a field's value as text; a long list is its length and its ends."""
+    if isinstance(value, (list, tuple)) and len(value) > 10:
+        return f"{len(value)} values from {value[0]} to {value[-1]}"
+    return str(value)
 
 
 QUANTITIES: dict[str, Callable[[Run], float]] = {

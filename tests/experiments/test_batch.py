@@ -77,11 +77,6 @@ def test_a_batch_goes_on_after_failures_and_says_what_failed_of_what():
     assert states(batch(seeds(1, 2))) == ["finished", "finished"]
 
 
-def test_a_failure_in_a_worker_is_reported_as_one_here():
-    here, there = batch(seeds(1), failing_probe), batch(seeds(1), failing_probe, jobs=2)
-    assert here.summary() == there.summary()
-
-
 def test_a_killed_worker_is_started_again_and_resumes():
     result = batch(seeds(1), killed_once, jobs=2)
     assert states(result) == ["finished"]

@@ -112,7 +112,7 @@ train_values = st.fixed_dictionaries(
     }
 )
 file_names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=40)
-names_and_seeds = st.fixed_dictionaries({"name": file_names, "seed": st.integers(0)})
+names_and_seeds = st.fixed_dictionaries({"name": file_names, "seed": st.integers(0, 2**31)})
 
 
 def changed(outer, values):

@@ -7,7 +7,6 @@ import math
 import operator
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -58,6 +57,8 @@ from lmcore.training.muon import Muon
 from lmcore.training.runtime import Runtime
 from lmcore.training.sgd import SGD
 
+pytestmark = pytest.mark.usefixtures("no_type_checks")
+
 TEXT = "the cat sat on the mat.\n" * 40
 IDS = np.random.default_rng(0).integers(0, 270, 200)
 CPU = Runtime(device="cpu", precision="float32", compile="no")
@@ -95,14 +96,6 @@ CONFIGS = (
         train=TrainConfig(steps=1),
     ),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_type_checks():
-    """Switch off the checks of types that run in tests alone: this is about what users see."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

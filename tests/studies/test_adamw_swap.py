@@ -82,7 +82,7 @@ def test_each_ablation_changes_one_thing():
 
 def test_no_two_experiments_are_the_same_but_for_their_names():
     everything = experiments.all_experiments()
-    assert len({replace(experiment, name="") for experiment in everything}) == len(everything)
+    assert len({replace(experiment, name="same") for experiment in everything}) == len(everything)
 
 
 def test_one_seed_of_each_has_every_sweep_once():

@@ -1,7 +1,7 @@
 """Named experiments: a published baseline and what a dozen changes to it bring."""
 
 from lmcore.experiments.study import Study
-from lmcore.studies.named import claims, experiments, probes
+from lmcore.studies.named import claims, experiments, probes, tables
 
 STUDY = Study(
     name="named",
@@ -10,5 +10,5 @@ STUDY = Study(
     probe=probes.probe,
     check_claims=claims.check_claims,
     smoke=experiments.small,
-    is_published=False,
+    findings=tables.findings,
 )

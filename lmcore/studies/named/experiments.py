@@ -14,7 +14,7 @@ Nuisance hyperparameters: the seed of weights, dropout and batches.
 Fixed hyperparameters: text, split, scored bytes, context, batch, steps, optimizer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -157,7 +157,7 @@ def small(experiment: Experiment) -> Experiment:
         "task.scored_bytes": 4_000,
         "model.vocab_size": vocab_size,
         "model.context_length": 32,
-        "model.d_model": experiment.model.d_model // 8,
+        "model.d_model": max(experiment.model.d_model // 8, 2 * experiment.model.n_heads),
         "train.steps": 24,
         "train.batch_size": 8,
         "train.optimizer.lr": 10 * experiment.train.optimizer.lr,
@@ -167,10 +167,10 @@ def small(experiment: Experiment) -> Experiment:
     return replace(with_fields(experiment, fields), scale="smoke")
 
 
-def all_experiments() -> list[Experiment]:
-    """Return the experiments of the notebook: an eighth of all with every seed, then the quarters.
+def all_experiments(seeds: Sequence[int] = SEEDS) -> list[Experiment]:
+    """Return the experiments of the notebook: an eighth of all with each seed, then the quarters.
 
-    Three seeds of the eighths come one after another.
+    Those that have run are shown.
     """
-    eighths = [scaled(named(name, seed), "eighth") for seed in SEEDS for name in GROUPS["all"]]
+    eighths = [scaled(named(name, seed), "eighth") for seed in seeds for name in GROUPS["all"]]
     return [*eighths, *(scaled(named(name), "quarter") for name in QUARTERS)]

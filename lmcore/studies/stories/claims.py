@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select
-from lmcore.studies.stories.experiments import BASELINE, FEW, SEEDS
+from lmcore.studies.stories.experiments import BASELINE, FEW, GROUPS, SEEDS
 from lmcore.studies.stories.measures import (
     counting_gap,
     differences,
@@ -29,6 +29,7 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_overfitting(healthy, few)
     check_bug(healthy, select(runs, "other-tokenizer"))
     check_repairs(runs)
+    check_rates(runs)
     check_text(healthy, few)
     check_strides(healthy)
 
@@ -67,8 +68,29 @@ def check_bug(healthy: Sequence[Run], wrong: Sequence[Run]) -> None:
 
 def check_repairs(runs: Sequence[Run]) -> None:
     """Assert what the text says about repairs of overfitting."""
-    early = differences(runs, "few-stories-early-stopping", "few-stories")
-    assert max(early) < -3
+    gained = {
+        name: differences(runs, name, "few-stories") for name in ("few-stories", *GROUPS["repairs"])
+    }
+    assert {len(changes) for changes in gained.values()} == {len(SEEDS)}
+    assert max(gained["few-stories-early-stopping"]) < -3
+    assert -3.2 < min(gained["few-stories-dropout"]) < max(gained["few-stories-dropout"]) < -2
+    assert -1.5 < min(gained["few-stories-smaller"]) < max(gained["few-stories-smaller"]) < -0.8
+    assert min(gained["few-stories-decay"]) > 0
+    assert max(map(abs, differences(runs, "more-stories", BASELINE.name))) < 0.15
+    for run in select(runs, "more-stories"):
+        assert 4 < passes(run) < 6
+    few, small = select(runs, "few-stories")[0], select(runs, "few-stories-smaller")[0]
+    assert 5.5 < few.config.model.n_parameters / small.config.model.n_parameters < 6.5
+
+
+def check_rates(runs: Sequence[Run]) -> None:
+    """Assert what the text says about the learning rate."""
+    higher = {lr: differences(runs, f"lr-{lr:g}") for lr in (1e-3, 2e-3, 8e-3, 1.6e-2)}
+    assert {len(changes) for changes in higher.values()} == {len(SEEDS)}
+    assert min(higher[1e-3]) > 0.3
+    assert 0 < min(higher[2e-3]) < max(higher[2e-3]) < 0.2
+    assert min(higher[8e-3]) > 0.4
+    assert min(higher[1.6e-2]) > 0.6
 
 
 def check_text(healthy: Sequence[Run], few: Sequence[Run]) -> None:

@@ -198,6 +198,11 @@ def group(name: str) -> list[Experiment]:
     return [proxy(each) for each in GROUPS[name]]
 
 
+def curve_names() -> list[str]:
+    """Return the names of the experiments whose curves are drawn."""
+    return [name for group in CURVES.values() for name in group]
+
+
 def proxies(*names: str, most: int = len(SEEDS)) -> list[Experiment]:
     """Return the experiments of these groups, by default of all, with at most `most` seeds each."""
     chosen = [experiment for name in names or GROUPS for experiment in group(name)]
