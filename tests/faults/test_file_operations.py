@@ -20,7 +20,7 @@ def found(tmp_path_factory, is_full):
     library = compiled(tmp_path_factory.mktemp("library"))
     if library is None:
         pytest.skip("a C compiler on Linux is needed to fail single file operations")
-    return outcomes(library, STORES, FAULTS, None if is_full else 4)
+    return outcomes(library, STORES, FAULTS, None if is_full else 3)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
