@@ -139,7 +139,7 @@ def has_bfloat16(device: str) -> bool:
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device)[0] >= 8
     with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         return "avx512_bf16" in flags or "amx_bf16" in flags
     return False
 
