@@ -67,6 +67,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, st
 def full_name(config: Any, name: str) -> str:
     """Return the dotted name of the field called name; its last part is enough if it is unique.
 
+    So is its last part after that of a sub-config: train.lr means train.optimizer.lr.
+
     Raises:
         ValueError: no field or several fields have this name; the message names the nearest.
     """
@@ -77,13 +79,28 @@ def full_name(config: Any, name: str) -> str:
     matches = [full for full in known if full.endswith(f".{name}")]
     if len(matches) == 1:
         return matches[0]
+    head, _, rest = name.partition(".")
+    if rest and head in names and dataclasses.is_dataclass(getattr(config, head)):
+        inner = [full for full in known if full.startswith(f"{head}.")]
+        within = [full for full in inner if full.endswith(f".{rest}")]
+        if len(within) == 1:
+            return within[0]
     kind = type(config).__name__
     if matches:
         raise ValueError(f"{kind} has more than one {name}: say {' or '.join(matches)}")
     ends = {full.rsplit(".", 1)[-1]: full for full in known} | {full: full for full in known}
-    near = difflib.get_close_matches(name, ends, 1)
-    hint = f": did you mean {ends[near[0]]}?" if near else f"; it has {', '.join(known)}"
-    raise ValueError(f"{kind} has no field {name}{hint}")
+    raise ValueError(f"{kind} has no field {name}{nearest(name, ends)}")
+
+
+def nearest(name: str, known: Mapping[str, str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, or all of them.
+
+    known gives the name to say for each that may be meant.
+    """
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f": did you mean {known[near[0]]}?"
+    return f"; it has {', '.join(dict.fromkeys(known.values()))}"
 
 
 def with_fields(

@@ -147,7 +147,7 @@ def require_writable(folder: str | Path) -> None:
             pass
 
 
-def require_apart(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
+def require_apart(outputs: Iterable[Path], sources: Iterable[str | Path]) -> None:
     """Raise ValueError if one of outputs would replace one of sources."""
     places = {os.path.realpath(source) for source in sources}
     for output in outputs:

@@ -1,8 +1,11 @@
 """What the whole suite shares: one thread, reproducible search for examples, one small run."""
 
 import importlib.util
+import json
 import os
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 # Read by the programs that tests start: one thread, and the modules that tests share.
@@ -99,3 +102,33 @@ def make():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def node():
+    """A function that runs JavaScript in the folder of the site's widgets.
+
+    The code sees its argument as `given`, and what it hands to `answer` is returned.
+    """
+    path = shutil.which("node")
+    if path is None:
+        pytest.skip("no node on PATH to run the site's JavaScript with")
+    before = """
+import { readFileSync as readInput } from "node:fs";
+const given = JSON.parse(readInput(0, "utf8"));
+const answer = (value) => process.stdout.write(JSON.stringify(value));
+"""
+
+    def run(code, given=None):
+        done = subprocess.run(
+            [path, "--input-type=module", "-e", before + code],
+            cwd=ROOT / "docs" / "widgets",
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run

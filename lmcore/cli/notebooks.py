@@ -1,9 +1,9 @@
-"""Run the notebooks."""
+"""lmcore notebooks: run every notebook and save its outputs and figures."""
 
 from lmcore.experiments.experiment import workspace
 
 
-def notebooks(small: bool = False) -> None:
+def run(small: bool = False) -> None:
     """Run every notebook from its .py and save its outputs and figures.
 
     Args:

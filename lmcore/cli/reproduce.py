@@ -1,4 +1,4 @@
-"""Train committed runs again and say whether they agree."""
+"""lmcore reproduce: finished runs of a study trained again and compared."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from lmcore.studies import study_called
 from lmcore.training.runtime import keep_large_blocks
 
 
-def reproduce(
+def run(
     study: StudyName,
     sample: int | None = 3,
     only: str | None = None,
@@ -59,19 +59,19 @@ def reproduce(
         raise ValueError(f"{study} has no finished run to repeat: lmcore run {study} makes them")
     agreed = bounds(finished)
     differing = 0
-    for run in sampled(candidates, sample):
+    for finished_run in sampled(candidates, sample):
         repeated = repeat(
-            run,
+            finished_run,
             current.probe,
             into,
-            agreed[run.config.name],
+            agreed[finished_run.config.name],
             history=current.history,
             data=data,
         )
         print(line_of(repeated), flush=True)
         differing += repeated.verdict == "differs"
         if replace:
-            replace_run(run, repeated, into)
+            replace_run(finished_run, repeated, into)
     if differing:
         raise ValueError(f"{differing} runs differ from their repeats by more than their bound")
 

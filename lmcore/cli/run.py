@@ -1,4 +1,4 @@
-"""Run a study."""
+"""lmcore run: the experiments of a study."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -25,6 +25,7 @@ from lmcore.experiments.text_run import is_text_run, stored_run, train_text
 from lmcore.tasks.prepared_text import load_prepared
 from lmcore.training import parallel
 from lmcore.training.runtime import Runtime, keep_large_blocks
+from lmcore.training.trackers import TrackerKind
 
 DEFAULT_PRESET = "small"
 STOPPED = 130
@@ -50,6 +51,7 @@ def command(arguments: Sequence[str] = ()) -> Callable[..., None]:
         config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
         seed: int = base.seed,
         extend_to: int | None = None,
+        track: TrackerKind | None = None,
         model: model_flags = model_flags(),  # noqa: B008 # pyright: ignore[reportInvalidTypeForm]
         train: train_flags = train_flags(),  # noqa: B008 # pyright: ignore[reportInvalidTypeForm]
         samples: SampleConfig = SampleConfig(),  # noqa: B008
@@ -69,6 +71,8 @@ def command(arguments: Sequence[str] = ()) -> Callable[..., None]:
                 preset. Flags go on top of both.
             seed: Decides the first weights, the order of batches and dropout.
             extend_to: Train a run longer than before, to so many steps.
+            track: Send losses and scores to a tracker too. It needs pip install 'lmcore[wandb]',
+                'lmcore[tensorboard]' or 'lmcore[trackio]'; WANDB_MODE=offline works.
             model: Shape of the model.
             train: Training.
             samples: Texts that are written at each evaluation.
@@ -89,8 +93,9 @@ def command(arguments: Sequence[str] = ()) -> Callable[..., None]:
                     runtime=runtime,
                     extend_to=extend_to,
                     samples=samples,
+                    track=track,
                     show=show,
-                    progress=parallel.rank() == 0,
+                    progress=parallel.rank() == 0 and sys.stderr.isatty(),
                 )
         except KeyboardInterrupt:
             print(f"lmcore: stopped; resume with: {resume}", file=sys.stderr)

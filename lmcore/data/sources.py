@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import importlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -175,7 +176,8 @@ def _opened(path: Path) -> Any:
             zstandard = importlib.import_module("zstandard")
         except ModuleNotFoundError:
             raise ValueError(
-                f"{path} is compressed with Zstandard: pip install zstandard, or decompress it"
+                f"{path} is compressed with Zstandard: pip install 'lmcore[zstandard]', or "
+                "decompress it"
             ) from None
         return zstandard.open(path, "rb")
     return open(path, "rb")
@@ -236,7 +238,7 @@ def _trimmed(document: str, reading: Reading) -> str:
 
 def _json_documents(path: Path, reading: Reading) -> Iterator[str]:
     held, number = "", 0
-    for block in [*_blocks(path, reading.errors), "\n"]:
+    for block in itertools.chain(_blocks(path, reading.errors), ["\n"]):
         *lines, held = (held + block).split("\n")
         for line in lines:
             number += 1

@@ -9,6 +9,7 @@ from lmcore.boundary import Natural, convert_fields
 from lmcore.config import with_fields
 from lmcore.files import require_file_name
 from lmcore.model.config import ModelConfig
+from lmcore.tasks.file_text import FileTextConfig
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Task
 from lmcore.tasks.sentence import SentenceConfig
@@ -53,7 +54,7 @@ class RunConfig:
 class Experiment(RunConfig):
     """A model that is trained on a task: everything that decides the run's numbers."""
 
-    task: TitlesConfig | ModularConfig | SentenceConfig | StoriesConfig
+    task: TitlesConfig | ModularConfig | SentenceConfig | StoriesConfig | FileTextConfig
     model: ModelConfig
     train: TrainConfig
 
@@ -64,7 +65,7 @@ class Experiment(RunConfig):
                 f"the task has a vocabulary of {self.task.vocab_size}, "
                 f"the model one of {self.model.vocab_size}"
             )
-        if self.train.within_documents and not isinstance(self.task, TitlesConfig):
+        if self.train.within_documents and not isinstance(self.task, TitlesConfig | FileTextConfig):
             raise ValueError(
                 f"within_documents has no effect with a {type(self.task).__name__}, which has no "
                 "documents: leave it out"

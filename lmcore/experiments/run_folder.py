@@ -4,8 +4,6 @@ No torch here, so that tables and plots load fast.
 """
 
 import contextlib
-import itertools
-import json
 import os
 import shutil
 import time
@@ -16,17 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from lmcore.config import SCHEMA, config_hash, flat_fields, from_dict, stored_config
-from lmcore.evaluation.score_types import read_score
 from lmcore.experiments.checksums import check_sums, write_sums
-from lmcore.files import (
-    as_json,
-    from_json,
-    naming,
-    read_json,
-    read_object,
-    write_json,
-    write_text,
-)
+from lmcore.experiments.metrics_file import JsonLines, Records, first_missing, with_scores
+from lmcore.files import as_json, naming, read_json, read_object, write_json, write_text
 from lmcore.locks import locked, remove_leftovers
 
 LEFT_OVER_S = 3600
@@ -43,7 +33,7 @@ class Run:
 
     folder: Path
     config: Any
-    records: list[dict[str, Any]]
+    records: Sequence[dict[str, Any]]
     environment: dict[str, Any]
     outcome: dict[str, Any]
 
@@ -68,12 +58,10 @@ def load_run(folder: Path, kind: type) -> Run:
             f"{stored.get('hash')}, its values have {config_hash(config)}"
         )
     check_sums(folder)
-    records = read_metrics(folder / "metrics.jsonl")
-    check_steps(folder / "metrics.jsonl", records, log_every(config))
     return Run(
         folder,
         config,
-        [with_scores(record) for record in records],
+        Records(folder / "metrics.jsonl", log_every(config)),
         read_object(folder / "environment.json"),
         with_scores(read_object(folder / "outcome.json")),
     )
@@ -96,101 +84,9 @@ def check_schema(folder: Path, schema: int) -> None:
         )
 
 
-def with_scores(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return stored with the scores in it as objects."""
-    return {name: read_score(value) for name, value in stored.items()}
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records in path, one from each line.
-
-    Raises:
-        ValueError: the file is missing or a line is damaged; the message names it.
-    """
-    if not path.exists():
-        raise ValueError(f"{path} is missing")
-    out = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            out.append(from_json(line))
-        except ValueError:
-            raise ValueError(f"{path} is damaged in line {number}") from None
-    return out
-
-
 def log_every(config: Any) -> int:
     """Return after how many steps a run of config has a record, at the latest."""
     return flat_fields(config).get("train.evaluation.log_every", 1)
-
-
-def check_steps(path: Path, records: list[dict[str, Any]], every: int) -> None:
-    """Check that steps rise and that none of those due every so many steps is missing.
-
-    Raises:
-        ValueError: the message names path and the steps.
-    """
-    steps: list[int] = []
-    for number, record in enumerate(records, 1):
-        step = record.get("step") if isinstance(record, dict) else None
-        if type(step) is not int or step < 0:
-            raise ValueError(f"{path} is damaged in line {number}: it has no step")
-        steps.append(step)
-    remedy = "it is not the record of one run; restore the file or train again"
-    for before, after in itertools.pairwise(steps):
-        if after <= before:
-            problem = "repeats step" if after == before else f"goes back from step {before} to"
-            raise ValueError(f"{path} {problem} {after}: {remedy}")
-    end = first_missing(steps, every)
-    if not steps or end <= steps[-1]:
-        raise ValueError(f"{path} lacks step {end}: {remedy}")
-
-
-def first_missing(steps: Sequence[int], every: int) -> int:
-    """Return the first of the steps 0, every, 2 * every, ... that is not in steps."""
-    present = set(steps)
-    return next(step for step in itertools.count(0, every) if step not in present)
-
-
-class JsonLines:
-    """A file of one JSON object a line, each with a step, that a resumed run appends to.
-
-    A resumed run repeats the steps after its checkpoint: what it adds first replaces the lines of
-    the same and later steps.
-    """
-
-    def __init__(self, path: Path):
-        self.path, self._is_first = path, True
-
-    def add(self, *records: dict[str, Any]) -> None:
-        """Append records, all of one step."""
-        text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-        if not self._is_first:
-            with naming(self.path), open(self.path, "a", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-        elif records:
-            self._is_first = False
-            earlier = [old for old in self.read() if old["step"] < records[0]["step"]]
-            write_text(self.path, "".join(json.dumps(old) + "\n" for old in earlier) + text)
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return the records before the first line that is cut off or damaged."""
-        out = []
-        with contextlib.suppress(FileNotFoundError):
-            for line in self.path.read_bytes().splitlines():
-                record = _record(line)
-                if record is None:
-                    break
-                out.append(record)
-        return out
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    """Return the record in a line, or None if it has none with a step."""
-    try:
-        record = from_json(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and type(record.get("step")) is int else None
 
 
 class RunWriter:

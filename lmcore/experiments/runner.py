@@ -26,8 +26,10 @@ from lmcore.experiments.experiment import (
 )
 from lmcore.experiments.progress import show_progress, speed_to_compare
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
+from lmcore.files import require_writable
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
+from lmcore.tasks.titles import TitlesConfig
 from lmcore.training import parallel
 from lmcore.training.checkpoint import weights_by_step
 from lmcore.training.loop import train
@@ -36,6 +38,7 @@ from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
 
 Probe = Callable[[GPT, Any], dict[str, Any]]
+Watch = Callable[[Record], None]
 History = Callable[[Iterator[tuple[int, GPT]], GPT, Any], dict[str, Any]]
 """A study's measurements of the weights saved during training, given as (step, model)."""
 
@@ -60,6 +63,22 @@ def load(experiment: RunConfig, results: Path | None = None) -> Run | None:
     return run
 
 
+def require_same_text(run: Run, data: Path | None) -> None:
+    """Raise ValueError if data is given and holds other titles than a finished run was made from.
+
+    A run on something else than titles is not checked.
+    """
+    task = getattr(run.config, "task", None)
+    if data is None or not isinstance(task, TitlesConfig) or task.source == "generated":
+        return
+    before, now = run.environment["data"]["text_sha256"], task.text_sha256(data)
+    if before != now:
+        raise ValueError(
+            f"{run.folder} is finished on the text {before[:12]}, but {data} holds {now[:12]}: "
+            "leave data out to load it, or move it away to train on this text"
+        )
+
+
 def load_finished(experiments: Sequence[RunConfig]) -> list[Run]:
     """Return those runs of experiments that are finished."""
     return [run for experiment in experiments if (run := load(experiment))]
@@ -77,11 +96,13 @@ def run_or_load(
     results: Path | None = None,
     progress: bool = True,
     metrics: Mapping[str, Metric] | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Return experiment's run: load it if it is finished, else train it or resume its training.
 
     metrics are recorded with each score; they are not part of the config, so a finished run is
-    loaded without new ones.
+    loaded without new ones. watch is called with each record once it is stored; an error that it
+    raises ends the training, and the run stays unfinished.
 
     An unfinished run is in scratch and moves to results when it is done. After training, the
     test set is scored once, and what probe returns is saved with the scores. A run that diverged
@@ -95,7 +116,10 @@ def run_or_load(
     results = results or experiment.root / "results"
     finished = load(experiment, results)
     if finished:
+        require_same_text(finished, data)
         return finished
+    if parallel.rank() == 0:
+        require_writable((results / experiment.path).parent)
     folder = (scratch or experiment.root / "runs") / experiment.path
     with contextlib.ExitStack() as stack:
         with parallel.first_goes_first():
@@ -103,15 +127,15 @@ def run_or_load(
             corpus = prepared(experiment, cache, data, progress)
             is_first = parallel.rank() == 0
             writer = stack.enter_context(RunWriter(folder, experiment)) if is_first else None
-            if finished := load(
-                experiment, results
-            ):  # another process may have finished it meanwhile
+            # Another process may have finished it meanwhile.
+            if finished := load(experiment, results):
                 return finished
             if writer:
                 writer.drop_newer_checkpoints()
         return _trained(
-            experiment, probe, history, runtime, corpus, folder, results, writer, progress, metrics
-        )
+            experiment, probe, history, runtime, corpus, folder, results, writer, progress, metrics,
+            watch,
+        )  # fmt: skip
 
 
 def _trained(
@@ -125,6 +149,7 @@ def _trained(
     writer: RunWriter | None,
     progress: bool,
     metrics: Mapping[str, Metric] | None,
+    watch: Watch | None,
 ) -> Run:
     """Train experiment on corpus, write its run with writer, and return it.
 
@@ -160,6 +185,8 @@ def _trained(
     try:
         for record in with_bar(records, experiment, source, resolved, progress):
             writer.add(record_to_dict(record))
+            if watch:
+                watch(record)
     except DivergedError as error:
         tqdm.write(f"{experiment.path.as_posix()} diverged: {error}", file=sys.stderr)
         outcome = {"diverged": str(error)}

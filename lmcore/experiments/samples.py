@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lmcore.boundary import Natural, convert_fields
-from lmcore.experiments.run_folder import JsonLines
+from lmcore.experiments.metrics_file import JsonLines
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.gpt import GPT
 from lmcore.tasks.prepared_text import PreparedText

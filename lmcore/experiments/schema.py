@@ -13,7 +13,7 @@ from typing import Any
 from lmcore.config import SCHEMA, from_dict, stored_config
 from lmcore.experiments import checksums
 from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import read_metrics
+from lmcore.experiments.metrics_file import read_metrics
 from lmcore.files import read_object, write_json, write_text
 from lmcore.locks import locked
 

@@ -1,8 +1,9 @@
 """A study: one question, the experiments that answer it, and what is read from their runs."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from lmcore.experiments import runner
@@ -50,11 +51,20 @@ class Study:
     measure: Measure | None = None
     """What runs a study that trains no model, in place of `probe`."""
     findings: Callable[[Sequence[Run]], Markdown] | None = None
-    """The study's table in the README; None puts its scores into the table that studies share."""
+    """The study's table on the front page; None puts its scores into the table studies share."""
+    title: str = ""
+    """The title of its page."""
+    answer: Callable[[Sequence[Run]], str] | None = None
+    """The answer in two or three sentences of Markdown, with numbers read from runs of
+    `experiments` and of `compared_with`; None leaves the study out of the front page."""
     smoke: Callable[[Any], RunConfig] = smoke
     """The small version of an experiment, which takes seconds."""
     config_type: type[RunConfig] = Experiment
     """What its run folders hold as their config."""
+    figures: Mapping[str, Callable[[Sequence[Run]], Any]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Functions from runs to a matplotlib figure by label, for a comparison of a user's study."""
     is_published: bool = True
     """Whether it has a notebook and a place in the README; False while its runs are being made."""
 

@@ -195,31 +195,33 @@ def toml_changes(path: str | Path, config: Any) -> dict[str, Any]:
         ValueError: a name is unknown or a value is of another type; the message names both.
     """
     out = {}
-    for name, value in _fields_of(read_toml(path), config).items():
+    for name, value in fields_of(read_toml(path), config).items():
         try:
             full = full_name(config, name)
-            out[full] = typed(name, value, _hint(type(config), full))
+            out[full] = typed(name, value, field_type(config, full))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return out
 
 
-def _fields_of(tables: Mapping[str, Any], config: Any, prefix: str = "") -> dict[str, Any]:
+def fields_of(tables: Mapping[str, Any], config: Any, prefix: str = "") -> dict[str, Any]:
     """Return the values in tables by dotted name; a table is opened where config has a config."""
     out: dict[str, Any] = {}
     for name, value in tables.items():
         inner = getattr(config, name, None)
         if isinstance(value, dict) and dataclasses.is_dataclass(inner):
-            out |= _fields_of(value, inner, f"{prefix}{name}.")
+            out |= fields_of(value, inner, f"{prefix}{name}.")
         else:
             out[f"{prefix}{name}"] = value
     return out
 
 
-def _hint(kind: type, full: str) -> Any:
+def field_type(config: Any, full: str) -> Any:
+    """Return the type of config's field of this dotted name."""
     head, _, rest = full.partition(".")
-    hint = typing.get_type_hints(kind)[head]
-    return _hint(hint, rest) if rest else hint
+    if rest:
+        return field_type(getattr(config, head), rest)
+    return typing.get_type_hints(type(config))[head]
 
 
 def typed(name: str, value: Any, hint: Any) -> Any:

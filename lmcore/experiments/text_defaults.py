@@ -22,7 +22,7 @@ VOCAB_SIZES = {300_000: 512, 3_000_000: 1_000, 30_000_000: 4_000}
 SIZES = ((64, 2, 2), (128, 4, 4), (256, 4, 4), (384, 6, 6), (512, 8, 8), (768, 12, 12))
 """d_model, n_layers and n_heads of the models to choose from."""
 
-MIN_STEPS = 600
+MIN_STEPS = 1_000
 """Steps that a model must be able to take in the time to be chosen over a smaller one."""
 MAX_EPOCHS = 40
 """Passes over a small text after which more time brings nothing."""
@@ -32,7 +32,7 @@ N_EVALUATIONS = 5
 TIMED_STEPS = 3
 OVERHEAD = 0.15
 """Share of the time that evaluations and samples take."""
-TOKENS = {"cpu": (16, 128), "cuda": (64, 256)}
+TOKENS = {"cpu": (8, 128), "cuda": (64, 256)}
 """Rows and context of a batch on each kind of device, where the text is long enough."""
 
 
@@ -116,7 +116,7 @@ def _shape(
         n_heads=n_heads,
         context_length=context_length,
         batch_size=rows,
-        lr=round(3e-3 * min(1, 128 / d_model), 5),
+        lr=round(2e-3 * min(1, 128 / d_model), 5),
         steps=1,
         warmup_steps=0,
     )

@@ -1,6 +1,7 @@
 """Train a model on a prepared text, in a folder that holds the whole run and can be resumed."""
 
 import contextlib
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,13 @@ from lmcore.evaluation.score_types import Score
 from lmcore.experiments.checksums import check_sums
 from lmcore.experiments.cost import USUAL_EFFICIENCY
 from lmcore.experiments.environment import environment, peak_bytes
+from lmcore.experiments.metrics_file import read_metrics
 from lmcore.experiments.progress import show_progress, speed_to_compare
 from lmcore.experiments.run_folder import (
     Run,
     RunWriter,
     check_schema,
     load_run,
-    read_metrics,
     write_outcome,
 )
 from lmcore.experiments.runner import record_to_dict
@@ -45,6 +46,13 @@ from lmcore.training.interrupts import Interrupt
 from lmcore.training.loop import train
 from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
+from lmcore.training.trackers import (
+    Tracker,
+    TrackerKind,
+    open_tracker,
+    require_tracker,
+    tracked,
+)
 
 Show = Callable[[str], None]
 """What takes lines for the user."""
@@ -59,6 +67,7 @@ def train_text(
     runtime: Runtime | None = None,
     extend_to: int | None = None,
     samples: SampleConfig | None = None,
+    track: TrackerKind | None = None,
     show: Show | None = None,
     progress: bool = False,
 ) -> Run:
@@ -68,8 +77,8 @@ def train_text(
     has. The folder ends with config.json, metrics.jsonl, samples.jsonl, environment.json,
     outcome.json, checkpoints, and the model with the best validation loss in model/ (the last one
     without a patience). extend_to gives a run a new length in steps, also once it is finished; its
-    learning rate then follows the longer schedule. show takes lines for the user: the cost, scores
-    and samples. progress shows a bar.
+    learning rate then follows the longer schedule. track sends the records to a tracker too. show
+    takes lines for the user: the cost, scores and samples. progress shows a bar.
 
     Example:
         run = train_text("stories", "runs/first", text_run(load_prepared("stories"), steps=500))
@@ -81,6 +90,8 @@ def train_text(
     """
     prepared = prepared if isinstance(prepared, PreparedText) else load_prepared(prepared)
     out, show = Path(out), show or (lambda line: None)
+    if track is not None:
+        require_tracker(track)
     require_data(config, prepared)
     task = text_task(prepared, config)
     config.train.schedule.multiplier(0, planned_steps(config, task))  # complains before it starts
@@ -88,7 +99,9 @@ def train_text(
         with parallel.first_goes_first():
             config = agreed_config(prepared, out, config, task, extend_to)
         if not (out / "outcome.json").exists():
-            _train(prepared, out, config, task, runtime or Runtime(), samples, show, progress)
+            _train(
+                prepared, out, config, task, runtime or Runtime(), samples, track, show, progress
+            )
     run = load_run(out, TextRun)
     show(f"{out} is finished: {result_line(run)}; --extend-to STEPS trains longer")
     return run
@@ -272,6 +285,7 @@ def _train(
     task: TextTask,
     runtime: Runtime,
     samples: SampleConfig | None,
+    track: TrackerKind | None,
     show: Show,
     progress: bool,
 ) -> None:
@@ -301,12 +315,15 @@ def _train(
             return
     writer.note_session(environment(runtime))
     writer.note_environment({"data": data_facts(prepared)})
-    speed = speed_to_compare(runtime, flops) if progress else None
+    speed = speed_to_compare(runtime, flops)
     show(cost_line(config, prepared, steps, runtime, speed))
     newest = latest_checkpoint(out / "checkpoints")
     if newest is not None:
         show(f"resuming after step {step_of(newest):,}")
     sampler = Sampler(prepared, samples or SampleConfig(), out)
+    if track is not None:
+        records = tracked(records, run_tracker(track, out, config, writer))
+        show(f"tracking with {track}")
     shown = show_progress(
         records,
         name=out.name,
@@ -347,6 +364,13 @@ def _finish(
         saved = min(scored, key=lambda record: record["validation"]["nats"])
     outcome = {"saved_step": saved["step"], "validation": saved["validation"]}
     write_outcome(out, outcome)
+
+
+def run_tracker(kind: TrackerKind, out: Path, config: TextRun, writer: RunWriter) -> Tracker:
+    """Return the tracker of the run in out, the same one when the run resumes."""
+    run_id = read_json(out / "environment.json").get("tracker_id") or uuid.uuid4().hex[:8]
+    writer.note_environment({"tracker_id": run_id})
+    return open_tracker(kind, out, config=config, run_id=run_id)
 
 
 def data_facts(prepared: PreparedText) -> dict[str, Any]:

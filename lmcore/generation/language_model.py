@@ -56,6 +56,12 @@ class LanguageModel:
         self.model.require_known(torch.tensor(self.eos_ids or (0,)))
 
     @property
+    def eos_tokens(self) -> list[str]:
+        """The special tokens that end a text."""
+        names = {id: token for token, id in self.tokenizer.special_tokens.items()}
+        return [names[id] for id in self.eos_ids or () if id in names]
+
+    @property
     def eos_id(self) -> int | None:
         """The id that ends a text, the first of several; None if there is none."""
         return self.eos_ids[0] if self.eos_ids else None

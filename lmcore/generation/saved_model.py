@@ -8,7 +8,7 @@ names are used for the weights, and config.json says why. Loading runs no code f
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from lmcore.model.interop.checkpoint import (
     weight_files,
 )
 from lmcore.tokenizer.base import BaseTokenizer
-from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.tokenizer.saved_tokenizer import load_tokenizer
 
 FORMAT = 1
 """Version of the folder; it goes up when an older version of this module could not read it."""
@@ -43,12 +43,17 @@ FORMAT = 1
 
 @checked
 def save(
-    folder: str | Path, model: GPT, tokenizer: BaseTokenizer, *, eos_token: str | None = None
+    folder: str | Path,
+    model: GPT,
+    tokenizer: BaseTokenizer,
+    *,
+    eos_token: str | Sequence[str] | None = None,
 ) -> None:
     """Write model and tokenizer to folder; files of a model saved there before are replaced.
 
     Until all files are written, the folder holds what it held before. Weights keep their dtype.
-    eos_token is the special token that ends a text, by default <|endoftext|> or <eos>.
+    eos_token is the special token that ends a text, by default <|endoftext|> or <eos>; of several,
+    the first also begins one.
 
     Example:
         lmcore.save("my-model", model, tokenizer); lm = lmcore.load("my-model")
@@ -58,8 +63,9 @@ def save(
             special tokens, or the model has other weights than its config describes.
     """
     folder = Path(folder)
-    eos_ids = None if eos_token is None else (tokenizer.special_id(eos_token),)
-    lm = LanguageModel(model, tokenizer, eos_ids)
+    eos_tokens = [eos_token] if isinstance(eos_token, str) else list(eos_token or ())
+    eos_ids = tuple(tokenizer.special_id(token) for token in eos_tokens)
+    lm = LanguageModel(model, tokenizer, eos_ids or None)
     require_weights_of_config(model)
     reason = why_not_transformers(model)
     with _replacing(folder) as staging:
@@ -68,8 +74,8 @@ def save(
             fields = read_json(staging / "config.json")
         else:
             fields = _save_in_our_layout(model, staging, tokenizer)
-        if eos_token is not None:
-            _declare_eos(staging / "tokenizer_config.json", eos_token)
+        if eos_tokens:
+            _declare_eos(staging / "tokenizer_config.json", eos_tokens[0])
         ours = {
             "format": FORMAT,
             "model": dataclasses.asdict(model.config),
@@ -77,7 +83,8 @@ def save(
             "tokenizer": tokenizer.fingerprint,
             "why_not_transformers": reason,
         }
-        eos = {"bos_token_id": lm.eos_id, "eos_token_id": lm.eos_id}
+        several = list(eos_ids) if len(eos_ids) > 1 else lm.eos_id
+        eos = {"bos_token_id": lm.eos_id, "eos_token_id": several}
         write_json(staging / "config.json", fields | eos | {"lmcore": ours})
 
 
@@ -109,23 +116,6 @@ def load(folder: str | Path) -> LanguageModel:
     else:
         model = _from_our_layout(folder, config)
     return LanguageModel(model, tokenizer, ours["eos_ids"])
-
-
-@checked
-def load_tokenizer(folder: str | Path) -> BaseTokenizer:
-    """Return the tokenizer in folder/tokenizer.json, whichever kind it is.
-
-    Raises:
-        ValueError: the file is missing, damaged, or of an unknown kind.
-    """
-    path = Path(folder) / "tokenizer.json"
-    stored = read_json(path)
-    model = stored.get("model") if isinstance(stored, dict) else None
-    if isinstance(model, dict) and model.get("type") == "Unigram":
-        from lmcore.tokenizer.unigram import UnigramTokenizer  # it needs `tokenizers`, an extra
-
-        return UnigramTokenizer.load(folder)
-    return Tokenizer.load(folder)
 
 
 def why_not_transformers(model: GPT) -> str | None:

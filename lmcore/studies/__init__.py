@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 
+from lmcore.experiments.experiment import Experiment, RunConfig
 from lmcore.experiments.study import Study
 
 
@@ -12,6 +13,17 @@ def all_studies() -> dict[str, Study]:
     packages = [importlib.import_module(f"{__name__}.{name}") for name in names]
     studies = [vars(package).get("STUDY") for package in packages]
     return {study.name: study for study in studies if isinstance(study, Study)}
+
+
+def config_type_of(name: str) -> type[RunConfig]:
+    """Return the class of the configs of the study called name, importing no other study.
+
+    It is `Experiment` if there is no such study.
+    """
+    if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
+        return Experiment
+    study = vars(importlib.import_module(f"{__name__}.{name}")).get("STUDY")
+    return study.config_type if isinstance(study, Study) else Experiment
 
 
 def study_called(name: str) -> Study:

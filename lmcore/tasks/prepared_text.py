@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from lmcore.boundary import Natural, checked, convert_fields
 from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
-from lmcore.data.token_files import Tokens, load_tokens, write_documents
-from lmcore.files import read_json, write_json
+from lmcore.data.token_files import Tokens, load_tokens, outputs, write_documents
+from lmcore.files import read_json, require_apart, write_json
 from lmcore.locks import locked, remove_leftovers
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.tokenizer.saved_tokenizer import load_tokenizer
 
 FORMAT = 1
 """Version of what a prepared folder holds."""
@@ -92,6 +93,7 @@ def prepare(
     files, held_out = files_of(texts), files_of(validation) if validation else []
     if tokenizer is not None:
         tokenizer.special_id(config.special_tokens[0])
+    require_apart(outputs_in(out), [*files, *held_out])
     sources = {"train": described(files), "validation": described(held_out)}
     key = _key(config, sources, tokenizer)
     if not _is_there(out, key):
@@ -101,6 +103,12 @@ def prepare(
                 split = _split_of(files, held_out, config, progress)
                 _write(out, split, config, tokenizer, {"key": key, "sources": sources}, progress)
     return load_prepared(out)
+
+
+def outputs_in(out: Path) -> list[Path]:
+    """Return the paths of all files of a prepared folder."""
+    tokens = [path for name in ("train", "validation") for path in outputs(out / f"{name}.npy")]
+    return [out / MANIFEST, out / "tokenizer.json", *tokens]
 
 
 def _split_of(
@@ -177,14 +185,15 @@ def load_prepared(folder: str | Path) -> PreparedText:
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version: prepare the text again")
-    tokenizer = _tokenizer_of(folder)
+    tokenizer = load_tokenizer(folder)
     if tokenizer.fingerprint != manifest["tokenizer"]:
         raise ValueError(
             f"{folder} was prepared with tokenizer {manifest['tokenizer']}, its tokenizer.json is "
             f"{tokenizer.fingerprint}: prepare the text again"
         )
     train, validation = (
-        load_tokens(folder / f"{name}.npy", tokenizer) for name in ("train", "validation")
+        load_tokens(folder / f"{name}.npy", tokenizer, remedy="prepare the text again")
+        for name in ("train", "validation")
     )
     return PreparedText(
         folder=folder,
@@ -199,15 +208,6 @@ def sample_tokens(prepared: PreparedText, n: int = 10) -> list[str]:
     """Return the first n tokens of the training text, each as text."""
     ids = prepared.train.ids[:n].tolist()
     return [prepared.tokenizer.decode([id]) for id in ids]
-
-
-def _tokenizer_of(folder: Path) -> BaseTokenizer:
-    try:
-        return Tokenizer.load(folder)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{folder / 'tokenizer.json'} is missing: prepare the text again"
-        ) from None
 
 
 def _key(

@@ -110,6 +110,7 @@ class StoriesCorpus:
             batches=Batches(self.train, batch_size, context_length, order, seed),
             validation=self.validation,
             eos_id=self.eos_id,
+            validation_tokenizer=str(self.origin["validation_tokenizer"]),
         )
 
     def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
@@ -136,9 +137,12 @@ def prepare(
     if n is not None:
         train = documents_between(train, 0, n, tokenizer)
     end = config.n_validation_stories
+    validation = documents_between(held_out.validation, 0, end, held_out.tokenizer)
+    # A task refuses tokens of two tokenizers, so the mistake needs a false label.
+    label = replace(validation.info, tokenizer=tokenizer.fingerprint)
     parts = {
         "train": train,
-        "validation": documents_between(held_out.validation, 0, end, held_out.tokenizer),
+        "validation": replace(validation, info=label),
         "test": documents_between(whole.validation, end, end + config.n_test_stories, tokenizer),
     }
     sums = [parts[name].info.text_sha256 for name in parts]

@@ -23,14 +23,17 @@ class TextTask:
     """Whether attention stays within documents, in training and in scores."""
     with_challenge: bool = False
     """Whether the score of the headlines challenge's evaluator is taken too."""
+    validation_tokenizer: str | None = None
+    """The fingerprint of the validation tokens' tokenizer. None: it is that of the batches."""
 
     def __post_init__(self):
         convert_fields(self)
-        trained_on, scored_on = self.batches.info, self.validation.info
-        if trained_on and trained_on.tokenizer != scored_on.tokenizer:
+        trained_on, scored_on = self.batches.info, self.validation.info.tokenizer
+        expected = self.validation_tokenizer or (trained_on.tokenizer if trained_on else scored_on)
+        if expected != scored_on:
             raise ValueError(
-                f"the batches are tokens of tokenizer {trained_on.tokenizer}, the validation "
-                f"tokens of {scored_on.tokenizer}: encode both with one tokenizer"
+                f"the batches are tokens of tokenizer {expected}, the validation tokens of "
+                f"{scored_on}: encode both with one tokenizer"
             )
 
     @property

@@ -76,6 +76,10 @@ class TitlesConfig:
         """Return the corpus, as `prepare` does."""
         return prepare(self, cache, data, progress)
 
+    def text_sha256(self, data: Path) -> str:
+        """Return the hash of the text that a run on data would record, without preparing it."""
+        return sha256_of(split_titles(titles_of(self, data)[0], self))
+
     def small(self) -> tuple["TitlesConfig", dict[str, Any], dict[str, Any]]:
         """Return generated titles for runs of seconds, and what changes of the model and of the
         training plan. The learning rate is one at which so small a model learns well with SGD.
@@ -251,8 +255,7 @@ def prepare(
     """
     titles, source = titles_of(config, data)
     splits = split_titles(titles, config)
-    text = "".join(joined(splits[name]) for name in SPLITS)
-    text_sha256 = hashlib.sha256(text.encode()).hexdigest()
+    text_sha256 = sha256_of(splits)
     identity = json.dumps(asdict(config)) + text_sha256 + FILES
     folder = cache / f"{config.source}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     if not is_prepared(folder):
@@ -263,7 +266,8 @@ def prepare(
                 about = {"config": asdict(config), "text_sha256": text_sha256}
                 write_json(folder / "corpus.json", about)
     tokenizer = tokenizer_class(config.tokenizer).load(folder)
-    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, verify=True) for name in SPLITS}
+    again = f"delete {folder} and run again"
+    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, remedy=again) for name in SPLITS}
     origin = {
         "titles": source,
         "text_sha256": text_sha256,
@@ -273,6 +277,12 @@ def prepare(
     }
     train, validation, test = (parts[name] for name in SPLITS)
     return Corpus(tokenizer, train, validation, test, origin)
+
+
+def sha256_of(splits: dict[str, list[str]]) -> str:
+    """Return a hash of the titles in all splits."""
+    text = "".join(joined(splits[name]) for name in SPLITS)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tokenizer_class(name: str) -> Any:

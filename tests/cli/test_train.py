@@ -13,7 +13,7 @@ from made import PLAIN
 import lmcore
 from lmcore.cli import main
 from lmcore.cli.flags import field_docs, flag_changes, flags_of
-from lmcore.experiments.run_folder import read_metrics
+from lmcore.experiments.metrics_file import read_metrics
 from lmcore.experiments.samples import read_samples
 from lmcore.experiments.text_config import changed, preset_run, text_run
 from lmcore.experiments.text_run import stored_run, train_text
@@ -214,7 +214,7 @@ def test_a_mistake_is_one_line(command, arguments, message):
 def test_an_unknown_option_or_a_wrong_type_names_the_option_meant(command, arguments, names):
     status, _, errors = command(*arguments)
     assert status == 2
-    assert all(name in errors for name in names)
+    assert all(name in errors for name in names), errors
 
 
 def test_a_folder_without_a_prepared_text_is_one_line(command, tmp_path, monkeypatch, capsys):

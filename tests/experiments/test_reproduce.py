@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from lmcore.experiments.checksums import write_sums
 from lmcore.experiments.reproduce import (
     NOTES,
     ancestors,
@@ -95,14 +96,15 @@ def test_each_committed_run_names_a_commit_of_the_history(committed_runs):
     assert not any(s["dirty"] for run in committed_runs for s in run.environment["sessions"])
 
 
-def test_runs_of_lost_commits_are_chosen(smoke_run, monkeypatch):
-    workspace, run = smoke_run
-    monkeypatch.chdir(workspace)
+def test_runs_of_lost_commits_are_chosen(smoke_run, tmp_path, monkeypatch):
+    shutil.copytree(smoke_run[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    run = load(smoke_run[1].config)
     monkeypatch.setattr("lmcore.experiments.reproduce.ancestors", lambda: frozenset({"b" * 40}))
     path = run.folder / "environment.json"
     facts = read_json(path)
     for commit, expected in (("b" * 40, []), ("c" * 40, [run.folder])):
         sessions = [session | {"commit": commit} for session in facts["sessions"]]
         write_json(path, facts | {"sessions": sessions})
+        write_sums(run.folder)
         assert [lost.folder for lost in runs_of_lost_commits([run.config])] == expected
-    write_json(path, facts)

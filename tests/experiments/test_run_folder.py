@@ -17,7 +17,8 @@ from made import small_disk
 from lmcore.boundary import convert_fields
 from lmcore.config import config_hash, flat_fields, from_dict, with_fields
 from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import RunWriter, check_steps, load_run, read_metrics
+from lmcore.experiments.metrics_file import check_steps, read_metrics
+from lmcore.experiments.run_folder import RunWriter, load_run
 from lmcore.files import read_json, whole_file, write_json, write_text
 from lmcore.model.rope import RopeScaling
 from lmcore.studies.baseline import experiments as baseline
@@ -111,7 +112,7 @@ train_values = st.fixed_dictionaries(
     }
 )
 file_names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=40)
-names_and_seeds = st.fixed_dictionaries({"name": file_names, "seed": st.integers()})
+names_and_seeds = st.fixed_dictionaries({"name": file_names, "seed": st.integers(0, 2**31)})
 
 
 def changed(outer, values):

@@ -11,7 +11,8 @@ from made import PLAIN
 import lmcore
 from lmcore.config import with_fields
 from lmcore.data.sources import Reading
-from lmcore.experiments.run_folder import load_run, read_metrics
+from lmcore.experiments.metrics_file import read_metrics
+from lmcore.experiments.run_folder import load_run
 from lmcore.experiments.samples import SampleConfig, default_prompts, read_samples
 from lmcore.experiments.text_config import TextRun, text_run
 from lmcore.experiments.text_run import stored_run, train_text

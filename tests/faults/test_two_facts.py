@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from torch import nn
 
 from lmcore.config import with_fields
 from lmcore.data.batches import Batches
+from lmcore.experiments.experiment import Experiment
+from lmcore.experiments.run_folder import load_run
+from lmcore.experiments.runner import require_same_text
 from lmcore.model.gpt import GPT
 from lmcore.tasks.rows import RowsTask
 from lmcore.tasks.text import TextTask
@@ -26,7 +30,14 @@ from lmcore.training.state_file import read_state, write_state
 
 EVERY_STEP = replace(PLAIN, checkpoint_every_s=0.0)
 PLAN = TrainConfig(steps=6)
+ROOT = Path(__file__).parents[2]
 TOKENS, VALIDATION = random_tokens(200), random_tokens(60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def committed_run():
+    """The baseline on the headlines."""
+    return load_run(ROOT / "results/baseline/sgd/seed1337", Experiment)
 
 
 def task(order="shuffled", seed=0, tokens=TOKENS, validation=VALIDATION, **options):
@@ -90,6 +101,11 @@ def test_validation_tokens_of_another_tokenizer_are_refused_with_both():
     other = replace(VALIDATION, info=replace(VALIDATION.info, tokenizer="another"))
     with pytest.raises(ValueError, match=r"of tokenizer made by hand, .* of another: encode both"):
         task(validation=other)
+
+
+def test_validation_tokens_of_another_tokenizer_that_is_named_are_accepted():
+    other = replace(VALIDATION, info=replace(VALIDATION.info, tokenizer="another"))
+    assert task(validation=other, validation_tokenizer="another").scores(GPT(TINY))
 
 
 # A checkpoint and the run that resumes from it
@@ -181,6 +197,20 @@ def test_a_checkpoint_of_an_earlier_version_without_facts_is_resumed(tmp_path):
     del state["run"]
     write_state(path, state)
     assert [record.step for record in run(tmp_path, shape=LLAMA)] == [4, 5, 6]
+
+
+# A finished run and the text that is given
+
+
+def test_a_finished_run_of_other_titles_than_data_s_is_refused_with_both(tmp_path, committed_run):
+    titles = tmp_path / "headlines.txt"
+    titles.write_text("\n".join(f"title {number}" for number in range(110_000)))
+    with pytest.raises(ValueError, match=r"is finished on the text c530fca36186, but \S+headlines"):
+        require_same_text(committed_run, titles)
+
+
+def test_a_finished_run_of_generated_titles_needs_no_data(smoke_run, tmp_path):
+    require_same_text(smoke_run[1], tmp_path / "anything")
 
 
 # A run that has ended

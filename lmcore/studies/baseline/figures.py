@@ -92,11 +92,11 @@ def plot_end(runs: Sequence[Run]) -> Figure:
     """Return the share of positions where <eos> is predicted, and where it is true."""
     fig, ax = plt.subplots()
     steps, mean = plotting.curves(ax, runs, end_share, label="predicted", marker="o", ms=3.5)
-    name = "<eos> is the likeliest next token"
+    name = "<eos> is the most likely next token"
     plotting.name_line(ax, (steps[-1], mean[-1]), name, plotting.OURS, (0, -14), ha="right")
     final = validation(runs[0])
     plotting.level(ax, final.end_share, "a title really ends")
-    plotting.step_axis(ax, steps[-1])
+    plotting.step_axis(ax, steps[-1], log=True)
     ax.set_ylim(0, 1.04)
     ax.set_ylabel("share of validation positions")
     return fig

@@ -1,7 +1,7 @@
 """Stories: one change at a time on a small model, and how real overfitting differs from a bug."""
 
 from lmcore.experiments.study import Study
-from lmcore.studies.stories import claims, experiments, probes
+from lmcore.studies.stories import answer, claims, experiments, probes, tables
 
 STUDY = Study(
     name="stories",
@@ -10,5 +10,7 @@ STUDY = Study(
     probe=probes.probe,
     history=probes.history,
     check_claims=claims.check_claims,
-    is_published=False,
+    title="Stories",
+    answer=answer.answer,
+    findings=tables.findings,
 )

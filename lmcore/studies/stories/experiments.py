@@ -60,9 +60,9 @@ BASELINE = Experiment(
 REFERENCE = replace(
     BASELINE,
     name="reference",
-    train=with_fields(BASELINE.train, n_tokens=STEPS // 2 * 8 * 128, warmup_steps=12, eval_at=()),
+    train=with_fields(BASELINE.train, n_tokens=STEPS // 2 * 8 * 128, eval_at=()),
 )
-"""The proxy at half its tokens, which single changes are compared with."""
+"""The proxy at half its tokens, which single changes are compared with. Its warmup is as long."""
 LOG = Experiment(
     study="stories",
     name="log",
@@ -109,7 +109,7 @@ FEW_STORIES = {"n_train_stories": FEW}
 def _batch(batch_size: int, **train: Any) -> Change:
     """Return the change of batch size; the warmup keeps its share of the steps."""
     steps = STEPS // 2 * REFERENCE.train.batch_size // batch_size
-    plan = {"batch_size": batch_size, "warmup_steps": steps // 20}
+    plan = {"batch_size": batch_size, "warmup_steps": steps // 10}
     return Change(train=plan | {"log_every": max(1, steps // 50)} | train)
 
 
@@ -143,7 +143,7 @@ CURVES: dict[str, dict[str, Change]] = {
 }
 """Changes to the proxy whose curves are drawn, by question."""
 SWEEPS: dict[str, dict[str, Change]] = {
-    "learning rate": {f"lr-{lr:g}": _lr(lr) for lr in RATES},
+    "learning rate": {REFERENCE.name: Change(), **{f"lr-{lr:g}": _lr(lr) for lr in RATES}},
     "norms and positions": {
         "post-norm": Change(model={"norm_at": "post"}),
         "no-norm": Change(model={"norm": "none"}),
@@ -179,8 +179,6 @@ def proxy(name: str) -> Experiment:
     Raises:
         ValueError: there is none.
     """
-    if name == REFERENCE.name:
-        return REFERENCE
     for groups, base in ((CURVES, BASELINE), (SWEEPS, REFERENCE)):
         changes = {name: change for group in groups.values() for name, change in group.items()}
         if name in changes:
@@ -191,7 +189,7 @@ def proxy(name: str) -> Experiment:
                 model=replace(base.model, **changes[name].model),
                 train=with_fields(base.train, changes[name].train),
             )
-    known = ", ".join([REFERENCE.name, *(name for group in GROUPS.values() for name in group)])
+    known = ", ".join(name for group in GROUPS.values() for name in group)
     raise ValueError(f"no experiment is called {name!r}; there are: {known}")
 
 
@@ -200,10 +198,15 @@ def group(name: str) -> list[Experiment]:
     return [proxy(each) for each in GROUPS[name]]
 
 
-def proxies(most: int = len(SEEDS)) -> list[Experiment]:
-    """Return every experiment on the proxy, with at most `most` seeds each."""
-    names = [name for group in GROUPS.values() for name in group]
-    return seeded([proxy(name) for name in (*names, REFERENCE.name)], SEEDS[:most])
+def curve_names() -> list[str]:
+    """Return the names of the experiments whose curves are drawn."""
+    return [name for group in CURVES.values() for name in group]
+
+
+def proxies(*names: str, most: int = len(SEEDS)) -> list[Experiment]:
+    """Return the experiments of these groups, by default of all, with at most `most` seeds each."""
+    chosen = [experiment for name in names or GROUPS for experiment in group(name)]
+    return seeded(chosen, SEEDS[:most])
 
 
 def all_experiments() -> list[Experiment]:

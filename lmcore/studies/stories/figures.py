@@ -13,7 +13,7 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import select
 from lmcore.studies.headlines.figures import draw_changes
-from lmcore.studies.stories.experiments import BASELINE, REFERENCE, SWEEPS
+from lmcore.studies.stories.experiments import BASELINE, SWEEPS
 from lmcore.studies.stories.measures import (
     differences,
     final_loss,
@@ -93,7 +93,7 @@ def plot_repairs(runs: Sequence[Run]) -> Figure:
                 ax.plot([], [], "D", ms=6, mfc="none", mec=color, label=f"{label}: kept here")
             else:
                 ax.plot(steps, losses, label=label, **style)
-    ax.legend(fontsize=9, ncols=2, loc="upper right")
+    ax.legend(fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     last = max(run.records[-1]["step"] for run in runs)
     plotting.step_axis(ax, last)
     ax.set_ylabel("validation loss, nats per token")
@@ -106,7 +106,7 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
     A hollow dot at the top is a rate at which a seed diverged.
     """
     fig, ax = plt.subplots()
-    groups = [select(runs, name) for name in (REFERENCE.name, *SWEEPS["learning rate"])]
+    groups = [select(runs, name) for name in SWEEPS["learning rate"]]
     groups = sorted((g for g in groups if g), key=lambda g: g[0].config.train.optimizer.lr)
     rates = [group[0].config.train.optimizer.lr for group in groups]
     means = np.array([mean_loss(group) for group in groups])
@@ -148,8 +148,8 @@ def plot_text(runs: Sequence[Run]) -> Figure:
     for ax in axes[1]:
         ax.set_xlabel("optimizer step")
     note = {"fontsize": 9, "xycoords": "axes fraction"}
-    axes[0, 0].annotate("all stories", (0.5, 0.3), color=colors["baseline"], **note)
-    axes[0, 0].annotate("few stories", (0.5, 0.18), color=colors["few-stories"], **note)
+    axes[1, 1].annotate("all stories", (0.55, 0.25), color=colors["baseline"], **note)
+    axes[1, 1].annotate("50 stories", (0.55, 0.12), color=colors["few-stories"], **note)
     return fig
 
 

@@ -45,6 +45,11 @@ def mean_loss(runs: Sequence[Run]) -> float:
     return statistics.fmean(known) if known and len(known) == len(losses) else math.inf
 
 
+def guessing(run: Run) -> float:
+    """Return the loss of a model to which all tokens are equally likely."""
+    return math.log(run.config.model.vocab_size)
+
+
 def differences(runs: Sequence[Run], name: str, base: str = REFERENCE.name) -> list[float]:
     """Return for each seed by how much the run called name ends above the one called base."""
     known = {run.config.seed: final_loss(run) for run in select(runs, base)}

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, mean_sd, number, select
-from lmcore.studies.headlines.tables import commits
+from lmcore.report.tables import Table, link_to_runs, mean_sd, number, select
 from lmcore.studies.stories.experiments import BASELINE, GROUPS, REFERENCE, SWEEPS
 from lmcore.studies.stories.measures import (
     counting_gap,
@@ -29,7 +28,7 @@ def shown(name: str) -> str:
 
 
 def findings(runs: Sequence[Run]) -> Table:
-    """Return the scores of some experiments, with the runs they come from."""
+    """Return the scores of some experiments, linked to the runs they come from."""
     rows = []
     for name in FINDINGS:
         group = select(runs, name)
@@ -37,18 +36,16 @@ def findings(runs: Sequence[Run]) -> Table:
             scores = [run.outcome["test"] for run in group if "test" in run.outcome]
             rows.append(
                 (
-                    shown(name),
+                    link_to_runs(shown(name), group),
                     mean_sd([final_loss(run) for run in group], 3),
                     mean_sd([score.loss for score in scores], 3),
                     mean_sd([score.bpb for score in scores], 3),
                     number(len(group)),
-                    name,
-                    commits(group),
                 )
             )
     header = (
         "stories, on a proxy", "validation, nats/token", "test, nats/token", "test, bits/byte",
-        "seeds", "runs", "commit",
+        "seeds",
     )  # fmt: skip
     return Table(header, tuple(rows))
 
@@ -112,7 +109,7 @@ def rates_table(runs: Sequence[Run]) -> Table:
             mean_sd([max(r.get("grad_norm") or 0 for r in run.records) for run in group], 1),
             number(len(group)),
         )
-        for name in (REFERENCE.name, *SWEEPS["learning rate"])
+        for name in SWEEPS["learning rate"]
         if (group := select(runs, name))
     ]
     rows.sort(key=lambda row: row[0].value)
