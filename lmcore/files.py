@@ -100,11 +100,13 @@ def read_json(path: str | Path) -> Any:
         ValueError: the file is missing or damaged; the message names it.
     """
     try:
-        return from_json(Path(path).read_text(encoding="utf-8"))
+        text = require_file(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ValueError(f"{path} is missing") from None
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder, not a JSON file") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    try:
+        return from_json(text)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
