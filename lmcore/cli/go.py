@@ -50,7 +50,9 @@ def run(
     keep_large_blocks()
     out = out or Path("runs") / Path(text[0].removeprefix("hub:")).stem
     vocab_size = default_vocab_size(text)
-    prepared = prepare(text, out / "data", PrepareConfig(vocab_size=vocab_size), progress=True)
+    prepared = prepare(
+        text, out / "data", PrepareConfig(vocab_size=vocab_size), progress=sys.stderr.isatty()
+    )
     left_s = max(1.0, 60 * minutes - (time.perf_counter() - started))
     is_begun = is_text_run(out / "run")
     config = stored_run(out / "run") if is_begun else default_run(prepared, left_s, runtime)
@@ -63,7 +65,7 @@ def run(
             runtime=runtime,
             samples=SampleConfig(prompts=() if prompt is None else (prompt,)),
             show=show,
-            progress=True,
+            progress=sys.stderr.isatty(),
         )
     except KeyboardInterrupt:
         again = command_line("go", *text, "--out", out)

@@ -1,6 +1,7 @@
 """lmcore prepare: any text to a tokenizer and token files."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,9 @@ def run(
         reading=reading,
     )
     given = None if tokenizer is None else load_tokenizer(tokenizer, special)
-    prepared = prepare(text, out, config, validation=validation, tokenizer=given, progress=True)
+    prepared = prepare(
+        text, out, config, validation=validation, tokenizer=given, progress=sys.stderr.isatty()
+    )
     print(summary(prepared))
 
 

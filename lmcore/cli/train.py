@@ -95,7 +95,7 @@ def command(arguments: Sequence[str] = ()) -> Callable[..., None]:
                     samples=samples,
                     track=track,
                     show=show,
-                    progress=parallel.rank() == 0,
+                    progress=parallel.rank() == 0 and sys.stderr.isatty(),
                 )
         except KeyboardInterrupt:
             print(f"lmcore: stopped; resume with: {resume}", file=sys.stderr)

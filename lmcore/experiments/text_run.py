@@ -315,7 +315,7 @@ def _train(
             return
     writer.note_session(environment(runtime))
     writer.note_environment({"data": data_facts(prepared)})
-    speed = speed_to_compare(runtime, flops) if progress else None
+    speed = speed_to_compare(runtime, flops)
     show(cost_line(config, prepared, steps, runtime, speed))
     newest = latest_checkpoint(out / "checkpoints")
     if newest is not None:

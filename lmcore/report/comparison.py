@@ -171,12 +171,12 @@ class PowerLaw:
     exponent_error: float
     """Standard error of the exponent; nan for two points, through which any line goes."""
 
-    def at(self, size: float) -> float:
+    def at(self, size: int | float) -> float:
         """Return the loss at a size."""
         return self.scale * size**-self.exponent
 
 
-def power_law(sizes: Sequence[float], losses: Sequence[float]) -> PowerLaw:
+def power_law(sizes: Sequence[int | float], losses: Sequence[float]) -> PowerLaw:
     """Return the power law through losses at sizes, by least squares on logarithms.
 
     Raises:

@@ -33,9 +33,24 @@ def mean_processor_s(runs: Sequence[Run]) -> float:
     return fmean(processor_s(run) for run in runs)
 
 
-def at_equal_time(runs: Sequence[Run], budget_s: float) -> list[float]:
-    """Return the bits per byte of runs of one experiment once a processor worked for budget_s."""
-    seconds_per_step = mean_processor_s(runs) / runs[0].records[-1]["step"]
+def pooled_processor_s(runs: Sequence[Run], name: str) -> float:
+    """Return the mean of `processor_s` over all runs with as many operations as an experiment's.
+
+    Other programs on the machine slow a run down by chance, and equal work should cost the same.
+    """
+    [example, *_] = group(runs, name)
+    alike = [
+        run
+        for run in runs
+        if run.config.model.flops_per_token == example.config.model.flops_per_token
+        and run.records[-1]["tokens"] == example.records[-1]["tokens"]
+    ]
+    return mean_processor_s(alike)
+
+
+def at_equal_time(runs: Sequence[Run], total_s: float, budget_s: float) -> list[float]:
+    """Return the bits per byte of runs, which take total_s of a processor, after budget_s."""
+    seconds_per_step = total_s / runs[0].records[-1]["step"]
     return [at_cost(run, seconds_per_step, budget_s) for run in runs]
 
 
@@ -45,15 +60,14 @@ def differences_at_equal_time(runs: Sequence[Run], name: str) -> list[float]:
     The time is what the cheaper of the two takes for its run. The learning rate is constant, so
     that the longer run's earlier score is that of a run of this length.
     """
-    changed, baseline = group(runs, name), group(runs, "baseline")
-    budget_s = min(mean_processor_s(changed), mean_processor_s(baseline))
-    before = dict(zip(seeds(baseline), at_equal_time(baseline, budget_s), strict=True))
-    after = dict(zip(seeds(changed), at_equal_time(changed, budget_s), strict=True))
-    return [
-        after[seed] - before[seed]
-        for seed in after
-        if seed in before and not math.isnan(after[seed] - before[seed])
-    ]
+    scores, totals = {}, {other: pooled_processor_s(runs, other) for other in (name, "baseline")}
+    for other in totals:
+        own = group(runs, other)
+        values = at_equal_time(own, totals[other], min(totals.values()))
+        scores[other] = dict(zip(seeds(own), values, strict=True))
+    after, before = scores[name], scores["baseline"]
+    changed = {seed: after[seed] - before[seed] for seed in after if seed in before}
+    return [value for value in changed.values() if not math.isnan(value)]
 
 
 def seeds(runs: Sequence[Run]) -> list[int]:
