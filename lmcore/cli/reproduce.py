@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lmcore.cli.arguments import StudyName
 from lmcore.cli.run import chosen_experiments
+from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.reproduce import (
     Repeat,
     bounds,
@@ -50,7 +51,7 @@ def run(
     current = study_called(study)
     if current.probe is None:
         raise ValueError(f"{study} trains no model: run it again with lmcore run {study}")
-    chosen = chosen_experiments(current, only, seeds)
+    chosen = [e for e in chosen_experiments(current, only, seeds) if isinstance(e, Experiment)]
     if small:
         chosen = [current.smoke(experiment) for experiment in chosen]
     finished = load_finished(chosen)

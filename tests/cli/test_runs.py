@@ -49,7 +49,11 @@ def command(trained, tmp_path, monkeypatch, capsys):
 
 def folders(out):
     """Return the first column of a printed table."""
-    return [line.split()[0] for line in out.splitlines()[1:] if not line.startswith("wrote ")]
+    return [
+        line.split()[0]
+        for line in out.splitlines()[1:]
+        if not line.startswith(("wrote ", "not shown"))
+    ]
 
 
 def test_every_run_is_a_row_with_what_differs(command):
