@@ -51,9 +51,10 @@ def run(
     current = study_called(study)
     if current.probe is None:
         raise ValueError(f"{study} trains no model: run it again with lmcore run {study}")
-    chosen = [e for e in chosen_experiments(current, only, seeds) if isinstance(e, Experiment)]
+    configs = chosen_experiments(current, only, seeds)
     if small:
-        chosen = [current.smoke(experiment) for experiment in chosen]
+        configs = [current.smoke(config) for config in configs]
+    chosen = [config for config in configs if isinstance(config, Experiment)]
     finished = load_finished(chosen)
     candidates = runs_of_lost_commits(chosen) if lost else finished
     if not candidates:

@@ -37,6 +37,7 @@ def command(trained, tmp_path, monkeypatch, capsys):
     """Call lmcore runs in a workspace with the runs; return its status, output and errors."""
     shutil.copytree(trained, tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["lmcore", "runs", *arguments])
