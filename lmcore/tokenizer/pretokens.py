@@ -190,7 +190,9 @@ def _file_blocks(path: Path, errors: str, on_read: Report) -> Iterator[str]:
     try:
         codecs.lookup_error(errors)
     except LookupError:
-        raise ValueError(f"errors must be a way to decode such as strict, replace or ignore, not {errors!r}") from None
+        raise ValueError(
+            f"errors must be a way to decode such as strict, replace or ignore, not {errors!r}"
+        ) from None
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     with open(require_file(path), "rb") as file:
         is_last = False
