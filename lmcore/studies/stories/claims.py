@@ -64,7 +64,9 @@ def check_bug(healthy: Sequence[Run], wrong: Sequence[Run]) -> None:
         assert test_loss(run) == test_loss(known[run.config.seed])
         [scored] = [r for r in run.records if r["step"] == first]
         first_loss, last_loss = validation_loss(scored), final_loss(run)
-        assert first_loss is not None and last_loss is not None and first_loss < last_loss
+        assert first_loss is not None
+        assert last_loss is not None
+        assert first_loss < last_loss
 
 
 def check_repairs(runs: Sequence[Run]) -> None:
