@@ -2,7 +2,7 @@
 // MyST drops `:alt:` when the picture is a cell's output and shows the code of any cell with a
 // caption; both are put right here, in the page data, where every theme and the check see them.
 
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 
 const walk = (node, visit, parent) => {
@@ -83,7 +83,28 @@ const dedent = {
   },
 };
 
+// "Figure 1" on another page is not the reader's Figure 1, so a reference there names the page.
+const sayPage = {
+  name: "say-page",
+  stage: "project",
+  plugin: () => (tree) => {
+    walk(tree, (node) => {
+      const isNumbered = node.type === "crossReference" && node.enumerator && node.remote;
+      if (!isNumbered || !node.children?.length) return;
+      const title = titleAt(node.url ?? "");
+      if (title) node.children.push({ type: "text", value: ` of \u201c${title}\u201d` });
+    });
+  },
+};
+
+// The title in a page's source; the front page is called what the menu calls it.
+function titleAt(url) {
+  const file = new URL(`..${url}.md`, import.meta.url);
+  if (url === "/" || !existsSync(file)) return url === "/" ? "Overview" : "";
+  return /^title: *"?(.*?)"?$/m.exec(readFileSync(file, "utf-8"))?.[1] ?? "";
+}
+
 export default {
   name: "Figures from notebooks",
-  transforms: [rememberAlt, nameTables, offerPair, trimEmbeds, dedent],
+  transforms: [rememberAlt, nameTables, offerPair, trimEmbeds, dedent, sayPage],
 };

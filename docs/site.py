@@ -25,6 +25,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "docs"))
+
+from widget_files import add_widgets  # noqa: E402
+
 NODE_MAJOR = 20
 CONFIGS = {"offline": "myst.offline.yml", "book": "myst.yml"}
 
@@ -85,12 +89,14 @@ def build(root: Path = ROOT, base_url: str = "", theme: str = "offline") -> list
         why = said[-1] if said else "MyST said nothing"
         return [*log_problems(root), f"the build failed: {why}; its log is {output / 'site.log'}"]
     open_from_disk(html, base_url.rstrip("/"))
+    add_widgets(root)
     return check(root)
 
 
 def run_myst(command: list[str], root: Path, base_url: str) -> int:
     """Run myst in root, show each page as it is built, keep the whole log, return the status."""
-    environment = {**os.environ, "BASE_URL": base_url.rstrip("/")}
+    names = {"BASE_URL": base_url.rstrip("/"), "LMCORE_PYTHON": sys.executable}
+    environment = {**os.environ, **names}
     with (
         (root / "_build" / "site.log").open("w", encoding="utf-8") as log,
         subprocess.Popen(
@@ -339,6 +345,7 @@ class Links(HTMLParser):
         self.ids: set[str] = set()
         self.targets: list[tuple[str, str]] = []
         self.silent_images: list[str] = []
+        self.widgets: list[str] = []
         self.ours = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -351,6 +358,8 @@ class Links(HTMLParser):
         if url is not None:
             self.targets.append((kind, url))
             self.ours = self.ours or url.endswith("/theme.js")
+        if widget := found.get("data-widget"):
+            self.widgets.append(widget)
         if tag == "img" and not found.get("alt"):
             self.silent_images.append(url or "")
 
@@ -400,6 +409,9 @@ def link_problems(root: Path) -> Iterator[str]:
             to_place = links.ours and parts.fragment and target.suffix == ".html"
             if to_place and unquote(parts.fragment) not in read(target).ids:
                 yield f"{name}: dead {kind} {url}: no such place on that page"
+        for widget in links.widgets:
+            if not (html / "build" / f"{widget}.js").is_file():
+                yield f"{name}: dead widget {widget}"
         if links.ours:
             yield from (f"{name}: image without alt text: {url}" for url in links.silent_images)
 

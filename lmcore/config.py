@@ -1,4 +1,4 @@
-"""Configs: dataclasses to and from plain values, checks of choices, hashes, changed fields."""
+"""Configs: dataclasses to and from plain values, hashes, changed fields."""
 
 import dataclasses
 import difflib
@@ -6,8 +6,9 @@ import hashlib
 import json
 import typing
 from collections.abc import Mapping
-from types import UnionType
 from typing import Any, TypeVar
+
+from lmcore.boundary import from_fields, shown
 
 Config = TypeVar("Config")
 
@@ -18,49 +19,16 @@ SCHEMA = 2
 
 
 def from_dict(kind: type[Config], stored: Any) -> Config:
-    """Return the dataclass kind with stored's values; lists become tuples.
+    """Return the dataclass kind with stored's values, converted as `boundary` does.
 
     A field that is missing in stored takes its default.
 
     Raises:
-        ValueError: stored is not a dict, or has a field that kind lacks.
+        ValueError: stored is not a dict, has a field that kind lacks or a value of another type.
     """
     if not isinstance(stored, dict):
-        raise ValueError(f"{kind.__name__} needs a dict of fields, not {stored!r}")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(stored) - set(hints))
-    if unknown:
-        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}")
-    return kind(**{name: _typed(hints[name], value) for name, value in stored.items()})
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    if typing.get_origin(hint) is UnionType and value is not None:
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        hint = next((option for option in options if _has_fields(option, value)), options[0])
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and value is not None:
-        return from_dict(hint, value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _has_fields(kind: Any, stored: Any) -> bool:
-    """Return whether kind is a dataclass that has all of stored's fields."""
-    known = getattr(kind, "__dataclass_fields__", None)
-    return known is not None and isinstance(stored, dict) and set(stored) <= set(known)
-
-
-def check_choices(config: Any) -> None:
-    """Raise ValueError if a Literal field of config has another value."""
-    for name, hint in typing.get_type_hints(type(config)).items():
-        if typing.get_origin(hint) is typing.Literal:
-            require_choice(name, getattr(config, name), hint)
-
-
-def require_choice(name: str, value: Any, literal: Any) -> None:
-    """Raise ValueError if the value called name is not one that the Literal lists."""
-    choices = typing.get_args(literal)
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        raise ValueError(f"{kind.__name__} needs a dict of fields, not {shown(stored)}")
+    return from_fields(kind, stored)
 
 
 def config_hash(config: Any) -> str:
@@ -87,8 +55,19 @@ def flat_fields(config: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Return "name old -> new" of each value that differs, by name; None is one that is missing."""
+    return {
+        name: f"{name} {before.get(name)} -> {after.get(name)}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }
+
+
 def full_name(config: Any, name: str) -> str:
     """Return the dotted name of the field called name; its last part is enough if it is unique.
+
+    So is its last part after that of a sub-config: train.lr means train.optimizer.lr.
 
     Raises:
         ValueError: no field or several fields have this name; the message names the nearest.
@@ -100,13 +79,28 @@ def full_name(config: Any, name: str) -> str:
     matches = [full for full in known if full.endswith(f".{name}")]
     if len(matches) == 1:
         return matches[0]
+    head, _, rest = name.partition(".")
+    if rest and head in names and dataclasses.is_dataclass(getattr(config, head)):
+        inner = [full for full in known if full.startswith(f"{head}.")]
+        within = [full for full in inner if full.endswith(f".{rest}")]
+        if len(within) == 1:
+            return within[0]
     kind = type(config).__name__
     if matches:
         raise ValueError(f"{kind} has more than one {name}: say {' or '.join(matches)}")
     ends = {full.rsplit(".", 1)[-1]: full for full in known} | {full: full for full in known}
-    near = difflib.get_close_matches(name, ends, 1)
-    hint = f": did you mean {ends[near[0]]}?" if near else f"; it has {', '.join(known)}"
-    raise ValueError(f"{kind} has no field {name}{hint}")
+    raise ValueError(f"{kind} has no field {name}{nearest(name, ends)}")
+
+
+def nearest(name: str, known: Mapping[str, str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, or all of them.
+
+    known gives the name to say for each that may be meant.
+    """
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f": did you mean {known[near[0]]}?"
+    return f"; it has {', '.join(dict.fromkeys(known.values()))}"
 
 
 def with_fields(

@@ -20,13 +20,14 @@ class LockedError(ValueError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False, again: bool = False) -> Iterator[None]:
     """Hold the lock of folder during the block.
 
-    The lock file lies next to folder, so it survives when folder is deleted.
+    The lock file lies next to folder, so it survives when folder is deleted. With again, this
+    thread may hold it already.
 
     Raises:
-        LockedError: another process holds it, and wait is False.
+        LockedError: another process or thread holds it, and wait is False.
     """
     folder = Path(os.path.abspath(folder))
     path = folder.with_name(f".{folder.name}.lock")
@@ -34,7 +35,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     holder = folder.with_name(f".{folder.name}.holder.json")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        lock = FileLock(path, is_singleton=again)
         try:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
@@ -52,7 +53,10 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes left of unfinished files in folder, whose lock is held."""
+    """Delete what killed processes left of unfinished files in folder, whose lock is held.
+
+    Its checkpoints are included.
+    """
     for pattern in (".*.[0-9]*.part", "checkpoints/.*.[0-9]*.part"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)

@@ -1,16 +1,18 @@
 # %% [markdown]
-# # What does a byte-level BPE gain from more entries, and lose on text of another kind?
+# # The tokenizer: the notebook
 #
-# A larger vocabulary makes fewer tokens, with ever smaller gains. A tokenizer trained on other text
-# needs tens of percent more tokens; the figures have the numbers. Nothing here is random, so there
-# are no seeds and no bands. Times and memory come from alternating runs with other libraries; each
-# figure says how many.
+# **What does a byte-level BPE gain from more entries, and lose on text of another kind?**
+#
+# A larger vocabulary makes fewer tokens, with ever smaller gains, and a tokenizer trained on other
+# text needs more tokens. Nothing here is random, so there are no seeds and no bands. Times and
+# memory come from alternating runs with other libraries.
 #
 # With the committed results this notebook takes seconds. Measuring everything again takes minutes
 # on a CPU (`python -m lmcore run tokenizer --data FOLDER`). At smoke scale (`SCALE = "smoke"`) it
 # needs no results and takes less than a minute.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/00_tokenizer.ipynb)
+# [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/00_tokenizer.ipynb)
 
 # %% tags=["remove-cell"]
 import importlib.util
@@ -18,10 +20,12 @@ import os
 import subprocess
 import sys
 
-if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
-    source, folder = "https://github.com/lmcore/lmcore", "/content/lmcore"
-    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
+if "google.colab" in sys.modules:  # the branch or tag that the badge above opens
+    ref, source, folder = "main", "https://github.com/lmcore/lmcore", "/content/lmcore"
+    if not os.path.isdir(folder):
+        subprocess.run(["git", "clone", "-q", "--depth=1", "-b", ref, source, folder], check=True)
+    if importlib.util.find_spec("lmcore") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
 from lmcore.report import notebook
 

@@ -1,19 +1,16 @@
 # %% [markdown]
-# # What do rotary positions, attention within titles and the vocabulary's size buy on headlines?
+# # RoPE and vocabulary size: the notebook
 #
-# RoPE lowers the loss by nearly 5 % with any base, while learned positions do no better than none.
-# Hiding older titles raises the loss although they carry no information: in the first steps heads
-# then learn to attend to their own token, and a longer warmup undoes most of the harm. A larger
-# vocabulary lowers the loss per byte. It raises the loss per token, which cannot be compared. A
-# good third of the apparent gain of 64,000 entries comes from a tokenizer that has seen the
-# validation titles. Of a published recipe, RoPE and the vocabulary do the work; at the baseline's
-# size the recipe ends at two thirds of the baseline's loss.
+# **What do rotary positions, attention within titles and the vocabulary's size buy on headlines?**
 #
-# With the committed results this notebook takes seconds. Each of about eighty runs is one epoch of
-# all training titles: one to ten minutes on one CPU core. These sweeps have a smaller budget than
-# the baseline, whose numbers have a separate table. At smoke scale it needs no results.
+# RoPE and a larger vocabulary lower the loss; attention within titles takes back what RoPE gains.
+# The table of steps has the numbers.
+#
+# With the committed results this notebook takes seconds. Each of about eighty runs is one epoch:
+# one to ten minutes on one CPU core. At smoke scale it needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/03_rope_and_vocab.ipynb)
+# [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/03_rope_and_vocab.ipynb)
 
 # %% tags=["remove-cell"]
 import importlib.util
@@ -21,10 +18,12 @@ import os
 import subprocess
 import sys
 
-if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
-    source, folder = "https://github.com/lmcore/lmcore", "/content/lmcore"
-    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
+if "google.colab" in sys.modules:  # the branch or tag that the badge above opens
+    ref, source, folder = "main", "https://github.com/lmcore/lmcore", "/content/lmcore"
+    if not os.path.isdir(folder):
+        subprocess.run(["git", "clone", "-q", "--depth=1", "-b", ref, source, folder], check=True)
+    if importlib.util.find_spec("lmcore") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
 from lmcore.report import notebook
 
@@ -43,7 +42,9 @@ SCALE = "full"
 from lmcore.experiments.runner import load_finished
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies.headlines.tables import ladder
+from lmcore.studies.headlines import diagrams
+from lmcore.studies.headlines import figures as shared
+from lmcore.studies.headlines.tables import ladder, ladder_groups
 from lmcore.studies.rope_and_vocab import STUDY, experiments, figures, tables
 
 planned = experiments.sweeps()
@@ -64,6 +65,9 @@ positions = [run for run in runs if run.config.name in shown]
 vocabularies = [run for run in runs if run.config.name in experiments.SIZE_NAMES]
 recipe = [run for run in runs if run.config.name in experiments.RECIPE_NAMES]
 large = load_finished([*STUDY.compared_with(), *experiments.large()])
+if SCALE == "smoke":
+    large = STUDY.run([STUDY.smoke(experiment) for experiment in experiments.ladder_ends()])
+steps = [run for group in ladder_groups(large).values() for run in group]
 
 # %% [markdown]
 # ## Checks
@@ -76,6 +80,14 @@ if SCALE == "full":
 
 # %% [markdown]
 # ## Figures and tables
+
+# %%
+#| label: fig-rope-and-vocab-rope
+#| caption: Pairs of features turned by RoPE, and a score that depends on distance alone.
+turned = compare.select(positions, "rope-1e4")
+model = turned[0].config.model
+fig = diagrams.plot_rope(model.rope_base, model.d_model // model.n_heads)
+plotting.save(fig, "fig-rope-and-vocab-rope", turned)
 
 # %%
 #| label: tbl-rope-and-vocab-steps
@@ -142,6 +154,24 @@ plotting.save(fig, "fig-rope-and-vocab-recipe", recipe)
 #| label: tbl-rope-and-vocab-recipe
 #| caption: The same in numbers.
 tables.recipe_table(recipe)
+
+# %%
+#| label: fig-rope-and-vocab-ladder
+#| caption: The ladder from the baseline to the best model so far.
+fig = shared.plot_ladder(steps)
+plotting.save(fig, "fig-rope-and-vocab-ladder", steps)
+
+# %%
+#| label: fig-rope-and-vocab-ladder-curves
+#| caption: Training and validation loss of the ladder's models.
+fig = shared.plot_ladder_curves(steps)
+plotting.save(fig, "fig-rope-and-vocab-ladder-curves", steps)
+
+# %%
+#| label: fig-rope-and-vocab-ladder-next-token
+#| caption: The likeliest next tokens of the ladder's models that share a tokenizer.
+fig = shared.plot_ladder_guesses(steps)
+plotting.save(fig, "fig-rope-and-vocab-ladder-next-token", steps)
 
 # %%
 #| label: tbl-rope-and-vocab-ladder

@@ -1,16 +1,17 @@
 # %% [markdown]
-# # When does a small transformer stop memorising a table of arithmetic and solve it?
+# # Grokking: the notebook
 #
-# It depends on the share of the table. With half of the table of division modulo 97, training pairs
-# and unseen pairs are solved together, whatever the head and the optimizer. With a fifth of it,
-# unseen pairs take up to 33 times as many steps. Steps, seconds and their spread over seeds are in
-# the tables below, and every run is in the results.
+# **When does a small transformer stop memorising a table of arithmetic and solve it?**
 #
-# With the committed results this notebook takes seconds, and one cell trains live. Without them the
-# runs of the two pictures of division take minutes on a laptop CPU; the whole study takes about an
-# hour. At smoke scale the notebook needs no results.
+# It depends on how much of the table it is trained on. Steps, seconds and their spread over seeds
+# are in the tables below.
+#
+# With the committed results this notebook takes seconds, and one cell trains live. The whole study
+# takes about two hours on one CPU core, the two pictures of division minutes. At smoke scale it
+# needs no results.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/04_grokking.ipynb)
+# [![Open in Binder](../docs/binder.svg)](https://mybinder.org/v2/gh/lmcore/lmcore/main?labpath=notebooks/04_grokking.ipynb)
 
 # %% tags=["remove-cell"]
 import importlib.util
@@ -18,10 +19,12 @@ import os
 import subprocess
 import sys
 
-if "google.colab" in sys.modules and importlib.util.find_spec("lmcore") is None:
-    source, folder = "https://github.com/lmcore/lmcore", "/content/lmcore"
-    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", "v0.1.0", source, folder], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
+if "google.colab" in sys.modules:  # the branch or tag that the badge above opens
+    ref, source, folder = "main", "https://github.com/lmcore/lmcore", "/content/lmcore"
+    if not os.path.isdir(folder):
+        subprocess.run(["git", "clone", "-q", "--depth=1", "-b", ref, source, folder], check=True)
+    if importlib.util.find_spec("lmcore") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", folder], check=True)
     os.chdir(f"{folder}/notebooks")
 from lmcore.report import notebook
 

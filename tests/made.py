@@ -92,12 +92,13 @@ def made_score(nats, **sizes):
     return Score(nats=float(nats), **made | sizes)
 
 
-def text_source(batch_size, tokens=None, validation=None):
+def text_source(batch_size, tokens=None, validation=None, with_challenge=True):
     """Return a source of random tokens for a model of TINY's context, 1 being <eos>."""
     return TextTask(
         batches=Batches(tokens or random_tokens(2 * 8 * 4 + 1), batch_size, TINY.context_length),
         validation=validation or random_tokens(60, seed=1),
         eos_id=1,
+        with_challenge=with_challenge,
     )
 
 

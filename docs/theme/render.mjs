@@ -75,9 +75,13 @@ function picture(url, type, alt) {
   return `<img${drawn} src="${escape(url)}" alt="${escape(alt ?? "")}" decoding="async">`;
 }
 
+// On a phone a figure's labels are small, so a tap opens it alone, where it can be zoomed.
+const enlarged = (url, img) =>
+  `<a class="enlarge" href="${escape(url)}" title="Open this figure alone">${img}</a>`;
+
 function outputPicture(data, type, page) {
   const { path, content } = data[type];
-  if (path) return picture(href(path, page), type, page.alt);
+  if (path) return enlarged(href(path, page), picture(href(path, page), type, page.alt));
   const bytes =
     type === "image/svg+xml" ? Buffer.from(joined(content)).toString("base64") : joined(content);
   return picture(`data:${type};base64,${bytes}`, type, page.alt);
@@ -419,6 +423,19 @@ function iframe(node, page) {
   );
 }
 
+// The script takes the place of what is shown without it; the site's build puts it under /build/.
+function anywidget(node, page) {
+  const { title = "", fallback = "", ...model } = node.model ?? {};
+  const name = (node.esm ?? "").replace(/^\/|\.mjs$/g, "");
+  const data = JSON.stringify(model).replaceAll("<", "\\u003c");
+  return (
+    `<section${classes("widget wide", node.class)} data-widget="${escape(name)}" ` +
+    `aria-label="${escape(title)}"><p class="widget-title">${escape(title)}</p>` +
+    `<div class="widget-place"><p>${escape(fallback)}</p></div>` +
+    `<script type="application/json">${data}</script></section>`
+  );
+}
+
 const faulty = (node, page) => {
   report(`${node.type} ${node.name ?? ""}`.trim(), page);
   return `<div class="unresolved">${inside(node, page) || escape(node.value)}</div>`;
@@ -435,6 +452,7 @@ const NODES = {
   abbreviation: (node, page) =>
     `<abbr title="${escape(node.title)}">${inside(node, page)}</abbr>`,
   admonition,
+  anywidget,
   aside: (node, page) =>
     `<aside${idOf(node, page)}${classes("margin-note", node.class)}>${inside(node, page)}</aside>`,
   block,

@@ -1,4 +1,4 @@
-"""Ask the model that `live` trained."""
+"""lmcore ask: a question for the model that `live` trained."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import tyro
 from lmcore.studies.grokking import live
 
 
-def ask(question: Annotated[str, tyro.conf.Positional]) -> None:
+def run(question: Annotated[str, tyro.conf.Positional]) -> None:
     """Print the five likeliest answers to a question, from the model that `live` trained.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a study costs."""
+"""lmcore cost: parameters, operations, memory and minutes of a study."""
 
 from lmcore.cli.arguments import StudyName
 from lmcore.cli.run import one_seed_of_each
@@ -9,7 +9,7 @@ from lmcore.studies import study_called
 from lmcore.training.runtime import Runtime
 
 
-def print_cost(
+def run(
     study: StudyName,
     runtime: Runtime = Runtime(),  # noqa: B008 - tyro reads its fields as options
 ) -> None:

@@ -16,7 +16,7 @@ MAX_DEFAULT_STRIDE = 64
 
 
 def run(
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     text: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
     stride: int | None = None,
     html: Path | None = None,
@@ -29,7 +29,7 @@ def run(
     each token has more of the text before it. Both score every token exactly once.
 
     Args:
-        folder: A saved model: a folder that lmcore.save or transformers wrote.
+        folder: A saved model: a finished run, or a folder that lmcore.save or transformers wrote.
         text: A text file in UTF-8.
         stride: Tokens from one overlapping window to the next. None: 64, or half the context length
             if that is less.

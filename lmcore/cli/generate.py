@@ -13,7 +13,7 @@ from lmcore.training.runtime import Runtime, keep_large_blocks
 
 
 def run(
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     prompts: Annotated[
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[PROMPT ...]")
     ] = (),
@@ -36,7 +36,7 @@ def run(
     is answered at once.
 
     Args:
-        folder: A saved model: a folder that lmcore.save or transformers wrote.
+        folder: A saved model: a finished run, or a folder that lmcore.save or transformers wrote.
         prompts: The beginnings of texts.
         prompt_file: A file of prompts, one a line.
         max_new_tokens: Most tokens of each text after its prompt.

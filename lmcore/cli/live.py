@@ -1,4 +1,4 @@
-"""Watch a model learn a table of arithmetic."""
+"""lmcore live: watch a model memorise a table of arithmetic, then solve it."""
 
 from tqdm.auto import tqdm
 
@@ -6,7 +6,7 @@ from lmcore.studies.grokking.live import live_variant, watch
 from lmcore.training.runtime import keep_large_blocks
 
 
-def live(operation: str = "/", p: int = 97, seed: int = 0, steps: int | None = None) -> None:
+def run(operation: str = "/", p: int = 97, seed: int = 0, steps: int | None = None) -> None:
     """Watch a model memorise a table of arithmetic, then solve it. Then use `ask`.
 
     Args:

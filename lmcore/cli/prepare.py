@@ -1,6 +1,7 @@
 """lmcore prepare: any text to a tokenizer and token files."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,7 @@ import tyro
 from lmcore.data.sources import Reading
 from lmcore.experiments.environment import peak_bytes
 from lmcore.tasks.prepared_text import PrepareConfig, PreparedText, prepare, sample_tokens
-from lmcore.tokenizer.base import BaseTokenizer
-from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.tokenizer.saved_tokenizer import load_tokenizer
 from lmcore.training.runtime import Runtime
 
 DEFAULTS = PrepareConfig()
@@ -51,24 +51,10 @@ def run(
         reading=reading,
     )
     given = None if tokenizer is None else load_tokenizer(tokenizer, special)
-    prepared = prepare(text, out, config, validation=validation, tokenizer=given, progress=True)
-    print(summary(prepared))
-
-
-def load_tokenizer(folder: Path, special: tuple[str, ...]) -> BaseTokenizer:
-    """Return the tokenizer in a folder of ours, of `tokenizers`, or of GPT-2.
-
-    Raises:
-        ValueError: the folder holds none.
-    """
-    if (folder / "tokenizer.json").is_file():
-        return Tokenizer.load(folder)
-    vocab, merges = folder / "vocab.json", folder / "merges.txt"
-    if vocab.is_file() and merges.is_file():
-        return Tokenizer.load_gpt2(vocab, merges, special)
-    raise ValueError(
-        f"{folder} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt"
+    prepared = prepare(
+        text, out, config, validation=validation, tokenizer=given, progress=sys.stderr.isatty()
     )
+    print(summary(prepared))
 
 
 def summary(prepared: PreparedText) -> str:

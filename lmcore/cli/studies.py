@@ -1,9 +1,9 @@
-"""List the studies."""
+"""lmcore studies: the studies with their questions."""
 
 from lmcore.studies import all_studies
 
 
-def list_studies() -> None:
+def run() -> None:
     """List the studies with their questions."""
     for name, study in all_studies().items():
         print(f"{name:20} {study.question}")

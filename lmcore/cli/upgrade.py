@@ -1,4 +1,4 @@
-"""Upgrade run folders of an earlier version."""
+"""lmcore upgrade: run folders of an earlier version, rewritten for this one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from lmcore.experiments import schema
 from lmcore.studies import all_studies
 
 
-def upgrade(folder: Annotated[Path, tyro.conf.Positional]) -> None:
+def run(folder: Annotated[Path, tyro.conf.Positional]) -> None:
     """Rewrite the run folders of an earlier version for this one. Measured numbers stay.
 
     Args:

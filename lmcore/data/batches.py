@@ -1,14 +1,16 @@
 """Batches of a stream of token ids in four orders, and windows that score each token once."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from lmcore.boundary import Natural, checked
 from lmcore.data.token_files import Tokens
 
 Order = Literal["sequential", "uniform", "shuffled", "documents"]
@@ -30,18 +32,18 @@ class Batches:
         ValueError: the ids are no ids, or too few for one batch.
     """
 
+    @checked
     def __init__(
         self,
         ids: Ids,
         batch_size: int,
         context_length: int,
         order: Order = "sequential",
-        seed: int = 0,
+        seed: Natural = 0,
     ):
-        if order not in get_args(Order):
-            raise ValueError(f"order is {order!r}: take one of {', '.join(get_args(Order))}")
         require_positive(batch_size=batch_size, context_length=context_length)
         self.ids = ids.ids if isinstance(ids, Tokens) else as_ids(ids)
+        self.info = ids.info if isinstance(ids, Tokens) else None
         self.document_starts = ids.documents if isinstance(ids, Tokens) else np.array([0])
         self.batch_size, self.context_length = batch_size, context_length
         self.order, self.seed = order, seed
@@ -51,6 +53,18 @@ class Batches:
         else:
             self.steps_per_epoch = batches_per_epoch(len(self.ids), batch_size, context_length)
         self._shuffled: tuple = (None,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches; ids that are not of a token file count by the first batch."""
+        sha256 = self.info.sha256 if self.info else None
+        return {
+            "order": self.order,
+            "seed": self.seed,
+            "context_length": self.context_length,
+            "n_tokens": len(self.ids),
+            "ids": sha256 or hashlib.sha256(self.batch(0)[0].numpy().data).hexdigest(),
+        }
 
     def positions(self, step: int) -> Int[np.ndarray, "batch span"]:
         """Return the places of the ids in batch number step."""
@@ -98,6 +112,7 @@ class Batches:
         return places + shifts[np.searchsorted(ends, places, side="right")]
 
 
+@checked
 def get_batch(
     ids: np.ndarray | Tensor | Sequence[int],
     batch_size: int,

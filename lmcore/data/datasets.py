@@ -1,13 +1,14 @@
 """Batches of a torch Dataset, of a DataLoader, or of any iterable of batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lmcore.boundary import Natural, checked
 from lmcore.data.batches import InputsTargets, require_positive
 
 RowOrder = Literal["sequential", "shuffled"]
@@ -24,11 +25,14 @@ class DatasetBatches:
         ValueError: the dataset has no rows, or none that can be read by number.
     """
 
+    @checked
     def __init__(
-        self, dataset: Dataset | Sized, batch_size: int, order: RowOrder = "shuffled", seed: int = 0
+        self,
+        dataset: Dataset | Sized,
+        batch_size: int,
+        order: RowOrder = "shuffled",
+        seed: Natural = 0,
     ):
-        if order not in get_args(RowOrder):
-            raise ValueError(f"order is {order!r}: take one of {', '.join(get_args(RowOrder))}")
         if not isinstance(dataset, Sized):
             raise ValueError(
                 f"{type(dataset).__name__} has no length, so its rows cannot be read by number: "
@@ -39,6 +43,11 @@ class DatasetBatches:
         require_positive(batch_size=batch_size)
         self.dataset, self.n_rows = cast(Sequence, dataset), len(dataset)
         self.batch_size, self.order, self.seed = batch_size, order, seed
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches, as far as the dataset can be told from another one."""
+        return {"order": self.order, "seed": self.seed, "n_rows": self.n_rows}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -79,6 +88,7 @@ class IterableBatches:
     an uninterrupted one only if the iterable gives the same batches each time.
     """
 
+    @checked
     def __init__(self, batches: Iterable | Callable[[], Iterable]):
         self._start: Any = batches if callable(batches) else lambda: batches
         self._can_restart = callable(batches) or iter(batches) is not batches

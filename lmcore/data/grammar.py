@@ -62,6 +62,15 @@ def titles(n: int, seed: int) -> list[str]:
     return out.tolist()
 
 
+def stories(n: int, seed: int, n_sentences: int = 6) -> list[str]:
+    """Return n stories, each of n_sentences titles drawn independently."""
+    sentences = [f"{title.rstrip('?')}." for title in titles(n * n_sentences, seed)]
+    return [
+        " ".join(sentences[start : start + n_sentences])
+        for start in range(0, len(sentences), n_sentences)
+    ]
+
+
 @cache
 def probabilities() -> dict[str, float]:
     """Return every title of the grammar with its probability."""

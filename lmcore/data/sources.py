@@ -9,11 +9,14 @@ import gzip
 import hashlib
 import importlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from lmcore.boundary import convert_fields
 
 BLOCK = 2**20
 """Characters read from a text file at a time."""
@@ -43,10 +46,7 @@ class Reading:
     """What to do with bytes that are not UTF-8: stop, put U+FFFD in their place, or drop them."""
 
     def __post_init__(self):
-        if self.one_document_per not in get_args(DocumentUnit):
-            raise ValueError(
-                f"one_document_per must be auto, file or line, not {self.one_document_per!r}"
-            )
+        convert_fields(self)
         if not self.split_on:
             raise ValueError("split_on must not be empty")
 
@@ -176,7 +176,8 @@ def _opened(path: Path) -> Any:
             zstandard = importlib.import_module("zstandard")
         except ModuleNotFoundError:
             raise ValueError(
-                f"{path} is compressed with Zstandard: pip install zstandard, or decompress it"
+                f"{path} is compressed with Zstandard: pip install 'lmcore[zstandard]', or "
+                "decompress it"
             ) from None
         return zstandard.open(path, "rb")
     return open(path, "rb")
@@ -237,7 +238,7 @@ def _trimmed(document: str, reading: Reading) -> str:
 
 def _json_documents(path: Path, reading: Reading) -> Iterator[str]:
     held, number = "", 0
-    for block in [*_blocks(path, reading.errors), "\n"]:
+    for block in itertools.chain(_blocks(path, reading.errors), ["\n"]):
         *lines, held = (held + block).split("\n")
         for line in lines:
             number += 1

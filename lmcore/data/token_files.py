@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from lmcore.config import from_dict
-from lmcore.files import read_json, whole_file, write_json
+from lmcore.files import read_json, require_apart, whole_file, write_json
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.pretokens import texts_in_blocks
 
@@ -106,6 +106,11 @@ def documents_path(path: Path) -> Path:
     return path.with_suffix(".documents.npy")
 
 
+def outputs(path: Path) -> list[Path]:
+    """Return the paths of the token file at path, of its document starts and of its record."""
+    return [path, documents_path(path), path.with_suffix(".json")]
+
+
 def little_endian(dtype: np.dtype) -> str:
     """Return dtype's name in files, the same on every machine."""
     return np.dtype(dtype).newbyteorder("<").str
@@ -149,7 +154,9 @@ def write_text(
 
     Raises:
         ValueError: source is not UTF-8, and errors is "strict"; the message names the first byte.
+            Or an output would replace source.
     """
+    require_apart(outputs(path), [source])
     text = _Measure()
     [blocks] = texts_in_blocks(source, errors)
     chunks = map(text.add, blocks)
@@ -162,9 +169,13 @@ def tokens_of_file(
 ) -> Tokens:
     """Return the tokens of the text file source, written to path unless they are there already.
 
-    They are if they load and their record names this text, tokenizer and eos. If writing was killed
-    it starts again: an incomplete file is never taken for a token file.
+    They are if they load, checksums included, and their record names this text, tokenizer and eos.
+    Otherwise they are written again: an incomplete or damaged file is never taken for a token file.
+
+    Raises:
+        ValueError: an output would replace source, or as in `write_text`.
     """
+    require_apart(outputs(path), [source])
     with open(source, "rb") as file:
         text_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     try:
@@ -223,20 +234,32 @@ def _record_sha256(info: TokenInfo) -> str:
 # Reading
 
 
-def load_tokens(path: Path, tokenizer: BaseTokenizer, *, verify: bool = False) -> Tokens:
+def load_tokens(
+    path: Path,
+    tokenizer: BaseTokenizer,
+    *,
+    verify: bool = True,
+    remedy: str = "encode its text again",
+) -> Tokens:
     """Return the tokens at path, mapped into memory and checked against record and tokenizer.
 
     The record's checksum, headers and sizes are always checked. With verify, the whole file is
-    read, and its checksums and ids are checked too.
+    read, and its checksums and ids are checked too. remedy is what an error advises.
 
     Raises:
         ValueError: a file is missing or damaged, or another tokenizer made it.
     """
+    try:
+        return _load(path, tokenizer, verify)
+    except ValueError as error:
+        raise ValueError(f"{error}: {remedy}") from None
+
+
+def _load(path: Path, tokenizer: BaseTokenizer, verify: bool) -> Tokens:
     info = _read_info(path.with_suffix(".json"))
     if info.tokenizer != tokenizer.fingerprint:
         raise ValueError(
-            f"{path} was made by tokenizer {info.tokenizer}, not by {tokenizer.fingerprint}: "
-            "take that tokenizer, or encode the text again"
+            f"{path} was made by tokenizer {info.tokenizer}, not by {tokenizer.fingerprint}"
         )
     ids = _mapped(path, info.dtype, info.n_tokens)
     documents = _mapped(documents_path(path), PLACES, info.n_documents)
@@ -246,7 +269,7 @@ def load_tokens(path: Path, tokenizer: BaseTokenizer, *, verify: bool = False) -
         if len(ids) and ids.max() >= tokenizer.vocab_size:
             raise ValueError(
                 f"{path} is damaged (id {ids.max()} is beyond the vocabulary of "
-                f"{tokenizer.vocab_size}): delete it and run again"
+                f"{tokenizer.vocab_size})"
             )
     return Tokens(ids, documents, info)
 
@@ -257,11 +280,9 @@ def _read_info(record: Path) -> TokenInfo:
         checksum = stored.pop("record_sha256")
         info = from_dict(TokenInfo, stored)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{record} is not the record of a token file ({error}): delete it and run again"
-        ) from None
+        raise ValueError(f"{record} is not the record of a token file ({error})") from None
     if checksum != _record_sha256(info):
-        raise ValueError(f"{record} is damaged (its checksum differs): delete it and run again")
+        raise ValueError(f"{record} is damaged (its checksum differs)")
     return info
 
 
@@ -271,17 +292,17 @@ def _mapped(path: Path, dtype: str, n: int) -> np.ndarray:
         with open(path, "rb") as file:
             start, size = file.read(HEADER_BYTES), file.seek(0, 2)
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing: run again to make it") from None
+        raise ValueError(f"{path} is missing") from None
     whole = HEADER_BYTES + n * np.dtype(dtype).itemsize
     if size != whole or start != header(dtype, n):
         what = f"{size} bytes, not {whole}" if size != whole else "its header differs"
-        raise ValueError(f"{path} is damaged ({what}): delete it and run again")
+        raise ValueError(f"{path} is damaged ({what})")
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 
 
 def _require_sum(path: Path, array: np.ndarray, sha256: str) -> None:
     if hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != sha256:
-        raise ValueError(f"{path} is damaged (its checksum differs): delete it and run again")
+        raise ValueError(f"{path} is damaged (its checksum differs)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.model.block import Block
 from lmcore.model.gpt import GPT
 from lmcore.model.heads import share_heads
@@ -13,6 +14,7 @@ from lmcore.model.masks import causal_mask
 from lmcore.model.norm import at_least_float32
 
 
+@checked
 @torch.no_grad()
 def attention_maps(
     model: GPT, ids: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"] | None = None
@@ -22,6 +24,8 @@ def attention_maps(
     Raises:
         ValueError: the model is post-norm, which is not supported, or ids do not suit it.
     """
+    if ids.ndim != 2:
+        raise ValueError(f"ids have shape {tuple(ids.shape)}: give rows, (batch, seq)")
     if model.config.norm_at == "post":
         raise ValueError("attention maps need a pre-norm model: this one has norm_at 'post'")
     model.require_known(ids)
@@ -40,6 +44,7 @@ def attention_maps(
     return torch.stack(maps)
 
 
+@checked
 def with_context_length(model: GPT, context_length: int) -> GPT:
     """Return a model with the same weights and another context length.
 

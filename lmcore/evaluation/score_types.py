@@ -93,10 +93,13 @@ class Answers:
         return f"{self.accuracy:.1%} right"
 
 
+FIELDS = {kind: {field.name for field in dataclasses.fields(kind)} for kind in (Score, Answers)}
+
+
 def read_score(stored: Any) -> Any:
     """Return stored as a Score or Answers if it has exactly their fields, else as it is."""
-    for kind in (Score, Answers):
-        names = {field.name for field in dataclasses.fields(kind)}
-        if isinstance(stored, dict) and set(stored) == names:
-            return kind(**stored)
+    if isinstance(stored, dict):
+        for kind, names in FIELDS.items():
+            if stored.keys() == names:
+                return kind(**stored)
     return stored

@@ -12,27 +12,39 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmcore.boundary import Natural, Size, checked
 from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.data.token_files import Tokens
 from lmcore.evaluation.logits import IGNORE_INDEX, device_of, logit_parts, logits_of
 from lmcore.evaluation.score_types import Answers, Score
 
 
+@checked
 @torch.no_grad()
 def answer_score(
-    model: nn.Module, x: Int[Tensor, "n seq"], y: Int[Tensor, "n targets"], rows: int = 2048
+    model: nn.Module, x: Int[Tensor, "n seq"], y: Int[Tensor, "n targets"], rows: Size = 2048
 ) -> Answers:
     """Return the score of the answers y at the last positions of x.
 
     Targets of -100 are not scored. For logit_rms each row's mean is subtracted first.
+
+    Raises:
+        ValueError: x and y are no rows of ids, or of different numbers.
     """
+    is_rows = x.ndim == y.ndim == 2 and len(x) == len(y) > 0
+    if not is_rows or x.is_floating_point() or y.is_floating_point():
+        raise ValueError(
+            f"questions of shape {tuple(x.shape)} and answers of shape {tuple(y.shape)} are no "
+            "rows of ids: give whole numbers as (rows, ids)"
+        )
     was_training = model.training
     model.eval()
     device = device_of(model)
     nats, squares, n_correct = 0.0, 0.0, 0
     for questions, answers in zip(x.split(rows), y.split(rows), strict=True):
-        logits = logits_of(model, questions.to(device), last=answers.shape[1]).double()
-        targets = answers.flatten().to(device)
+        logits = logits_of(model, questions.to(device), last=answers.shape[1])
+        logits = logits.cpu().double() if device.type == "mps" else logits.double()
+        targets = answers.flatten().to(logits.device)
         nats += F.cross_entropy(logits, targets, reduction="sum").item()
         n_correct += int((logits.argmax(-1) == targets).sum())
         squares += logits.var(-1, correction=0)[targets != IGNORE_INDEX].sum().item()
@@ -72,7 +84,7 @@ def token_nats(
                 best[here] = logits.argmax(-1)
                 done += len(part)
     model.train(was_training)
-    return nats.double().cpu(), best.cpu()
+    return nats.cpu().double(), best.cpu()
 
 
 def windows_within(
@@ -100,12 +112,13 @@ def context_length_of(model: nn.Module, context_length: int | None) -> int:
     return context_length
 
 
+@checked
 def token_scores(
     model: nn.Module,
     tokens: Tokens,
-    eos_id: int,
+    eos_id: Natural,
     within_documents: bool = False,
-    context_length: int | None = None,
+    context_length: Size | None = None,
 ) -> tuple[Float[Tensor, "tokens"], Int[Tensor, "tokens"]]:
     """Return for each of tokens what `token_nats` does; the first one follows an <eos>.
 
@@ -121,12 +134,13 @@ def token_scores(
     return token_nats(model, windows)
 
 
+@checked
 def score(
     model: nn.Module,
     tokens: Tokens,
-    eos_id: int,
+    eos_id: Natural,
     within_documents: bool = False,
-    context_length: int | None = None,
+    context_length: Size | None = None,
 ) -> Score:
     """Return the score of every token once, the first one as if it followed an <eos>.
 
@@ -139,13 +153,14 @@ def score(
     return _summed(nats, best, tokens.ids, tokens, eos_id)
 
 
+@checked
 def challenge_score(
     model: nn.Module,
     tokens: Tokens,
-    eos_id: int,
-    batch_size: int,
+    eos_id: Natural,
+    batch_size: Size,
     within_documents: bool = False,
-    context_length: int | None = None,
+    context_length: Size | None = None,
 ) -> Score:
     """Return the score that the headlines challenge's evaluator computes.
 

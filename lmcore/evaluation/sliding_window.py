@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.evaluation.score_types import Score
 from lmcore.model.gpt import GPT
 from lmcore.tokenizer.base import BaseTokenizer
@@ -44,6 +45,7 @@ def sliding_windows(
         yield x[None, (n_full + 1) * stride :], y[None, done:]
 
 
+@checked
 def sliding_token_nats(
     model: GPT,
     ids: Integer[np.ndarray, "n"],
@@ -78,12 +80,13 @@ def sliding_token_nats(
         for inputs, targets in sliding_windows(x, y, context, stride):
             logits = model(inputs.to(device), last=targets.shape[1]).flatten(0, 1).float()
             flat = targets.flatten().to(device)
-            nats.append(F.cross_entropy(logits, flat, reduction="none").double().cpu())
+            nats.append(F.cross_entropy(logits, flat, reduction="none").cpu().double())
             best.append(logits.argmax(-1).cpu())
     model.train(was_training)
     return torch.cat(nats), torch.cat(best).long()
 
 
+@checked
 def score_text(
     model: GPT,
     tokenizer: BaseTokenizer,

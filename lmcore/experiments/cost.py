@@ -1,6 +1,12 @@
 """What experiments will cost, before they start."""
 
-from lmcore.experiments.experiment import Experiment, flops_per_step, steps_of, task_of
+from lmcore.experiments.experiment import (
+    Experiment,
+    flops_per_step,
+    prepared,
+    steps_of,
+    task_of,
+)
 from lmcore.tasks.titles import TitlesConfig
 from lmcore.training.runtime import Runtime
 
@@ -35,4 +41,5 @@ def expected_steps(experiment: Experiment) -> int:
     if isinstance(task, TitlesConfig):
         n_tokens = task.n_train_titles * TOKENS_PER_TITLE
         return max(1, int(plan.epochs * n_tokens / tokens_per_step))
-    return steps_of(experiment, task_of(experiment, task.prepare()))
+    corpus = prepared(experiment, experiment.root / ".cache/corpus")
+    return steps_of(experiment, task_of(experiment, corpus))

@@ -5,11 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from lmcore.boundary import Natural, convert_fields
 from lmcore.config import with_fields
+from lmcore.files import require_file_name
 from lmcore.model.config import ModelConfig
+from lmcore.tasks.file_text import FileTextConfig
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.protocols import Data, Task
 from lmcore.tasks.sentence import SentenceConfig
+from lmcore.tasks.stories import StoriesConfig
 from lmcore.tasks.titles import TitlesConfig
 from lmcore.training.config import TrainConfig
 
@@ -25,10 +29,15 @@ class RunConfig:
     """The study that the run belongs to."""
     name: str
     """The name that runs with other seeds share."""
-    seed: int
+    seed: Natural
     """The seed of everything that is drawn."""
     scale: Literal["full", "smoke"] = "full"
     """Whether this is the experiment itself or its small version, which takes seconds."""
+
+    def __post_init__(self):
+        convert_fields(self)
+        require_file_name("study", self.study)
+        require_file_name("experiment", self.name)
 
     @property
     def path(self) -> Path:
@@ -45,17 +54,18 @@ class RunConfig:
 class Experiment(RunConfig):
     """A model that is trained on a task: everything that decides the run's numbers."""
 
-    task: TitlesConfig | ModularConfig | SentenceConfig
+    task: TitlesConfig | ModularConfig | SentenceConfig | StoriesConfig | FileTextConfig
     model: ModelConfig
     train: TrainConfig
 
     def __post_init__(self):
+        super().__post_init__()
         if self.task.vocab_size != self.model.vocab_size:
             raise ValueError(
                 f"the task has a vocabulary of {self.task.vocab_size}, "
                 f"the model one of {self.model.vocab_size}"
             )
-        if self.train.within_documents and not isinstance(self.task, TitlesConfig):
+        if self.train.within_documents and not isinstance(self.task, TitlesConfig | FileTextConfig):
             raise ValueError(
                 f"within_documents has no effect with a {type(self.task).__name__}, which has no "
                 "documents: leave it out"

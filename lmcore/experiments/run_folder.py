@@ -4,8 +4,6 @@ No torch here, so that tables and plots load fast.
 """
 
 import contextlib
-import itertools
-import json
 import os
 import shutil
 import time
@@ -16,8 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from lmcore.config import SCHEMA, config_hash, flat_fields, from_dict, stored_config
-from lmcore.evaluation.score_types import read_score
-from lmcore.files import naming, read_json, write_json, write_text
+from lmcore.experiments.checksums import check_sums, write_sums
+from lmcore.experiments.metrics_file import JsonLines, Records, first_missing, with_scores
+from lmcore.files import as_json, naming, read_json, read_object, write_json, write_text
 from lmcore.locks import locked, remove_leftovers
 
 LEFT_OVER_S = 3600
@@ -34,7 +33,7 @@ class Run:
 
     folder: Path
     config: Any
-    records: list[dict[str, Any]]
+    records: Sequence[dict[str, Any]]
     environment: dict[str, Any]
     outcome: dict[str, Any]
 
@@ -58,15 +57,21 @@ def load_run(folder: Path, kind: type) -> Run:
             f"{folder / 'config.json'} was changed after its run: its recorded hash is "
             f"{stored.get('hash')}, its values have {config_hash(config)}"
         )
-    records = read_metrics(folder / "metrics.jsonl")
-    check_steps(folder / "metrics.jsonl", records, log_every(config))
+    check_sums(folder)
     return Run(
         folder,
         config,
-        [with_scores(record) for record in records],
-        read_json(folder / "environment.json"),
-        with_scores(read_json(folder / "outcome.json")),
+        Records(folder / "metrics.jsonl", log_every(config)),
+        read_object(folder / "environment.json"),
+        with_scores(read_object(folder / "outcome.json")),
     )
+
+
+def write_outcome(folder: Path, outcome: dict[str, Any]) -> None:
+    """Write outcome.json, which makes the run in folder a finished one, after its checksums."""
+    text = as_json(outcome)
+    write_sums(folder, {"outcome.json": text.encode()})
+    write_text(folder / "outcome.json", text)
 
 
 def check_schema(folder: Path, schema: int) -> None:
@@ -79,76 +84,30 @@ def check_schema(folder: Path, schema: int) -> None:
         )
 
 
-def with_scores(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return stored with the scores in it as objects."""
-    return {name: read_score(value) for name, value in stored.items()}
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records in path, one from each line.
-
-    Raises:
-        ValueError: the file is missing or a line is damaged; the message names it.
-    """
-    if not path.exists():
-        raise ValueError(f"{path} is missing")
-    out = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            out.append(json.loads(line))
-        except ValueError:
-            raise ValueError(f"{path} is damaged in line {number}") from None
-    return out
-
-
 def log_every(config: Any) -> int:
     """Return after how many steps a run of config has a record, at the latest."""
     return flat_fields(config).get("train.evaluation.log_every", 1)
 
 
-def check_steps(path: Path, records: list[dict[str, Any]], every: int) -> None:
-    """Check that steps rise and that none of those due every so many steps is missing.
-
-    Raises:
-        ValueError: the message names path and the steps.
-    """
-    steps: list[int] = []
-    for number, record in enumerate(records, 1):
-        step = record.get("step") if isinstance(record, dict) else None
-        if type(step) is not int or step < 0:
-            raise ValueError(f"{path} is damaged in line {number}: it has no step")
-        steps.append(step)
-    remedy = "it is not the record of one run; restore the file or train again"
-    for before, after in itertools.pairwise(steps):
-        if after <= before:
-            problem = "repeats step" if after == before else f"goes back from step {before} to"
-            raise ValueError(f"{path} {problem} {after}: {remedy}")
-    end = first_missing(steps, every)
-    if not steps or end <= steps[-1]:
-        raise ValueError(f"{path} lacks step {end}: {remedy}")
-
-
-def first_missing(steps: Sequence[int], every: int) -> int:
-    """Return the first of the steps 0, every, 2 * every, ... that is not in steps."""
-    present = set(steps)
-    return next(step for step in itertools.count(0, every) if step not in present)
-
-
 class RunWriter:
     """Writes an unfinished run to a scratch folder and moves it to the results when it is done.
 
-    From its creation to `close` it holds the folder's lock. It is a context manager.
+    From its creation to `close` it holds the folder's lock, unless the caller does (is_locked). It
+    is a context manager.
     With is_fresh, what an earlier run left in the folder is deleted first.
     A resumed run appends to its metrics. It repeats the steps after its checkpoint, and their
     records replace the earlier ones.
     """
 
-    def __init__(self, folder: Path, config: Any, *, is_fresh: bool = False):
+    def __init__(
+        self, folder: Path, config: Any, *, is_fresh: bool = False, is_locked: bool = False
+    ):
         self.folder = folder
         self._log_every = log_every(config)
-        self._is_first = True
+        self._metrics = JsonLines(folder / "metrics.jsonl")
         with contextlib.ExitStack() as stack:
-            stack.enter_context(locked(folder))
+            if not is_locked:
+                stack.enter_context(locked(folder))
             if is_fresh:
                 shutil.rmtree(folder, ignore_errors=True)
             remove_leftovers(folder)
@@ -173,7 +132,7 @@ class RunWriter:
     def _claim(self, stored: dict[str, Any]) -> None:
         folder = self.folder
         path = folder / "config.json"
-        if path.exists() and read_json(path).get("hash") != stored["hash"]:
+        if path.exists() and self._begun(path).get("hash") != stored["hash"]:
             raise ValueError(
                 f"{folder} holds an unfinished run of another config: delete it to start this one"
             )
@@ -185,37 +144,46 @@ class RunWriter:
         Raises:
             ValueError: it began on another text; the message names both hashes.
         """
-        path = self.folder / "environment.json"
-        data = read_json(path).get("data", {}) if path.exists() else {}
-        if data.get("text_sha256", sha256) != sha256:
+        began_on = self._facts("data", {}).get("text_sha256", sha256)
+        if began_on != sha256:
             raise ValueError(
-                f"{self.folder} began on the text {data['text_sha256'][:12]}, this one is "
+                f"{self.folder} began on the text {str(began_on)[:12]}, this one is "
                 f"{sha256[:12]}: give it the same titles, or delete it to start again"
             )
 
     def note_session(self, facts: dict[str, Any]) -> None:
         """Add facts about the process that trains now; a resumed run has several."""
-        path = self.folder / "environment.json"
-        earlier = read_json(path)["sessions"] if path.exists() else []
-        self.note_environment({"sessions": [*earlier, facts]})
+        self.note_environment({"sessions": [*self._facts("sessions", []), facts]})
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to environment.json; they replace earlier facts of the same names."""
         path = self.folder / "environment.json"
-        write_json(path, (read_json(path) if path.exists() else {}) | facts)
+        write_json(path, (self._begun(path) if path.exists() else {}) | facts)
+
+    def _facts(self, name: str, default: Any) -> Any:
+        """Return what environment.json holds under a name, of default's type."""
+        path = self.folder / "environment.json"
+        value = self._begun(path).get(name, default) if path.exists() else default
+        if type(value) is not type(default):
+            raise self._damaged(f"{path} is damaged: {name} is a {type(value).__name__}")
+        return value
+
+    def _begun(self, path: Path) -> dict[str, Any]:
+        """Return what a file of the unfinished run holds."""
+        try:
+            return read_object(path)
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, problem: object) -> ValueError:
+        return ValueError(
+            f"{problem}; the run in {self.folder} is not finished: restore the file from a copy, "
+            f"or delete {self.folder} to start again"
+        )
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record. The first one also removes records of its own and later steps."""
-        line = json.dumps(record, allow_nan=False) + "\n"
-        if self._is_first:
-            self._is_first = False
-            earlier = [old for old in self.records() if old["step"] < record["step"]]
-            line = "".join(json.dumps(old) + "\n" for old in earlier) + line
-            write_text(self.folder / "metrics.jsonl", line)
-        else:
-            path = self.folder / "metrics.jsonl"
-            with naming(path), open(path, "a", encoding="utf-8", newline="\n") as file:
-                file.write(line)
+        self._metrics.add(record)
 
     def sync(self) -> None:
         """Wait until the records so far are on the disk."""
@@ -247,19 +215,14 @@ class RunWriter:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records so far, without a last line that was cut off."""
-        path = self.folder / "metrics.jsonl"
-        out = []
-        with contextlib.suppress(ValueError, FileNotFoundError):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                out.append(json.loads(line))
-        return out
+        return self._metrics.read()
 
     def finish(self, outcome: dict[str, Any], destination: Path) -> None:
         """Write the outcome and copy all files but the checkpoints to destination, whole.
 
         A run that is at destination already stays.
         """
-        write_json(self.folder / "outcome.json", outcome)
+        write_outcome(self.folder, outcome)
         destination.parent.mkdir(parents=True, exist_ok=True)
         for old in destination.parent.glob(f".{destination.name}.*part"):
             if time.time() - old.stat().st_ctime > LEFT_OVER_S:

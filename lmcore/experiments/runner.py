@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from lmcore.boundary import checked
 from lmcore.config import config_hash
 from lmcore.experiments.cost import cost
 from lmcore.experiments.environment import environment, peak_bytes
@@ -23,9 +24,12 @@ from lmcore.experiments.experiment import (
     steps_of,
     task_of,
 )
+from lmcore.experiments.progress import show_progress, speed_to_compare
 from lmcore.experiments.run_folder import Run, RunWriter, load_run
+from lmcore.files import require_writable
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Task
+from lmcore.tasks.titles import TitlesConfig
 from lmcore.training import parallel
 from lmcore.training.checkpoint import weights_by_step
 from lmcore.training.loop import train
@@ -33,21 +37,21 @@ from lmcore.training.metrics import Metric
 from lmcore.training.records import DivergedError, Record
 from lmcore.training.runtime import Runtime
 
-WORTH_COMPARING = 2e12
-"""Runs with more operations than this measure the device's speed first, to show their MFU."""
-
 Probe = Callable[[GPT, Any], dict[str, Any]]
+Watch = Callable[[Record], None]
 History = Callable[[Iterator[tuple[int, GPT]], GPT, Any], dict[str, Any]]
 """A study's measurements of the weights saved during training, given as (step, model)."""
 
 
-def load(experiment: RunConfig) -> Run | None:
+def load(experiment: RunConfig, results: Path | None = None) -> Run | None:
     """Return experiment's finished run, or None where there is none yet.
+
+    results is the folder of finished runs, by default that of the experiment's scale.
 
     Raises:
         ValueError: the folder holds a run of another config, or a damaged one.
     """
-    folder = experiment.root / "results" / experiment.path
+    folder = (results or experiment.root / "results") / experiment.path
     if not folder.exists():
         return None
     run = load_run(folder, type(experiment))
@@ -59,11 +63,28 @@ def load(experiment: RunConfig) -> Run | None:
     return run
 
 
+def require_same_text(run: Run, data: Path | None) -> None:
+    """Raise ValueError if data is given and holds other titles than a finished run was made from.
+
+    A run on something else than titles is not checked.
+    """
+    task = getattr(run.config, "task", None)
+    if data is None or not isinstance(task, TitlesConfig) or task.source == "generated":
+        return
+    before, now = run.environment["data"]["text_sha256"], task.text_sha256(data)
+    if before != now:
+        raise ValueError(
+            f"{run.folder} is finished on the text {before[:12]}, but {data} holds {now[:12]}: "
+            "leave data out to load it, or move it away to train on this text"
+        )
+
+
 def load_finished(experiments: Sequence[RunConfig]) -> list[Run]:
     """Return those runs of experiments that are finished."""
     return [run for experiment in experiments if (run := load(experiment))]
 
 
+@checked
 def run_or_load(
     experiment: Experiment,
     probe: Probe,
@@ -72,15 +93,18 @@ def run_or_load(
     runtime: Runtime | None = None,
     data: Path | None = None,
     scratch: Path | None = None,
+    results: Path | None = None,
     progress: bool = True,
     metrics: Mapping[str, Metric] | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Return experiment's run: load it if it is finished, else train it or resume its training.
 
     metrics are recorded with each score; they are not part of the config, so a finished run is
-    loaded without new ones.
+    loaded without new ones. watch is called with each record once it is stored; an error that it
+    raises ends the training, and the run stays unfinished.
 
-    An unfinished run is in scratch and moves to the results when it is done. After training, the
+    An unfinished run is in scratch and moves to results when it is done. After training, the
     test set is scored once, and what probe returns is saved with the scores. A run that diverged
     is a result too: its outcome holds the reason and no scores.
 
@@ -89,9 +113,13 @@ def run_or_load(
             writes to it.
         KeyboardInterrupt: as in `train`; the next call resumes the run.
     """
-    finished = load(experiment)
+    results = results or experiment.root / "results"
+    finished = load(experiment, results)
     if finished:
+        require_same_text(finished, data)
         return finished
+    if parallel.rank() == 0:
+        require_writable((results / experiment.path).parent)
     folder = (scratch or experiment.root / "runs") / experiment.path
     with contextlib.ExitStack() as stack:
         with parallel.first_goes_first():
@@ -99,13 +127,15 @@ def run_or_load(
             corpus = prepared(experiment, cache, data, progress)
             is_first = parallel.rank() == 0
             writer = stack.enter_context(RunWriter(folder, experiment)) if is_first else None
-            if finished := load(experiment):  # another process may have finished it meanwhile
+            # Another process may have finished it meanwhile.
+            if finished := load(experiment, results):
                 return finished
             if writer:
                 writer.drop_newer_checkpoints()
         return _trained(
-            experiment, probe, history, runtime, corpus, folder, writer, progress, metrics
-        )
+            experiment, probe, history, runtime, corpus, folder, results, writer, progress, metrics,
+            watch,
+        )  # fmt: skip
 
 
 def _trained(
@@ -115,9 +145,11 @@ def _trained(
     runtime: Runtime | None,
     corpus: Any,
     folder: Path,
+    results: Path,
     writer: RunWriter | None,
     progress: bool,
     metrics: Mapping[str, Metric] | None,
+    watch: Watch | None,
 ) -> Run:
     """Train experiment on corpus, write its run with writer, and return it.
 
@@ -137,12 +169,13 @@ def _trained(
         folder / "checkpoints",
         metrics=metrics,
         before_checkpoint=writer.sync if writer else None,
+        show=lambda line: None,  # a run that was killed after its last step is finished below
     )
     if writer is None:
         for _ in records:
             pass
         with parallel.first_goes_first():
-            return _finished(experiment)
+            return _finished(experiment, results)
     writer.check_text(corpus.origin["text_sha256"])
     session = environment(resolved)
     if experiment.train.within_documents:
@@ -150,8 +183,10 @@ def _trained(
     writer.note_session(session)
     writer.note_environment({"data": corpus.origin})
     try:
-        for record in show_progress(records, experiment, source, resolved, progress):
+        for record in with_bar(records, experiment, source, resolved, progress):
             writer.add(record_to_dict(record))
+            if watch:
+                watch(record)
     except DivergedError as error:
         tqdm.write(f"{experiment.path.as_posix()} diverged: {error}", file=sys.stderr)
         outcome = {"diverged": str(error)}
@@ -171,16 +206,17 @@ def _trained(
         }
     )
     with parallel.first_goes_first():
-        writer.finish(outcome, experiment.root / "results" / experiment.path)
-    return _finished(experiment)
+        writer.finish(outcome, results / experiment.path)
+    return _finished(experiment, results)
 
 
-def _finished(experiment: Experiment) -> Run:
-    run = load(experiment)
+def _finished(experiment: Experiment, results: Path) -> Run:
+    run = load(experiment, results)
     assert run is not None, f"{experiment.path} was just written"
     return run
 
 
+@checked
 def run_all(
     experiments: list[Experiment],
     probe: Probe,
@@ -198,36 +234,20 @@ def run_all(
     return [run_or_load(e, probe, history=history, **places) for e in experiments]
 
 
-def show_progress(
-    records: Iterator[Record],
-    experiment: Experiment,
-    source: Task,
-    runtime: Runtime,
-    shown: bool,
+def with_bar(
+    records: Iterator[Record], experiment: Experiment, source: Task, runtime: Runtime, shown: bool
 ) -> Iterator[Record]:
-    """Pass records on, with a progress bar of steps, score, tokens per second and MFU.
-
-    MFU is the share of the speed that large matrix products reach on this device (see
-    `accounting`). Runs of a few seconds do not show it.
-    """
-    steps, name = steps_of(experiment, source), experiment.path.as_posix()
-    is_long = shown and steps * flops_per_step(experiment) > WORTH_COMPARING
-    ceiling = runtime.product_speed() if is_long else math.inf
-    numbers: dict[str, str] = {}
-    first: Record | None = None
-    with tqdm(total=steps, desc=name, unit="step", disable=not shown, leave=False) as bar:
-        for record in records:
-            first = first or record
-            if "validation" in record.scores:
-                numbers["validation"] = str(record.scores["validation"])
-            numbers |= {name: f"{value:.3g}" for name, value in record.metrics.items()}
-            if record.elapsed_s > first.elapsed_s and is_long:
-                per_s = (record.tokens - first.tokens) / (record.elapsed_s - first.elapsed_s)
-                numbers["tokens/s"] = f"{per_s:,.0f}"
-                numbers["MFU"] = f"{per_s * experiment.model.flops_per_token / ceiling:.0%}"
-            bar.set_postfix(numbers, refresh=False)
-            bar.update(record.step - bar.n)
-            yield record
+    """Pass the records of experiment on, with a bar; see `show_progress`."""
+    steps = steps_of(experiment, source)
+    flops = steps * flops_per_step(experiment) if shown else 0
+    return show_progress(
+        records,
+        name=experiment.path.as_posix(),
+        steps=steps,
+        flops_per_token=experiment.model.flops_per_token,
+        speed=speed_to_compare(runtime, flops),
+        shown=shown,
+    )
 
 
 def record_to_dict(record: Record) -> dict[str, Any]:

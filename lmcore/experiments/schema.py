@@ -1,7 +1,8 @@
 """Upgrades of stored runs from one schema to the next, so that old runs stay readable.
 
 Each run folder names the schema of its config. `upgrade` rewrites config and names for the current
-schema. The numbers that a run measured stay as they are.
+schema, and adds the checksums that runs of earlier versions lack. The numbers that a run measured
+stay as they are.
 """
 
 import json
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lmcore.config import SCHEMA, from_dict, stored_config
+from lmcore.experiments import checksums
 from lmcore.experiments.experiment import Experiment
-from lmcore.files import read_json, write_json, write_text
+from lmcore.experiments.metrics_file import read_metrics
+from lmcore.files import read_object, write_json, write_text
+from lmcore.locks import locked
 
 V1_MODEL = {
     "positions": "learned", "activation": "gelu",
@@ -88,7 +92,7 @@ def from_v1(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade(folder: Path, kinds: Mapping[str, type] | None = None) -> int:
-    """Upgrade all finished runs in and below folder, and return how many were of an older schema.
+    """Upgrade all finished runs in and below folder, and return how many an older lmcore wrote.
 
     kinds gives the config class of each study whose configs are not an `Experiment`.
 
@@ -102,36 +106,52 @@ def upgrade(folder: Path, kinds: Mapping[str, type] | None = None) -> int:
 
 
 def _kind_of(folder: Path, kinds: Mapping[str, type]) -> type:
-    stored = read_json(folder / "config.json")
-    config = stored.get("config") if isinstance(stored, dict) else None
+    config = read_object(folder / "config.json").get("config")
     if not isinstance(config, dict):
         raise ValueError(f"{folder / 'config.json'} is not a config")
     return kinds.get(config.get("study", ""), Experiment)
 
 
 def upgrade_folder(folder: Path, kind: type) -> bool:
-    """Rewrite a run folder for the current schema; return whether it had an older one.
+    """Rewrite a run folder as this lmcore writes it; return whether an older one wrote it.
 
     Raises:
-        ValueError: a file is missing or damaged, or a newer lmcore wrote it.
+        ValueError: a file is missing or damaged, a newer lmcore wrote it, or another process writes
+            to it.
     """
-    stored = read_json(folder / "config.json")
-    schema = stored.get("schema", 1)
-    if schema == SCHEMA:
+    if _is_current(folder):
         return False
-    if schema != 1:
+    with locked(folder):
+        stored = read_object(folder / "config.json")
+        if stored.get("schema", 1) == 1:
+            _upgrade_v1(folder, kind, stored)
+        read_metrics(folder / "metrics.jsonl")
+        for name in ("environment.json", "outcome.json"):
+            read_object(folder / name)
+        checksums.write_sums(folder)
+        return True
+
+
+def _is_current(folder: Path) -> bool:
+    schema = read_object(folder / "config.json").get("schema", 1)
+    if schema not in (1, SCHEMA):
         raise ValueError(f"{folder} has schema {schema}, this lmcore knows {SCHEMA}: update lmcore")
+    return schema == SCHEMA and (folder / checksums.NAME).exists()
+
+
+def _upgrade_v1(folder: Path, kind: type, stored: dict[str, Any]) -> None:
     try:
         config = from_dict(kind, from_v1(stored["config"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} cannot be upgraded: {error}") from None
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [_renamed(json.loads(line), V1_RECORD_NAMES) for line in lines]
-    environment = _renamed(read_json(folder / "environment.json"), {"corpus": "data"})
+    old = read_metrics(folder / "metrics.jsonl")
+    records = [_renamed(record, V1_RECORD_NAMES) for record in old]
+    environment = _renamed(read_object(folder / "environment.json"), {"corpus": "data"})
+    # An old checksum would accuse what is rewritten here if the process ended half-way.
+    (folder / checksums.NAME).unlink(missing_ok=True)
     write_text(folder / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
     write_json(folder / "environment.json", environment)
     write_json(folder / "config.json", stored_config(config))
-    return True
 
 
 def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """A study: one question, the experiments that answer it, and what is read from their runs."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from lmcore.experiments import runner
 from lmcore.experiments.experiment import Experiment, RunConfig, smoke
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import History, Probe
+from lmcore.files import require_file_name
 from lmcore.training.runtime import Runtime
 
 Measure = Callable[[Sequence[Any], Path | None], list[Run]]
@@ -49,15 +51,27 @@ class Study:
     measure: Measure | None = None
     """What runs a study that trains no model, in place of `probe`."""
     findings: Callable[[Sequence[Run]], Markdown] | None = None
-    """The study's table in the README; None puts its scores into the table that studies share."""
+    """The study's table on the front page; None puts its scores into the table studies share."""
+    title: str = ""
+    """The title of its page."""
+    page: str = ""
+    """The file of its page in docs/; without one, the study's name with dashes."""
+    answer: Callable[[Sequence[Run]], str] | None = None
+    """The answer in two or three sentences of Markdown, with numbers read from runs of
+    `experiments` and of `compared_with`; None leaves the study out of the front page."""
     smoke: Callable[[Any], RunConfig] = smoke
     """The small version of an experiment, which takes seconds."""
     config_type: type[RunConfig] = Experiment
     """What its run folders hold as their config."""
+    figures: Mapping[str, Callable[[Sequence[Run]], Any]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Functions from runs to a matplotlib figure by label, for a comparison of a user's study."""
     is_published: bool = True
     """Whether it has a notebook and a place in the README; False while its runs are being made."""
 
     def __post_init__(self):
+        require_file_name("study", self.name)
         if (self.probe is None) == (self.measure is None):
             raise ValueError(f"study {self.name} needs either a probe or a measure, and not both")
 

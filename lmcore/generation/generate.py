@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 
+from lmcore.boundary import checked
 from lmcore.generation.decoding_batch import DecodingBatch
 from lmcore.generation.sampling import DEFAULT_SAMPLING, Sampling
 from lmcore.generation.stop import StopStringFilter, text_before_stop
@@ -13,6 +14,7 @@ from lmcore.model.gpt import GPT
 from lmcore.tokenizer.base import BaseTokenizer
 
 
+@checked
 def generate(
     model: GPT,
     prompts: Sequence[int] | Sequence[Sequence[int]],
@@ -49,6 +51,7 @@ def generate(
     return generated[0] if is_single else generated
 
 
+@checked
 def stream_ids(
     model: GPT,
     prompts: Sequence[Sequence[int]],
@@ -69,10 +72,15 @@ def stream_ids(
     seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens {max_new_tokens} is negative")
+    outside = [seed for seed in seeds if not -(2**63) <= seed < 2**64]
+    if outside:
+        raise ValueError(f"seed {outside[0]} does not fit into 64 bits")
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(seeds)} seeds do not fit {len(prompts)} prompts: one for each")
     for prompt in prompts:
         require_prompt(model, prompt)
+    if not prompts:
+        return iter(())
     rows = [list(prompt) for prompt in prompts]
     missing = ids_without_token(model, tokenizer)
 
@@ -107,6 +115,7 @@ def _decode(
             yield [by_row.get(row) for row in range(len(rows))]
 
 
+@checked
 def stream_text(
     model: GPT,
     tokenizer: BaseTokenizer,

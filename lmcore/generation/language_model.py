@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from lmcore.boundary import checked, convert_fields
 from lmcore.evaluation.score_types import Score
 from lmcore.evaluation.sliding_window import score_text
 from lmcore.generation.generate import stream_ids
@@ -41,6 +42,7 @@ class LanguageModel:
     """Ids that end a text. None becomes the id of <|endoftext|> or <eos>, if there is one."""
 
     def __post_init__(self):
+        convert_fields(self)
         vocab_size = self.model.config.vocab_size
         if self.tokenizer.vocab_size > vocab_size:
             raise ValueError(
@@ -54,20 +56,27 @@ class LanguageModel:
         self.model.require_known(torch.tensor(self.eos_ids or (0,)))
 
     @property
+    def eos_tokens(self) -> list[str]:
+        """The special tokens that end a text."""
+        names = {id: token for token, id in self.tokenizer.special_tokens.items()}
+        return [names[id] for id in self.eos_ids or () if id in names]
+
+    @property
     def eos_id(self) -> int | None:
         """The id that ends a text, the first of several; None if there is none."""
         return self.eos_ids[0] if self.eos_ids else None
 
+    @checked
     def generate(
         self,
         prompts: Prompts,
         max_new_tokens: int = 256,
         *,
-        temperature: int | float = 1.0,
-        top_p: int | float = 1.0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
         top_k: int | None = None,
-        min_p: int | float = 0.0,
-        repetition_penalty: int | float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> Prompts:
@@ -107,16 +116,17 @@ class LanguageModel:
             return generated[0]
         return generated
 
+    @checked
     def stream(
         self,
         prompt: str,
         max_new_tokens: int = 256,
         *,
-        temperature: int | float = 1.0,
-        top_p: int | float = 1.0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
         top_k: int | None = None,
-        min_p: int | float = 0.0,
-        repetition_penalty: int | float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> Iterator[str]:
@@ -144,6 +154,7 @@ class LanguageModel:
         ids = (id for [id] in steps if id is not None)
         return text_before_stop(self.tokenizer.decode_stream(ids), stop)
 
+    @checked
     def score(self, text: str, stride: int | None = None) -> Score:
         """Return the score of text: nats per token and character, bits per byte, perplexity.
 
@@ -155,6 +166,7 @@ class LanguageModel:
         """
         return score_text(self.model, self.tokenizer, text, stride, self.eos_id)[0]
 
+    @checked
     def prompt_ids(self, prompt: str) -> list[int]:
         """Return the ids that the model continues, with what the tokenizer puts around a text.
 

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmcore.boundary import Size, checked
 from lmcore.data.batches import scoring_windows
 from lmcore.evaluation.scores import token_nats
 from lmcore.generation.generate import evaluating, require_prompt
 from lmcore.model.gpt import GPT
 
 
+@checked
 @torch.no_grad()
 def next_probabilities(model: GPT, ids: list[int]) -> Float[Tensor, "vocab"]:
     """Return the probabilities of the token after ids, cut to the newest context length of them."""
@@ -24,9 +26,10 @@ def next_probabilities(model: GPT, ids: list[int]) -> Float[Tensor, "vocab"]:
     return logits.float().softmax(-1).cpu()
 
 
+@checked
 @torch.no_grad()
 def top_next_tokens(
-    model: GPT, ids: Sequence[int], k: int, rows: int = 1024
+    model: GPT, ids: Sequence[int], k: int, rows: Size = 1024
 ) -> tuple[Int[Tensor, "seq k"], Float[Tensor, "seq k"]]:
     """Return the k most probable tokens after each of ids, best first, and their probabilities.
 
@@ -46,6 +49,7 @@ def top_next_tokens(
     return tokens.cpu(), torch.cat(probabilities).cpu()
 
 
+@checked
 def log_probabilities(
     model: GPT, ids: Sequence[int], start_id: int | None = None
 ) -> Float[Tensor, "scored"]:

@@ -1,12 +1,18 @@
 """How the next token is drawn from logits."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from lmcore.boundary import convert_fields
+
+DRAWN_AT_ONCE = 256
+"""Uniform numbers that are drawn for a row at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,25 +23,26 @@ class Sampling:
     top_k, top_p, min_p.
     """
 
-    temperature: int | float = 1.0
+    temperature: float = 1.0
     """Logits are divided by it; 0 is greedy, which takes the most probable token."""
 
     top_k: int | None = None
     """Only the k most probable tokens remain (Fan et al. 2018, 1805.04833); None keeps all."""
 
-    top_p: int | float = 1.0
+    top_p: float = 1.0
     """Only the fewest tokens remain that have this share of the probability (Holtzman et al. 2020,
     1904.09751)."""
 
-    min_p: int | float = 0.0
+    min_p: float = 0.0
     """Only tokens remain that are at least this many times as probable as the most probable one
     (Nguyen et al. 2024, 2407.01082)."""
 
-    repetition_penalty: int | float = 1.0
+    repetition_penalty: float = 1.0
     """Logits of tokens seen before are divided by it where positive, multiplied where negative
     (Keskar et al. 2019, 1909.05858)."""
 
     def __post_init__(self):
+        convert_fields(self)
         if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature must be 0, which is greedy, or more: {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
@@ -127,6 +134,34 @@ def nucleus(
     return out
 
 
-def uniform_numbers(n: int, seed: int) -> Float[Tensor, "n"]:
-    """Return n numbers from [0, 1); a larger n with the same seed begins with the same numbers."""
-    return torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def drawing_device(device: torch.device) -> torch.device:
+    """Return where tokens of a model on device are drawn: a Mac's GPU has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+class UniformNumbers:
+    """Numbers from [0, 1) for each seed, drawn when they are needed.
+
+    A seed's numbers depend on nothing else: neither on the other seeds nor on how many are drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device):
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.device, self.n_used = drawing_device(device), 0
+        self.drawn = torch.empty(len(seeds), 0, dtype=torch.float64, device=self.device)
+
+    def next(self) -> Float[Tensor, "rows"]:
+        """Return the next number of each seed."""
+        if self.n_used == self.drawn.shape[1]:
+            rows = [
+                torch.rand(DRAWN_AT_ONCE, generator=generator, dtype=torch.float64)
+                for generator in self.generators
+            ]
+            self.drawn, self.n_used = torch.stack(rows).to(self.device), 0
+        self.n_used += 1
+        return self.drawn[:, self.n_used - 1]
+
+    def select_rows(self, numbers: list[int]) -> None:
+        """Drop all seeds except these, which are renumbered in this order."""
+        self.generators = [self.generators[number] for number in numbers]
+        self.drawn = self.drawn[numbers]

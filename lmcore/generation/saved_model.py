@@ -6,9 +6,11 @@ names are used for the weights, and config.json says why. Loading runs no code f
 """
 
 import dataclasses
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.config import from_dict
-from lmcore.files import naming, read_json, whole_file, write_json
+from lmcore.files import naming, read_json, sha256_of, whole_file, write_json
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -28,24 +31,31 @@ from lmcore.model.interop.checkpoint import (
     family_for,
     load_pretrained,
     require_equal_shapes,
+    require_weights_for,
     save_pretrained,
     save_tokenizer,
     weight_files,
 )
 from lmcore.tokenizer.base import BaseTokenizer
-from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.tokenizer.saved_tokenizer import load_tokenizer
 
 FORMAT = 1
 """Version of the folder; it goes up when an older version of this module could not read it."""
 
 
+@checked
 def save(
-    folder: str | Path, model: GPT, tokenizer: BaseTokenizer, *, eos_token: str | None = None
+    folder: str | Path,
+    model: GPT,
+    tokenizer: BaseTokenizer,
+    *,
+    eos_token: str | Sequence[str] | None = None,
 ) -> None:
     """Write model and tokenizer to folder; files of a model saved there before are replaced.
 
     Until all files are written, the folder holds what it held before. Weights keep their dtype.
-    eos_token is the special token that ends a text, by default <|endoftext|> or <eos>.
+    eos_token is the special token that ends a text, by default <|endoftext|> or <eos>; of several,
+    the first also begins one.
 
     Example:
         lmcore.save("my-model", model, tokenizer); lm = lmcore.load("my-model")
@@ -55,8 +65,9 @@ def save(
             special tokens, or the model has other weights than its config describes.
     """
     folder = Path(folder)
-    eos_ids = None if eos_token is None else (tokenizer.special_id(eos_token),)
-    lm = LanguageModel(model, tokenizer, eos_ids)
+    eos_tokens = [eos_token] if isinstance(eos_token, str) else list(eos_token or ())
+    eos_ids = tuple(tokenizer.special_id(token) for token in eos_tokens)
+    lm = LanguageModel(model, tokenizer, eos_ids or None)
     require_weights_of_config(model)
     reason = why_not_transformers(model)
     with _replacing(folder) as staging:
@@ -65,30 +76,34 @@ def save(
             fields = read_json(staging / "config.json")
         else:
             fields = _save_in_our_layout(model, staging, tokenizer)
-        if eos_token is not None:
-            _declare_eos(staging / "tokenizer_config.json", eos_token)
+        if eos_tokens:
+            _declare_eos(staging / "tokenizer_config.json", eos_tokens[0])
         ours = {
             "format": FORMAT,
             "model": dataclasses.asdict(model.config),
             "eos_ids": list(lm.eos_ids or ()),
             "tokenizer": tokenizer.fingerprint,
             "why_not_transformers": reason,
+            "weights": {path.name: sha256_of(path) for path in weight_files(staging)},
         }
-        eos = {"bos_token_id": lm.eos_id, "eos_token_id": lm.eos_id}
+        ours["checksum"] = _checksum(ours)
+        several = list(eos_ids) if len(eos_ids) > 1 else lm.eos_id
+        eos = {"bos_token_id": lm.eos_id, "eos_token_id": several}
         write_json(staging / "config.json", fields | eos | {"lmcore": ours})
 
 
+@checked
 def load(folder: str | Path) -> LanguageModel:
     """Return the model and tokenizer in folder, in evaluation mode, on the CPU.
 
-    The folder is one that `save` wrote, or that of a GPT-2 or Llama from transformers or its hub;
-    the latter's weights become float32.
+    The folder is one that `save` wrote, a finished run of `lmcore train`, or that of a GPT-2 or
+    Llama from transformers or its hub; the latter's weights become float32.
 
     Raises:
         ValueError: the folder is not there or of another kind, or a file is missing or damaged; the
             message names it.
     """
-    folder = Path(folder)
+    folder = _model_folder(Path(folder))
     fields = _read_config(folder)
     ours = fields.get("lmcore")
     tokenizer = load_tokenizer(folder)
@@ -104,23 +119,13 @@ def load(folder: str | Path) -> LanguageModel:
         model = _from_their_layout(folder, config, fields["dtype"])
     else:
         model = _from_our_layout(folder, config)
+    for name, digest in ours["weights"].items():
+        if sha256_of(folder / name) != digest:
+            raise ValueError(
+                f"{folder / name} is damaged or of another model: its checksum is not that in "
+                "config.json"
+            )
     return LanguageModel(model, tokenizer, ours["eos_ids"])
-
-
-def load_tokenizer(folder: str | Path) -> BaseTokenizer:
-    """Return the tokenizer in folder/tokenizer.json, whichever kind it is.
-
-    Raises:
-        ValueError: the file is missing, damaged, or of an unknown kind.
-    """
-    path = Path(folder) / "tokenizer.json"
-    stored = read_json(path)
-    model = stored.get("model") if isinstance(stored, dict) else None
-    if isinstance(model, dict) and model.get("type") == "Unigram":
-        from lmcore.tokenizer.unigram import UnigramTokenizer  # it needs `tokenizers`, an extra
-
-        return UnigramTokenizer.load(folder)
-    return Tokenizer.load(folder)
 
 
 def why_not_transformers(model: GPT) -> str | None:
@@ -185,6 +190,19 @@ def _declare_eos(path: Path, eos_token: str) -> None:
     write_json(path, read_json(path) | {"bos_token": eos_token, "eos_token": eos_token})
 
 
+def _model_folder(folder: Path) -> Path:
+    """Return the folder of the model in a run's folder, or folder itself if it is not a run's.
+
+    Raises:
+        ValueError: the run is not finished.
+    """
+    if (folder / "model" / "config.json").exists():
+        return folder / "model"
+    if (folder / "metrics.jsonl").exists() and not (folder / "model.safetensors").exists():
+        raise ValueError(f"{folder} is a run without a model yet: resume it with lmcore train")
+    return folder
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     """Return the fields of folder's config.json, what `save` put there as config and ids.
 
@@ -206,6 +224,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         if ours["format"] != FORMAT:
             raise ValueError(f"its format is {ours['format']!r}, and this version reads {FORMAT}")
+        if ours.get("checksum", _checksum(ours)) != _checksum(ours):
+            raise ValueError("its checksum differs")
         dtype = getattr(torch, fields["dtype"])
         if not isinstance(dtype, torch.dtype):
             raise ValueError(f"dtype {fields['dtype']!r} is no dtype of torch")
@@ -214,10 +234,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
             "eos_ids": tuple(int(id) for id in ours["eos_ids"]),
             "tokenizer": ours["tokenizer"],
             "why_not_transformers": ours["why_not_transformers"],
+            "weights": dict(ours.get("weights", {})),  # folders of earlier versions have none
         }
         return fields | {"lmcore": parsed, "dtype": dtype}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _checksum(ours: dict[str, Any]) -> str:
+    """Return a hash of what `save` puts into config.json for `load`."""
+    stored = {name: value for name, value in ours.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def _eos_ids(fields: dict[str, Any], folder: Path) -> tuple[int, ...] | None:
@@ -234,6 +261,7 @@ def _eos_ids(fields: dict[str, Any], folder: Path) -> tuple[int, ...] | None:
 def _from_their_layout(folder: Path, config: ModelConfig, dtype: torch.dtype) -> GPT:
     """Return the model of a folder that transformers opens too, with our config."""
     theirs = load_pretrained(folder).state_dict()
+    require_weights_for(folder, config)
     with torch.device("meta"):
         model = GPT(config)
     names = model.state_dict()  # GPT-2 there has biases, zeros, where ours may have none
@@ -247,6 +275,7 @@ def _from_our_layout(folder: Path, config: ModelConfig) -> GPT:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is missing or damaged ({error})") from None
+    require_weights_for(folder, config)
     with torch.device("meta"):
         model = GPT(config)
     # Copies, so that the file may be replaced while the model is in use.

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from lmcore.boundary import checked
+
 
 class StopStringFilter:
     """Passes text on up to the first stop string that is complete.
@@ -9,8 +11,9 @@ class StopStringFilter:
     Text that could be the beginning of a stop string is held back until more text decides.
     """
 
+    @checked
     def __init__(self, stop: Sequence[str]):
-        if isinstance(stop, str) or not all(stop):
+        if not all(stop):
             raise ValueError(f"stop takes a list of strings that are not empty, not {stop!r}")
         self.stop, self.held_back, self.has_stopped = tuple(stop), "", False
 

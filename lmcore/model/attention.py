@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmcore.boundary import Size, checked
 from lmcore.model.dot_product import attend
 from lmcore.model.dropout import drop
 from lmcore.model.flex import BlockMask, attend_in_blocks
@@ -29,13 +30,14 @@ class Attention(nn.Module):
         ValueError: the heads do not fit d_model or each other, or RoPE's pairs do not fit a head.
     """
 
+    @checked
     def __init__(
         self,
-        d_model: int,
-        n_heads: int,
-        n_kv_heads: int | None = None,
+        d_model: Size,
+        n_heads: Size,
+        n_kv_heads: Size | None = None,
         *,
-        d_head: int | None = None,
+        d_head: Size | None = None,
         rope: RoPE | None = None,
         qk_norm: bool = False,
         norm_eps: float = 1e-5,

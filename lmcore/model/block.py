@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lmcore.config import require_choice
+from lmcore.boundary import Size, checked
 from lmcore.model.attention import Attention
 from lmcore.model.flex import BlockMask
 from lmcore.model.kv_cache import LayerCache
@@ -16,7 +16,8 @@ from lmcore.model.rope import RoPE, RopeTable
 class LayerScale(nn.Module):
     """Each feature times a learned number that starts small (Touvron et al. 2021, 2103.17239)."""
 
-    def __init__(self, features: int, start: float):
+    @checked
+    def __init__(self, features: Size, start: float):
         super().__init__()
         self.weight = nn.Parameter(torch.full((features,), start))
 
@@ -40,14 +41,15 @@ class Block(nn.Module):
         ValueError: sizes do not fit each other, or an option is unknown.
     """
 
+    @checked
     def __init__(
         self,
-        d_model: int,
-        n_heads: int,
-        d_ff: int | None = None,
-        n_kv_heads: int | None = None,
+        d_model: Size,
+        n_heads: Size,
+        d_ff: Size | None = None,
+        n_kv_heads: Size | None = None,
         *,
-        d_head: int | None = None,
+        d_head: Size | None = None,
         activation: Activation = "gelu",
         rope: RoPE | None = None,
         norm: NormKind = "layer",
@@ -60,7 +62,6 @@ class Block(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        require_choice("norm_at", norm_at, NormAt)
         if parallel_residual and norm_at == "post":
             raise ValueError("parallel_residual needs norm_at 'pre', not 'post'")
         self.norm_at, self.parallel_residual = norm_at, parallel_residual

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lmcore.config import check_choices
+from lmcore.boundary import convert_fields
 from lmcore.model import accounting
 from lmcore.model.heads import head_sizes
 from lmcore.model.mlp import Activation, default_hidden_size
@@ -94,11 +94,11 @@ class ModelConfig:
     """Logits are this times the cosine of features and head rows; None: their dot product."""
 
     def __post_init__(self):
+        convert_fields(self)
         for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        check_choices(self)
         head_sizes(self.d_model, self.n_heads, self.n_kv_heads, self.head_size)
         if self.positions == "rope" and self.d_head % 2:
             raise ValueError(f"RoPE turns pairs of features: d_head {self.d_head} is odd")

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmcore.boundary import checked, shown
 from lmcore.model.block import Block
 from lmcore.model.config import ModelConfig
 from lmcore.model.dropout import drop
@@ -27,6 +28,7 @@ class GPT(nn.Module):
         model = GPT(ModelConfig(vocab_size=16_000)); logits = model(ids)
     """
 
+    @checked
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
@@ -74,6 +76,8 @@ class GPT(nn.Module):
         Raises:
             ValueError: the sequence is longer than the context, or an id is out of range.
         """
+        if not isinstance(ids, Tensor) or ids.ndim != 2:
+            raise ValueError(f"ids must be a tensor of shape (batch, seq), not {shown(ids)}")
         self.require_known(ids)
         positions = self.positions(ids, documents, cache)
         rope_table = self.rope_table(positions, cache)
@@ -117,8 +121,13 @@ class GPT(nn.Module):
         """Return the position of each token, one-dimensional where all rows agree.
 
         Raises:
-            ValueError: the sequence is longer than the context.
+            ValueError: the sequence is longer than the context, or documents are not its own.
         """
+        if documents is not None and documents.shape != ids.shape:
+            raise ValueError(
+                f"documents of shape {tuple(documents.shape)} do not number the tokens of ids of "
+                f"shape {tuple(ids.shape)}"
+            )
         seq = ids.shape[1]
         end = seq + (max(cache.lengths) if cache else 0)
         if end > self.config.context_length:

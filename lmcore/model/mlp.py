@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmcore.config import require_choice
+from lmcore.boundary import Size, checked
 from lmcore.model.dropout import drop
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2", "swiglu"]
@@ -62,16 +62,16 @@ class MLP(nn.Module):
     For SwiGLU, W2( SiLU(W1 x) ⊙ W3 x ), `up` holds the rows of W1 and then those of W3.
     """
 
+    @checked
     def __init__(
         self,
-        d_model: int,
-        d_ff: int | None = None,
+        d_model: Size,
+        d_ff: Size | None = None,
         activation: Activation = "gelu",
         bias: bool = True,
         dropout: float = 0.0,
     ):
         super().__init__()
-        require_choice("activation", activation, Activation)
         d_ff = d_ff or default_hidden_size(d_model, activation)
         self.activation: Activation = activation
         self.dropout = dropout

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmcore.config import require_choice
+from lmcore.boundary import Size, checked
 
 NormKind = Literal["layer", "rms", "none"]
 NormAt = Literal["pre", "post"]
@@ -32,7 +32,8 @@ def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 class RMSNorm(nn.Module):
     """`rms_norm` over the last dimension, with a learned weight that starts at 1."""
 
-    def __init__(self, features: int, eps: float = 1e-5):
+    @checked
+    def __init__(self, features: Size, eps: float = 1e-5):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(features))
@@ -41,9 +42,9 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.weight, self.eps)
 
 
+@checked
 def build_norm(kind: NormKind, features: int, eps: float = 1e-5, bias: bool = True) -> nn.Module:
     """Return a new norm of this kind; bias is LayerNorm's alone, and "none" is the identity."""
-    require_choice("norm", kind, NormKind)
     if kind == "layer":
         return nn.LayerNorm(features, eps=eps, bias=bias)
     return RMSNorm(features, eps) if kind == "rms" else nn.Identity()

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from lmcore.boundary import convert_fields, shown
+
 RopeTable = tuple[Tensor, Tensor]
 """Cosine and sine of the angle of each feature pair at each position."""
 
@@ -37,6 +39,12 @@ class RopeScaling:
     """Tokens of context that the model was first trained with."""
 
     def __post_init__(self):
+        convert_fields(self)
+        if self.factor <= 0 or self.original_context_length < 1:
+            raise ValueError(
+                f"factor {self.factor} must be above 0, and original_context_length "
+                f"{self.original_context_length} at least 1"
+            )
         if not 0 < self.low_freq_factor < self.high_freq_factor:
             raise ValueError(
                 f"low_freq_factor {self.low_freq_factor} must be above 0 and below "
@@ -62,6 +70,7 @@ class RoPE:
     """Scaling for a longer context than the original one; None: no scaling."""
 
     def __post_init__(self):
+        convert_fields(self)
         if self.base <= 0:
             raise ValueError(f"RoPE's base must be above 0, not {self.base}")
 
@@ -85,6 +94,8 @@ def rope_table(
     Raises:
         ValueError: d_head is odd, or base is not above 0.
     """
+    if not isinstance(positions, Tensor):
+        raise ValueError(f"positions must be a tensor, not {shown(positions)}")
     if d_head % 2 or base <= 0:
         raise ValueError(
             f"RoPE needs an even d_head and a base above 0, not d_head {d_head}, base {base}"

@@ -17,26 +17,32 @@ RATES = {
 """The names of the rates that each kind of score has."""
 
 
-def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
+def runs_frame(runs: Sequence[Run], every_field: bool = False) -> pd.DataFrame:
     """Return a frame with a row for each run.
 
-    Columns are study, name and seed; each config field in which runs differ, by its dotted name;
+    Columns are study, name and seed; each config field in which runs differ, or with every_field
+    all of them, by its dotted name;
     the length; the rates of each score after the last step and of the test, such as
-    `validation.bpb`; time, memory, parameters and commit. What a run lacks is NaN.
+    `validation.bpb`; time, memory, parameters and commit. What a run lacks is NaN. A run on a text
+    has the name of its folder and the study `text`, and the scores of the weights that it saved.
+    An unfinished run has its newest scores.
     """
-    fields = _differing_fields(runs)
+    fields = _fields(runs, every_field)
     return pd.DataFrame([_identity(run) | values | _measured(run) for run, values in fields])
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    return {name: getattr(run.config, name) for name in IDENTITY}
+    of_text = {"study": "text", "name": run.folder.name}  # a run on a text has no such fields
+    return {name: getattr(run.config, name, of_text.get(name)) for name in IDENTITY}
 
 
-def _differing_fields(runs: Sequence[Run]) -> list[tuple[Run, dict[str, Any]]]:
-    """Return each run with its values of the config fields in which runs differ."""
+def _fields(runs: Sequence[Run], every_field: bool) -> list[tuple[Run, dict[str, Any]]]:
+    """Return each run with its values of the config fields in which runs differ, or of all."""
     configs = [flat_fields(run.config) for run in runs]
     names = dict.fromkeys(name for config in configs for name in config if name not in IDENTITY)
-    differing = [n for n in names if len({repr(config.get(n)) for config in configs}) > 1]
+    differing = [
+        n for n in names if every_field or len({repr(config.get(n)) for config in configs}) > 1
+    ]
     return [
         (run, {name: config.get(name) for name in differing})
         for run, config in zip(runs, configs, strict=True)
@@ -46,8 +52,9 @@ def _differing_fields(runs: Sequence[Run]) -> list[tuple[Run, dict[str, Any]]]:
 def _measured(run: Run) -> dict[str, Any]:
     """Return what a run measured: length, rates, cost, and the commit of its code."""
     last = run.records[-1]
-    out = {"step": last["step"], "tokens": last.get("tokens")}
-    for kind, score in (last | run.outcome).items():
+    out = {"is_finished": bool(run.outcome), "step": last["step"], "tokens": last.get("tokens")}
+    newest = last if run.outcome else {n: v for record in run.records for n, v in record.items()}
+    for kind, score in (newest | run.outcome).items():
         out |= {f"{kind}.{rate}": getattr(score, rate) for rate in RATES.get(type(score), ())}
     out |= {name: run.environment.get(name) for name in ("training_s", "cpu_s", "peak_bytes")}
     model = getattr(run.config, "model", None)

@@ -21,9 +21,12 @@ from matplotlib.figure import Figure
 from lmcore.config import config_hash
 from lmcore.experiments.run_folder import Run
 from lmcore.files import write_json
+from lmcore.report.text import in_figure, visible
 
 OURS, PUBLISHED, REFERENCE, OTHER = "#0072b2", "#d55e00", "#5f6368", "#009e73"
 """Okabe and Ito's palette: our runs, published figures, references, a second quantity of ours."""
+PALETTE = (OURS, PUBLISHED, OTHER, "#cc79a7", "#e69f00", "#56b4e9", REFERENCE)
+"""Colours of lines that have no meaning of their own; they repeat after the last."""
 WIDTH = 6.4
 METADATA = {"Date": None, "Creator": "lmcore"}
 """No date and no version, which would change the file of an unchanged figure."""
@@ -83,6 +86,33 @@ def curves(
     return steps, mean
 
 
+def validation_curves(runs: Sequence[Run], labels: Sequence[str]) -> Figure:
+    """Return a figure of the validation loss of each run against steps, with its label.
+
+    It is in bits per byte, which can be compared across tokenizers, where all runs have them.
+
+    Raises:
+        ValueError: a run has no validation score yet; the message names it.
+    """
+    scores = [[r["validation"] for r in run.records if "validation" in r] for run in runs]
+    for label, of_run in zip(labels, scores, strict=True):
+        if not of_run:
+            raise ValueError(f"{label} has no validation score yet: leave it out of the plot")
+    in_bytes = all(hasattr(score, "bpb") for of_run in scores for score in of_run)
+
+    def loss(record: dict[str, Any]) -> float | None:
+        score = record.get("validation")
+        return None if score is None else score.bpb if in_bytes else score.loss
+
+    fig, ax = plt.subplots()
+    for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        curves(ax, [run], loss, label=label, color=PALETTE[number % len(PALETTE)])
+    step_axis(ax, max(run.records[-1]["step"] for run in runs) or 1)
+    ax.set_ylabel("validation loss, bits/byte" if in_bytes else "validation loss, nats")
+    name_ends(ax)
+    return fig
+
+
 def level(ax: Axes, value: float, label: str, *, above: bool = True, x: float = 0.99) -> None:
     """Draw a dashed reference line across the axes, with its name on it."""
     ax.axhline(value, color=REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -134,8 +164,8 @@ def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
 
 
 def shown(token: str) -> str:
-    """Return a token's text with visible blanks and line ends."""
-    return token.replace(" ", "␣").replace("\n", "⏎") or "(empty)"
+    """Return a token's text for a figure, with visible blanks and line ends."""
+    return in_figure(visible(token).replace(" ", "␣")) or "(empty)"
 
 
 def file_hash(path: Path) -> str:

@@ -11,6 +11,7 @@ from lmcore.config import flat_fields
 from lmcore.evaluation.score_types import Score
 from lmcore.experiments.run_folder import Run
 from lmcore.model import accounting
+from lmcore.report.text import in_markdown, in_page
 
 if TYPE_CHECKING:
     import pandas
@@ -37,6 +38,32 @@ def number(value: float | int, spec: str = ",") -> Number:
     return Number(f"{value:{spec}}", value)
 
 
+class Link(str):
+    """A cell's text that leads somewhere; the title is what a reader sees when pointing at it."""
+
+    href: str
+    title: str
+
+    def __new__(cls, text: str, href: str, title: str = "") -> "Link":
+        """Return text with the address that it leads to."""
+        cell = super().__new__(cls, text)
+        cell.href, cell.title = href, title
+        return cell
+
+
+RESULTS = "https://github.com/lmcore/lmcore/tree/main/results"
+
+
+def link_to_runs(text: str, runs: Sequence[Run]) -> str:
+    """Return text as a link to the folder of the committed runs, titled with folder and commits."""
+    if not runs:
+        return text
+    folder = runs[0].config.path.parent.as_posix()
+    sessions = [session for run in runs for session in run.environment["sessions"]]
+    commits = ", ".join(sorted({session["commit"][:7] for session in sessions}))
+    return Link(text, f"{RESULTS}/{folder}", f"{folder} at {commits}")
+
+
 @dataclass(frozen=True)
 class Table:
     """A header and rows of text, drawn as HTML by Jupyter and as Markdown by the README."""
@@ -46,7 +73,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         def line(tag: str, cells: tuple[str, ...]) -> str:
-            inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+            inside = "".join(f"<{tag}>{_html_cell(cell)}</{tag}>" for cell in cells)
             return f"<tr>{inside}</tr>"
 
         head, body = line("th", self.header), "".join(line("td", row) for row in self.rows)
@@ -58,7 +85,8 @@ class Table:
     def markdown(self) -> str:
         """Return the table as Markdown."""
         rule = tuple("---" for _ in self.header)
-        return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))
+        rows = [[_markdown_cell(cell) for cell in row] for row in self.rows]
+        return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *rows))
 
     def frame(self) -> "pandas.DataFrame":
         """Return the table with unrounded numbers.
@@ -80,6 +108,18 @@ class Table:
         import pandas  # takes a second to load, and most tables are only shown
 
         return pandas.DataFrame(columns)
+
+
+def _html_cell(cell: str) -> str:
+    text = html.escape(in_page(cell)).replace(" ± ", "&nbsp;±&nbsp;")
+    if not isinstance(cell, Link):
+        return text
+    return f'<a href="{html.escape(cell.href)}" title="{html.escape(cell.title)}">{text}</a>'
+
+
+def _markdown_cell(cell: str) -> str:
+    text = in_markdown(cell)
+    return f"[{text}]({cell.href})" if isinstance(cell, Link) else text
 
 
 def validation(run: Run) -> Score:
@@ -127,10 +167,17 @@ def settings(experiments: Sequence[Any]) -> Table:
     by_name = dict(reversed(by_name.items()))
     fields = [field for field in next(iter(by_name.values())) if field not in ("name", "seed")]
     differing = [f for f in fields if len({str(values[f]) for values in by_name.values()}) > 1]
-    rows = tuple((f, *(str(values[f]) for values in by_name.values())) for f in differing)
+    rows = tuple((f, *(_setting(values[f]) for values in by_name.values())) for f in differing)
     seeds = {name: {e.seed for e in experiments if e.name == name} for name in by_name}
     last = ("seeds", *(", ".join(map(str, sorted(seeds[name]))) for name in by_name))
     return Table(("setting", *by_name), (*rows, last))
+
+
+def _setting(value: Any) -> str:
+    """Return a field's value as text; a long list is its length and its ends."""
+    if isinstance(value, (list, tuple)) and len(value) > 10:
+        return f"{len(value)} values from {value[0]} to {value[-1]}"
+    return str(value)
 
 
 QUANTITIES: dict[str, Callable[[Run], float]] = {

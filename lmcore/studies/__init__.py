@@ -2,7 +2,9 @@
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 
+from lmcore.experiments.experiment import Experiment, RunConfig
 from lmcore.experiments.study import Study
 
 
@@ -14,13 +16,26 @@ def all_studies() -> dict[str, Study]:
     return {study.name: study for study in studies if isinstance(study, Study)}
 
 
-def study_called(name: str) -> Study:
+def config_type_of(name: str) -> type[RunConfig]:
+    """Return the class of the configs of the study called name, importing no other study.
+
+    It is `Experiment` if there is no such study.
+    """
+    if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
+        return Experiment
+    study = vars(importlib.import_module(f"{__name__}.{name}")).get("STUDY")
+    return study.config_type if isinstance(study, Study) else Experiment
+
+
+def study_called(name: str, others: Sequence[str] = ()) -> Study:
     """Return the study called name.
 
     Raises:
-        ValueError: there is none; the message lists those that exist.
+        ValueError: there is none; the message lists those that exist, and the other names that the
+            caller takes.
     """
     studies = all_studies()
     if name not in studies:
-        raise ValueError(f"there is no study {name!r}; choose one of: {', '.join(studies)}")
+        names = ", ".join([*studies, *others])
+        raise ValueError(f"there is no study {name!r}; choose one of: {names}")
     return studies[name]

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lmcore.boundary import Natural, convert_fields
 from lmcore.evaluation.scores import Answers, Score, answer_score
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
@@ -68,10 +69,11 @@ class ModularConfig:
     p and b from 1 to p; p has its own token and counts as 0, and nothing is divided by it. None for
     a split of the whole table.
     """
-    seed: int = 0
+    seed: Natural = 0
     """Seed of the split or of the draws."""
 
     def __post_init__(self):
+        convert_fields(self)
         unknown = [name for name in self.operations if name not in OPERATIONS]
         if unknown or len(set(self.operations)) != len(self.operations) or not self.operations:
             raise ValueError(
@@ -250,6 +252,12 @@ class ModularTask:
         self.rows = table.rows(table.train)
         self.sets = {name: part for name, part in table.sets().items() if "test" not in name}
         self._order: tuple = (None,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches."""
+        origin = self.table.origin["text_sha256"]
+        return {"order": "shuffled", "seed": self.seed, "rows": origin}
 
     @property
     def batches_per_epoch(self) -> int:

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lmcore.boundary import Natural, checked, convert_fields
 from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
-from lmcore.data.token_files import Tokens, load_tokens, write_documents
-from lmcore.files import read_json, write_json
+from lmcore.data.token_files import Tokens, load_tokens, outputs, write_documents
+from lmcore.files import read_json, require_apart, write_json
 from lmcore.locks import locked, remove_leftovers
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.tokenizer.saved_tokenizer import load_tokenizer
 
 FORMAT = 1
 """Version of what a prepared folder holds."""
@@ -37,14 +39,13 @@ class PrepareConfig:
     """Special tokens; the first one ends every document."""
     validation_fraction: float = 0.1
     """Share of the text kept for validation where no validation text is given."""
-    seed: int = 1337
+    seed: Natural = 1337
     """Decides which documents validate."""
     reading: Reading = field(default_factory=Reading)
     """How files become documents."""
 
     def __post_init__(self):
-        if isinstance(self.special_tokens, str):
-            object.__setattr__(self, "special_tokens", (self.special_tokens,))
+        convert_fields(self)
         if not self.special_tokens:
             raise ValueError("special_tokens must name the token that ends a document")
         if not 0 < self.validation_fraction < 1:
@@ -69,6 +70,7 @@ class PreparedText:
         return self.tokenizer.special_id(self.report["end_of_text"])
 
 
+@checked
 def prepare(
     texts: str | Path | Sequence[str | Path],
     out: str | Path,
@@ -91,6 +93,7 @@ def prepare(
     files, held_out = files_of(texts), files_of(validation) if validation else []
     if tokenizer is not None:
         tokenizer.special_id(config.special_tokens[0])
+    require_apart(outputs_in(out), [*files, *held_out])
     sources = {"train": described(files), "validation": described(held_out)}
     key = _key(config, sources, tokenizer)
     if not _is_there(out, key):
@@ -100,6 +103,12 @@ def prepare(
                 split = _split_of(files, held_out, config, progress)
                 _write(out, split, config, tokenizer, {"key": key, "sources": sources}, progress)
     return load_prepared(out)
+
+
+def outputs_in(out: Path) -> list[Path]:
+    """Return the paths of all files of a prepared folder."""
+    tokens = [path for name in ("train", "validation") for path in outputs(out / f"{name}.npy")]
+    return [out / MANIFEST, out / "tokenizer.json", *tokens]
 
 
 def _split_of(
@@ -160,6 +169,7 @@ def _write(
     write_json(out / MANIFEST, manifest)
 
 
+@checked
 def load_prepared(folder: str | Path) -> PreparedText:
     """Return the prepared text in folder.
 
@@ -175,14 +185,15 @@ def load_prepared(folder: str | Path) -> PreparedText:
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version: prepare the text again")
-    tokenizer = _tokenizer_of(folder)
+    tokenizer = load_tokenizer(folder)
     if tokenizer.fingerprint != manifest["tokenizer"]:
         raise ValueError(
             f"{folder} was prepared with tokenizer {manifest['tokenizer']}, its tokenizer.json is "
             f"{tokenizer.fingerprint}: prepare the text again"
         )
     train, validation = (
-        load_tokens(folder / f"{name}.npy", tokenizer) for name in ("train", "validation")
+        load_tokens(folder / f"{name}.npy", tokenizer, remedy="prepare the text again")
+        for name in ("train", "validation")
     )
     return PreparedText(
         folder=folder,
@@ -197,15 +208,6 @@ def sample_tokens(prepared: PreparedText, n: int = 10) -> list[str]:
     """Return the first n tokens of the training text, each as text."""
     ids = prepared.train.ids[:n].tolist()
     return [prepared.tokenizer.decode([id]) for id in ids]
-
-
-def _tokenizer_of(folder: Path) -> BaseTokenizer:
-    try:
-        return Tokenizer.load(folder)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{folder / 'tokenizer.json'} is missing: prepare the text again"
-        ) from None
 
 
 def _key(

@@ -49,6 +49,14 @@ class Task(Protocol):
         ...
 
 
+def facts_of(task: Task) -> dict[str, Any]:
+    """Return by name what decides a task's batches, so that a run resumes on the same ones.
+
+    A task says so in an optional property `facts`, of plain values; one without it is not checked.
+    """
+    return dict(getattr(task, "facts", {}))
+
+
 @runtime_checkable
 class Data(Protocol):
     """Prepared data. An experiment's task config returns it from `prepare`; its `small` returns the

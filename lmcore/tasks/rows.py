@@ -1,9 +1,11 @@
 """Rows of inputs and targets as a task: the user's own ids, Dataset or DataLoader."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from lmcore.boundary import convert_fields
 from lmcore.data.batches import Batches, InputsTargets
 from lmcore.data.datasets import DatasetBatches, IterableBatches
 from lmcore.evaluation.scores import Answers, Score, answer_score
@@ -16,6 +18,14 @@ class RowsTask:
 
     batches: Batches | DatasetBatches | IterableBatches
     validation: InputsTargets
+
+    def __post_init__(self):
+        convert_fields(self)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches; nothing is known of an iterable's."""
+        return {} if isinstance(self.batches, IterableBatches) else self.batches.facts
 
     @property
     def batches_per_epoch(self) -> int | None:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lmcore.boundary import convert_fields
 from lmcore.evaluation.scores import Answers, Score, answer_score
 from lmcore.model.gpt import GPT
 from lmcore.tasks.protocols import Batch
@@ -25,6 +26,7 @@ class SentenceConfig:
     """At least two characters; the distinct ones, sorted, are the vocabulary."""
 
     def __post_init__(self):
+        convert_fields(self)
         if len(self.sentence) < 2:
             raise ValueError(f"sentence {self.sentence!r} is shorter than two characters")
 
@@ -120,6 +122,12 @@ class SentenceTask:
     batch_size: int
     seed: int
     batches_per_epoch: int | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the batches."""
+        windows = hashlib.sha256(self.x.numpy().data).hexdigest()
+        return {"order": "uniform", "seed": self.seed, "windows": windows}
 
     def batch(self, number: int) -> Batch:
         """Return the batch of this number."""

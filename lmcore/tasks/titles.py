@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmcore.config import check_choices
+from lmcore.boundary import Natural, convert_fields
 from lmcore.data import grammar
 from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
 from lmcore.evaluation.scores import Answers, Score, score
-from lmcore.files import write_json
+from lmcore.files import require_file, write_json
 from lmcore.locks import locked, remove_leftovers
 from lmcore.model.gpt import GPT
 from lmcore.tasks.text import TextTask
@@ -46,7 +46,7 @@ class TitlesConfig:
     """Titles in the test split, which come on top of n_titles."""
     validation_fraction: float = 0.10
     """Share of n_titles in the validation split."""
-    seed: int = 1337
+    seed: Natural = 1337
     """Seed of the shuffle before the split, and of generated titles."""
     vocab_size: int = 16_000
     """Entries of the vocabulary: special tokens, the 256 bytes, and what is learned."""
@@ -58,7 +58,7 @@ class TitlesConfig:
     """
 
     def __post_init__(self):
-        check_choices(self)
+        convert_fields(self)
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction {self.validation_fraction} is outside (0, 1)")
         if min(self.n_train_titles, self.n_titles - self.n_train_titles, self.n_test_titles) < 1:
@@ -75,6 +75,10 @@ class TitlesConfig:
     def prepare(self, cache: Path, data: Path | None = None, progress: bool = False) -> "Corpus":
         """Return the corpus, as `prepare` does."""
         return prepare(self, cache, data, progress)
+
+    def text_sha256(self, data: Path) -> str:
+        """Return the hash of the text that a run on data would record, without preparing it."""
+        return sha256_of(split_titles(titles_of(self, data)[0], self))
 
     def small(self) -> tuple["TitlesConfig", dict[str, Any], dict[str, Any]]:
         """Return generated titles for runs of seconds, and what changes of the model and of the
@@ -130,6 +134,7 @@ class Corpus:
             validation=self.validation,
             eos_id=self.eos_id,
             within_documents=self.within_documents,
+            with_challenge=True,
         )
 
     def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
@@ -143,14 +148,14 @@ def joined(titles: Sequence[str]) -> str:
 
 
 def read_titles(path: Path) -> list[str]:
-    """Return the titles in a local file, one a line, without blank lines.
+    """Return the titles in a local file, one a line, without blank lines and byte order mark.
 
     Raises:
         ValueError: the file is missing, empty or not UTF-8; the message names it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError):
+        text = require_file(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
         raise ValueError(
             f"{path} does not exist; it should be a file with one title a line"
         ) from None
@@ -250,8 +255,7 @@ def prepare(
     """
     titles, source = titles_of(config, data)
     splits = split_titles(titles, config)
-    text = "".join(joined(splits[name]) for name in SPLITS)
-    text_sha256 = hashlib.sha256(text.encode()).hexdigest()
+    text_sha256 = sha256_of(splits)
     identity = json.dumps(asdict(config)) + text_sha256 + FILES
     folder = cache / f"{config.source}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     if not is_prepared(folder):
@@ -262,7 +266,8 @@ def prepare(
                 about = {"config": asdict(config), "text_sha256": text_sha256}
                 write_json(folder / "corpus.json", about)
     tokenizer = tokenizer_class(config.tokenizer).load(folder)
-    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, verify=True) for name in SPLITS}
+    again = f"delete {folder} and run again"
+    parts = {name: load_tokens(folder / f"{name}.npy", tokenizer, remedy=again) for name in SPLITS}
     origin = {
         "titles": source,
         "text_sha256": text_sha256,
@@ -272,6 +277,12 @@ def prepare(
     }
     train, validation, test = (parts[name] for name in SPLITS)
     return Corpus(tokenizer, train, validation, test, origin)
+
+
+def sha256_of(splits: dict[str, list[str]]) -> str:
+    """Return a hash of the titles in all splits."""
+    text = "".join(joined(splits[name]) for name in SPLITS)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tokenizer_class(name: str) -> Any:

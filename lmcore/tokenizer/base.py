@@ -2,22 +2,23 @@
 
 import codecs
 import hashlib
-import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from operator import index
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, get_args
+from typing import Any, Literal, SupportsIndex, cast, get_args
 
 import numpy as np
-import regex
 
-from lmcore.files import write_json
-from lmcore.tokenizer.encoder import BATCH
+from lmcore.boundary import checked, converted
+from lmcore.files import from_json, require_file, write_json
+from lmcore.tokenizer.encoder import BATCH, NO_SPECIALS
 from lmcore.tokenizer.hf_files import NotUnderstoodError, symbols
-from lmcore.tokenizer.pretokens import SAFE_CUTS, in_threads, split_on_specials
+from lmcore.tokenizer.pretokens import SAFE_CUTS, compiled_pattern, in_threads
+from lmcore.tokenizer.specials import SpecialTokens, distinct
 
 Special = Literal["allow", "text", "forbid"]
 """What a special token in a text becomes: its id, the tokens of its letters, or an error."""
@@ -52,19 +53,14 @@ class BaseTokenizer(ABC):
         self.vocab, self.pattern = dict(vocab), pattern
         self.special_tokens: dict[str, int] = {}
         self._ids = {token: id for id, token in sorted(self.vocab.items(), reverse=True)}
-        for special in special_tokens or ():
-            if not special:
-                raise ValueError("a special token is empty: give it characters")
+        for special in distinct(special_tokens or ()):
             id = self._ids.setdefault(special.encode(), max(self.vocab, default=-1) + 1)
             self.vocab[id] = special.encode()
             self.special_tokens[special] = id
         for id in (min(self.vocab, default=0), max(self.vocab, default=0)):
             if not 0 <= id < 2**32:
                 raise ValueError(f"id {id} is outside 0 to 2**32 - 1")
-        _require_characters(pattern)
-        self._special_prefixes = frozenset(
-            special[:n] for special in self.special_tokens for n in range(1, len(special))
-        )
+        compiled_pattern(pattern)  # complains if it is none
 
     @abstractmethod
     def _encode_plain(self, texts: list[str]) -> list[np.ndarray]:
@@ -84,6 +80,18 @@ class BaseTokenizer(ABC):
         """Return the tokenizer of a tokenizer.json with this content."""
 
     @cached_property
+    def _specials(self) -> SpecialTokens:
+        return SpecialTokens(self.special_tokens)
+
+    @abstractmethod
+    def _arguments(self) -> dict[str, Any]:
+        """Return what the constructor takes to make this tokenizer again."""
+
+    def __reduce__(self) -> tuple:
+        """Pickle what the tokenizer is made of and no caches, so that use does not change it."""
+        return _rebuilt, (type(self), self._arguments())
+
+    @cached_property
     def vocab_size(self) -> int:
         """The largest id plus one: the rows that an embedding needs."""
         return max(self.vocab) + 1
@@ -98,6 +106,7 @@ class BaseTokenizer(ABC):
         """A hash of everything that ids depend on. Token files name their tokenizer by it."""
         return hashlib.sha256(self._json().encode()).hexdigest()[:16]
 
+    @checked
     def special_id(self, special: str) -> int:
         """Return the id of a special token.
 
@@ -120,14 +129,18 @@ class BaseTokenizer(ABC):
 
     def encode_array(self, text: str, special: Special = "allow") -> np.ndarray:
         """Return the ids of text as an array; see `encode`."""
+        if type(text) is not str:  # not `checked`: for a title that would take as long as its ids
+            text = converted("text", text, str)
         return self._encode([(text, 0)], special)[0]
 
+    @checked
     def encode_batch(
         self, texts: Iterable[str], special: Special = "allow", workers: int | None = None
     ) -> list[list[int]]:
         """Return the ids of each text; see `encode_many`."""
         return [ids.tolist() for ids in self.encode_many(texts, special, workers)]
 
+    @checked
     def encode_many(
         self, texts: Iterable[str], special: Special = "allow", workers: int | None = None
     ) -> Iterator[np.ndarray]:
@@ -151,6 +164,7 @@ class BaseTokenizer(ABC):
         for encoded in in_threads(encode, batches(), workers or os.cpu_count() or 1):
             yield from encoded
 
+    @checked
     def encode_iterable(self, chunks: Iterable[str], special: Special = "allow") -> Iterator[int]:
         """Yield the ids of the joined chunks, which do not depend on where the text is cut.
 
@@ -161,6 +175,7 @@ class BaseTokenizer(ABC):
         for ids in self.encode_chunks(chunks, special):
             yield from ids.tolist()
 
+    @checked
     def encode_chunks(
         self, chunks: Iterable[str], special: Special = "allow", workers: int = 1
     ) -> Iterator[np.ndarray]:
@@ -169,6 +184,7 @@ class BaseTokenizer(ABC):
         for [ids] in in_threads(encode, self._settled_texts(chunks, special), workers):
             yield ids
 
+    @checked
     def encode_documents(self, texts: Iterable[str], eos: str) -> np.ndarray:
         """Return the ids of all texts in one array, each text followed by the special token eos.
 
@@ -197,7 +213,7 @@ class BaseTokenizer(ABC):
         """Return text, whose first character has this place, cut at the special tokens in it."""
         if special not in get_args(Special):
             raise ValueError(f"special is {special!r}: take one of {', '.join(get_args(Special))}")
-        parts = [text] if special == "text" else split_on_specials(text, self.special_tokens)
+        parts = [text] if special == "text" else self._specials.split(text)
         if special == "forbid" and len(parts) > 1:
             raise ValueError(
                 f"special token {parts[1]!r} is at character {place + len(parts[0])}: remove it "
@@ -226,23 +242,18 @@ class BaseTokenizer(ABC):
 
     def _settled(self, text: str, special: Special) -> int:
         """Return how many characters of text have final ids, whatever text follows."""
-        specials = () if special == "text" else self.special_tokens
-        parts = split_on_specials(text, specials)
+        specials = NO_SPECIALS if special == "text" else self._specials
+        parts = specials.split(text)
         start = 0  # of the plain text after the last special token that is certain
         for plain, special_token in zip(parts[::2], parts[1::2], strict=False):
             place = start + len(plain)
-            if self._open(text, start, place + 1, specials) <= place:
+            if specials.open_place(text, start, place + 1) <= place:
                 break
             start = place + len(special_token)
-        stop = self._open(text, start, len(text), specials)
+        stop = specials.open_place(text, start, len(text))
         rule = SAFE_CUTS.get(self.pattern)
         last = rule.search(text[start:stop]) if rule else None
         return start + last.start() if last else start
-
-    def _open(self, text: str, start: int, stop: int, specials: Iterable[str]) -> int:
-        """Return the first place where an unfinished special token may begin, else stop."""
-        first = max(start, len(text) + 1 - max(map(len, specials), default=0))
-        return next((i for i in range(first, stop) if text[i:] in self._special_prefixes), stop)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
@@ -254,13 +265,19 @@ class BaseTokenizer(ABC):
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """Return the bytes of ids; see `decode`."""
+        ids = cast(Any, ids).tolist() if hasattr(ids, "tolist") else ids
         try:
-            return b"".join(self.vocab[int(id)] for id in ids)
+            return b"".join([self.vocab[index(id)] for id in ids])
+        except TypeError:
+            if isinstance(ids, Iterator):  # some of it is gone
+                raise ValueError("ids must be whole numbers, but the iterator has others") from None
+            return self.decode_bytes(converted("ids", ids, Sequence[int]))
         except KeyError as error:
             raise ValueError(
                 f"id {error.args[0]} is not in this vocabulary of {self.vocab_size} entries"
             ) from None
 
+    @checked
     def decode_stream(self, ids: Iterable[SupportsIndex]) -> Iterator[str]:
         """Yield the text of ids as they come, in whole characters. Joined, it equals `decode`'s."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -270,6 +287,7 @@ class BaseTokenizer(ABC):
         if text := decoder.decode(b"", final=True):
             yield text
 
+    @checked
     def bytes_per_token(self, text: str) -> float:
         """Return the mean number of bytes in a token of text.
 
@@ -278,8 +296,10 @@ class BaseTokenizer(ABC):
         """
         if not text:
             raise ValueError("an empty text has no bytes per token")
-        return len(text.encode()) / len(self.encode_array(text))
+        n_tokens = len(self.encode_array(text))
+        return len(text.encode()) / n_tokens
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write folder/tokenizer.json, which `tokenizers` and `transformers` open too.
 
@@ -293,6 +313,7 @@ class BaseTokenizer(ABC):
         write_json(Path(folder) / "tokenizer.json", self._stored())
 
     @classmethod
+    @checked
     def load(cls, folder: str | Path) -> "BaseTokenizer":
         """Return the tokenizer in folder/tokenizer.json, which `tokenizers` may have written.
 
@@ -302,12 +323,13 @@ class BaseTokenizer(ABC):
         """
         path = Path(folder) / "tokenizer.json"
         try:
-            return cls._from_stored(json.loads(path.read_text(encoding="utf-8")))
+            return cls._from_stored(from_json(require_file(path).read_text("utf-8-sig")))
         except NotUnderstoodError as error:
             raise ValueError(f"{path} has {error}, which {cls.__name__} does not support") from None
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({error}): fetch or train it again") from None
 
+    @checked
     def describe(self, id: int) -> Token:
         """Return a token with a note that explains how files write it.
 
@@ -328,14 +350,8 @@ class BaseTokenizer(ABC):
         return Token(id=id, bytes=token, text=text, written=written, note=note)
 
 
-def _require_characters(pattern: str) -> None:
-    """Raise ValueError if pattern is not a regular expression, or matches an empty pre-token."""
-    try:
-        is_empty = regex.match(pattern, "") is not None
-    except regex.error as error:
-        raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
-    if is_empty:
-        raise ValueError(f"pattern {pattern!r} matches empty pre-tokens: write + for *")
+def _rebuilt(kind: type[BaseTokenizer], arguments: dict[str, Any]) -> BaseTokenizer:
+    return kind(**arguments)
 
 
 def _text_or_none(token: bytes) -> str | None:

@@ -5,6 +5,7 @@ are trained on in plain Python, which is done before Numba has started, and larg
 with the same result.
 """
 
+import contextlib
 import heapq
 import itertools
 import os
@@ -12,11 +13,20 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
-
+from lmcore.boundary import checked
+from lmcore.files import require_file
 from lmcore.tokenizer.kernels.compiler import works
-from lmcore.tokenizer.pretokens import GPT2_PATTERN, Texts, plain_pieces, pre_token_finder
+from lmcore.tokenizer.pretokens import (
+    GPT2_PATTERN,
+    Report,
+    Texts,
+    no_report,
+    plain_pieces,
+    pre_token_finder,
+)
+from lmcore.tokenizer.specials import distinct
 
 Pair = tuple[bytes, bytes]
 ALPHABET = tuple(bytes([value]) for value in range(256))
@@ -28,6 +38,7 @@ MOST_REWRITTEN = 2**20
 """Plain Python rewrites a word of n bytes up to n times; this limits the bytes rewritten."""
 
 
+@checked
 def train_bpe(
     input: Texts,
     vocab_size: int,
@@ -53,18 +64,18 @@ def train_bpe(
             file is not UTF-8.
         OSError: a file cannot be read.
     """
-    specials = list(dict.fromkeys(special_tokens))
+    specials = distinct(special_tokens)
     n_new = vocab_size - len(specials) - len(ALPHABET)
     if n_new < 0:
         raise ValueError(
             f"vocab_size {vocab_size} is too small: {len(ALPHABET)} bytes and "
             f"{len(specials)} special tokens need {len(ALPHABET) + len(specials)}"
         )
-    input = [Path(input)] if isinstance(input, str | Path) else input
+    input = [require_file(input)] if isinstance(input, str | Path) else input
     size = _size(input)
-    unit = {"unit": "char" if size is None else "B", "unit_scale": True}
-    with tqdm(desc="read", total=size, disable=not progress, **unit) as bar:
-        plain = plain_pieces(input, specials, pattern, errors, bar.update)
+    unit = "char" if size is None else "B"
+    with _reporter(progress, desc="read", total=size, unit=unit, unit_scale=True) as on_read:
+        plain = plain_pieces(input, specials, pattern, errors, on_read)
         first, rest = _first(plain, SMALL)
         texts = itertools.chain(first, rest or ())
         is_compiled = rest is not None and works(_train_compiled)
@@ -76,13 +87,13 @@ def train_bpe(
             words = count_pre_tokens(texts, pattern)
     if not words:
         raise ValueError("there is no text to train a tokenizer on")
-    with tqdm(total=n_new, desc="merges", unit="token", disable=not progress) as bar:
+    with _reporter(progress, desc="merges", total=n_new, unit="token") as on_merged:
         if is_compiled or (_takes_long(words) and works(_train_compiled)):
             from lmcore.tokenizer.kernels.merging import merge_words
 
-            merges = merge_words(words, n_new, bar)
+            merges = merge_words(words, n_new, on_merged)
         else:
-            merges = merge_pairs(words, n_new, bar)
+            merges = merge_pairs(words, n_new, on_merged)
     tokens = [special.encode() for special in specials] + list(ALPHABET)
     tokens += [left + right for left, right in merges]
     if len(tokens) < vocab_size:
@@ -92,6 +103,18 @@ def train_bpe(
             stacklevel=2,
         )
     return dict(enumerate(tokens)), merges
+
+
+@contextlib.contextmanager
+def _reporter(progress: bool, **facts: Any) -> Iterator[Report]:
+    """Give the function that moves a bar, or one that does nothing without loading tqdm."""
+    if not progress:
+        yield no_report
+        return
+    from tqdm import tqdm
+
+    with tqdm(**facts) as bar:
+        yield bar.update
 
 
 def _size(texts: Texts) -> int | None:
@@ -117,7 +140,7 @@ def _train_compiled() -> None:
     from lmcore.tokenizer.kernels.counting import count_words
     from lmcore.tokenizer.kernels.merging import merge_words
 
-    merge_words(count_words(["aa"], workers=1), 1, tqdm(disable=True))
+    merge_words(count_words(["aa"], workers=1), 1)
 
 
 def _takes_long(words: Collection[bytes]) -> bool:
@@ -159,13 +182,17 @@ def _merged(word: tuple[bytes, ...], pair: Pair) -> tuple[bytes, ...]:
     return tuple(out)
 
 
-def merge_pairs(pre_tokens: Counter[bytes], n_new: int, bar: tqdm) -> list[Pair]:
+def merge_pairs(
+    pre_tokens: Counter[bytes], n_new: int, on_merged: Report = no_report
+) -> list[Pair]:
     """Return the merges, in order, that add n_new tokens to the byte alphabet."""
     in_bytes = {tuple(ALPHABET[byte] for byte in word): n for word, n in pre_tokens.items()}
-    return merge_tokens(in_bytes, n_new, bar)
+    return merge_tokens(in_bytes, n_new, on_merged)
 
 
-def merge_tokens(counted: Mapping[tuple[bytes, ...], int], n_new: int, bar: tqdm) -> list[Pair]:
+def merge_tokens(
+    counted: Mapping[tuple[bytes, ...], int], n_new: int, on_merged: Report = no_report
+) -> list[Pair]:
     """Return the merges, in order, that add n_new tokens to those that the words consist of.
 
     The list is shorter if no pair is left. No two merges make the same token: as long as no token
@@ -188,7 +215,7 @@ def merge_tokens(counted: Mapping[tuple[bytes, ...], int], n_new: int, bar: tqdm
         if pair_counts.get(pair) != best.count:
             continue  # outdated: the pair is also queued with its present count
         merges.append(pair)
-        bar.update()
+        on_merged(1)
         changed: Counter[Pair] = Counter()
         for i in places.pop(pair):
             old, new = words[i], _merged(words[i], pair)

@@ -17,6 +17,7 @@ from jaxtyping import Int32
 from lmcore.tokenizer.bpe import ALPHABET, Pair
 from lmcore.tokenizer.kernels.compiler import works
 from lmcore.tokenizer.pretokens import GPT2_PATTERN, pieces, pre_token_finder
+from lmcore.tokenizer.specials import SpecialTokens
 
 PATIENCE = 2**18 - 1
 """Beyond this many characters in all, starting Numba pays off."""
@@ -29,6 +30,8 @@ BATCH = 2**18
 
 MOST_CACHED = 2**16
 """How many pre-tokens plain Python caches."""
+
+NO_SPECIALS = SpecialTokens(())
 
 Ranks = Int32[np.ndarray, "tokens"]
 
@@ -98,7 +101,7 @@ class Encoder:
     def _pieces(self, text: str) -> Iterator[tuple[str, bool]]:
         if len(text) > BATCH:
             blocks = (text[start : start + BATCH] for start in range(0, len(text), BATCH))
-            for piece, _ in pieces(blocks, (), self.pattern):
+            for piece, _ in pieces(blocks, NO_SPECIALS, self.pattern):
                 yield piece, False
             text = ""
         yield text, True

@@ -7,11 +7,14 @@ import codecs
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import regex
+
+from lmcore.files import require_file
+from lmcore.tokenizer.specials import SpecialTokens
 
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 """How GPT-2 cuts text into pre-tokens (Radford et al. 2019)."""
@@ -38,56 +41,65 @@ SAFE_CUTS = {
 }
 """For each pattern, the places where it cuts whatever the rest of the text is, last one first."""
 
+SLOW_S, SLOW_S_PER_CHARACTER = 10.0, 1e-4
+"""Seconds after which a pattern of the user's is stopped. A usual one takes a thousandth of it."""
+
 BLOCK = 2**20
 """Bytes of a file, or characters of a text, that are read at once."""
 
 Texts = str | Path | Iterable[str | Path]
+Report = Callable[[int], object]
+"""What gets the amount of work done since it was called last, such as a bar's `update`."""
+
+
+def no_report(n: int) -> None:
+    """Report nothing."""
 
 
 def pre_token_finder(pattern: str) -> Callable[[str], list[str]]:
-    """Return the function that gives the pre-tokens of a text.
+    """Return the function that gives the pre-tokens of a text: what pattern matches, and the rest.
+
+    Text between two matches is a pre-token too, as with Split in a tokenizer.json.
 
     Raises:
-        ValueError: pattern is not a regular expression, or has a capturing group.
+        ValueError: pattern is not a regular expression, or matches a text without a character.
+    """
+    compiled = compiled_pattern(pattern)
+    if pattern in SAFE_CUTS:  # they match any text completely
+        return compiled.findall
+
+    def find(text: str) -> list[str]:
+        ends = [0]
+        try:
+            for match in compiled.finditer(text, timeout=SLOW_S + len(text) * SLOW_S_PER_CHARACTER):
+                ends += match.span()
+        except TimeoutError:
+            raise ValueError(
+                f"pattern {pattern!r} takes too long on a text of {len(text):,} characters: it "
+                "tries too many ways to match; write it without a + or * inside another one"
+            ) from None
+        return [text[start:end] for start, end in pairwise([*ends, len(text)]) if start < end]
+
+    return find
+
+
+def compiled_pattern(pattern: str) -> regex.Pattern[str]:
+    """Return pattern compiled.
+
+    Raises:
+        ValueError: it is not a regular expression, or matches a text without a character.
     """
     try:
         compiled = regex.compile(pattern)
-    except regex.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-    if compiled.groups:
-        raise ValueError(f"{pattern!r} captures a group: write (?:...) to find whole pre-tokens")
-    return compiled.findall
-
-
-def _finder(special_tokens: Iterable[str]) -> tuple[Callable, int]:
-    """Return a function that finds special tokens in a text, and the longest one's length.
-
-    Raises:
-        ValueError: one of them is empty.
-    """
-    specials = sorted(set(special_tokens), key=len, reverse=True)
-    if "" in specials:
-        raise ValueError("a special token is empty: give it characters")
-    if not specials:
-        return (lambda text: ()), 0
-    return regex.compile("|".join(map(regex.escape, specials))).finditer, len(specials[0])
-
-
-def split_on_specials(text: str, special_tokens: Iterable[str]) -> list[str]:
-    """Return text cut at each special token: plain text at even places, special tokens at odd ones.
-
-    Of overlapping special tokens, the longest one wins.
-    """
-    find, _ = _finder(special_tokens)
-    parts, done = [], 0
-    for match in find(text):
-        parts += [text[done : match.start()], match.group()]
-        done = match.end()
-    return [*parts, text[done:]]
+    except (regex.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
+    if compiled.match("") is not None:
+        raise ValueError(f"pattern {pattern!r} matches empty pre-tokens: write + for *")
+    return compiled
 
 
 def pieces(
-    blocks: Iterable[str], special_tokens: Iterable[str] = (), pattern: str = GPT2_PATTERN
+    blocks: Iterable[str], specials: SpecialTokens, pattern: str = GPT2_PATTERN
 ) -> Iterator[tuple[str, bool]]:
     """Yield the joined blocks as plain pieces, with False, and special tokens, with True.
 
@@ -95,7 +107,6 @@ def pieces(
     text that further text could change is held back. With a pattern that is not in SAFE_CUTS, text
     is cut at special tokens only.
     """
-    find, longest = _finder(special_tokens)
     waiting, n_waiting, n_uncut = [], 0, 0
     for block in chain(blocks, [None]):
         waiting.append(block or "")
@@ -103,9 +114,9 @@ def pieces(
         if block is not None and n_waiting < 2 * n_uncut:
             continue  # searching after each block would take quadratic time where nothing is cut
         text = "".join(waiting)
-        certain = len(text) if block is None else max(0, len(text) - max(longest - 1, 0))
+        certain = len(text) if block is None else max(0, len(text) - max(specials.longest - 1, 0))
         done = 0
-        for match in find(text):
+        for match in specials.find(text):
             if match.start() >= certain:
                 break
             if match.start() > done:
@@ -126,7 +137,7 @@ def _last_cut(text: str, start: int, end: int, pattern: str) -> int:
 
 
 def texts_in_blocks(
-    texts: Texts, errors: str = "strict", on_read: Callable[[int], object] = lambda n: None
+    texts: Texts, errors: str = "strict", on_read: Report = no_report
 ) -> Iterator[Iterator[str]]:
     """Yield an iterator over the blocks of each text.
 
@@ -145,29 +156,45 @@ def plain_pieces(
     special_tokens: Iterable[str] = (),
     pattern: str = GPT2_PATTERN,
     errors: str = "strict",
-    on_read: Callable[[int], object] = lambda n: None,
+    on_read: Report = no_report,
 ) -> Iterator[str]:
     """Yield the `pieces` of all texts that are not special tokens; see `texts_in_blocks`."""
+    specials = SpecialTokens(special_tokens)
     for blocks in texts_in_blocks(texts, errors, on_read):
-        for piece, is_special in pieces(blocks, special_tokens, pattern):
+        for piece, is_special in pieces(blocks, specials, pattern):
             if not is_special:
                 yield piece
 
 
-def _text_blocks(text: str, on_read: Callable[[int], object]) -> Iterator[str]:
+def _text_blocks(text: str, on_read: Report) -> Iterator[str]:
     for start in range(0, len(text), BLOCK):
-        on_read(min(BLOCK, len(text) - start))
-        yield text[start : start + BLOCK]
+        block = text[start : start + BLOCK]
+        try:
+            block.isascii() or block.encode()
+        except UnicodeEncodeError as error:
+            surrogate, place = error.object[error.start], start + error.start
+            raise ValueError(
+                f"a text has the lone surrogate {surrogate!r} at character {place}, which UTF-8 "
+                "lacks: read its file with errors='replace'"
+            ) from None
+        on_read(len(block))
+        yield block
 
 
-def _file_blocks(path: Path, errors: str, on_read: Callable[[int], object]) -> Iterator[str]:
+def _file_blocks(path: Path, errors: str, on_read: Report) -> Iterator[str]:
     """Yield the text of a file with its line ends unchanged.
 
     Raises:
-        ValueError: the file is not UTF-8, and errors is "strict".
+        ValueError: the file is not UTF-8, and errors is "strict", or errors names no way to go on.
     """
+    try:
+        codecs.lookup_error(errors)
+    except LookupError:
+        raise ValueError(
+            f"errors must be a way to decode such as strict, replace or ignore, not {errors!r}"
+        ) from None
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
-    with open(path, "rb") as file:
+    with open(require_file(path), "rb") as file:
         is_last = False
         while not is_last:
             raw = file.read(BLOCK)

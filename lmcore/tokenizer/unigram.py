@@ -13,10 +13,12 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
+from lmcore.boundary import checked
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.bpe import ALPHABET
 from lmcore.tokenizer.hf_files import SYMBOLS, from_symbols, parse_unigram, symbols, unigram_json
 from lmcore.tokenizer.pretokens import GPT2_PATTERN, Texts, plain_pieces
+from lmcore.tokenizer.specials import distinct
 
 
 class UnigramTokenizer(BaseTokenizer):
@@ -25,6 +27,7 @@ class UnigramTokenizer(BaseTokenizer):
     A piece's id is its index in pieces.
     """
 
+    @checked
     def __init__(
         self, pieces: list[tuple[bytes, float]], special_tokens: Iterable[str] | None = None
     ):
@@ -50,6 +53,7 @@ class UnigramTokenizer(BaseTokenizer):
         self._engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 
     @classmethod
+    @checked
     def train(
         cls,
         texts: Texts,
@@ -66,7 +70,7 @@ class UnigramTokenizer(BaseTokenizer):
         Raises:
             ValueError: vocab_size has no room for the specials and the bytes, or the text is empty.
         """
-        specials, text_bytes = list(dict.fromkeys(special_tokens)), set()
+        specials, text_bytes = distinct(special_tokens), set()
         least = len(ALPHABET) + len(specials)
         if vocab_size < least:
             raise ValueError(
@@ -102,6 +106,9 @@ class UnigramTokenizer(BaseTokenizer):
         for text in texts:
             text.encode()  # raises for a lone surrogate, which the library calls no string
         return [np.array(self._engine.encode(text).ids, dtype=self.dtype) for text in texts]
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"pieces": self.pieces, "special_tokens": list(self.special_tokens)}
 
     def _json(self) -> str:
         pieces = [[piece.hex(), score] for piece, score in self.pieces]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from lmcore.config import check_choices
+from lmcore.boundary import convert_fields
 from lmcore.data.batches import Order
 from lmcore.tasks.protocols import Task
 from lmcore.training import schedule
@@ -38,7 +38,7 @@ class OptimizerConfig:
     """Remove from each gradient its component along the weight (arXiv 2501.04697)."""
 
     def __post_init__(self):
-        check_choices(self)
+        convert_fields(self)
         require_positive(self, "lr", "max_grad_norm")
         if self.kind == "muon" and self.momentum == 0:
             raise ValueError("muon without momentum orthogonalises noise: set momentum, often 0.95")
@@ -78,7 +78,7 @@ class ScheduleConfig:
     """wsd: fraction of all steps spent in the final decay."""
 
     def __post_init__(self):
-        check_choices(self)
+        convert_fields(self)
         decaying = ("cosine", "linear", "wsd", "wsd-linear")
         require_effect(self, "kind", min_lr_ratio=decaying, decay_fraction=("wsd", "wsd-linear"))
 
@@ -112,6 +112,7 @@ class EvaluationConfig:
     """Save the weights of each evaluation next to the checkpoints."""
 
     def __post_init__(self):
+        convert_fields(self)
         require_positive(self, "eval_every", "log_every", "patience", "stop_accuracy")
 
 
@@ -149,7 +150,7 @@ class TrainConfig:
     """Evaluation, records and early stopping."""
 
     def __post_init__(self):
-        check_choices(self)
+        convert_fields(self)
         require_positive(self, "batch_size", "epochs", "steps", "n_tokens", "max_s")
         lengths = {name: getattr(self, name) for name in ("epochs", "steps", "n_tokens")}
         if sum(value is not None for value in lengths.values()) != 1:

@@ -4,21 +4,21 @@ import contextlib
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from lmcore.boundary import checked
 from lmcore.model.gpt import GPT
-from lmcore.tasks.protocols import Task
+from lmcore.tasks.protocols import Batch, Task, facts_of
 from lmcore.training import parallel
 from lmcore.training.checkpoint import (
     Progress,
-    latest_checkpoint,
-    load_progress,
     save_progress,
     save_weights,
     weights_path,
@@ -26,10 +26,12 @@ from lmcore.training.checkpoint import (
 from lmcore.training.config import EvaluationConfig, TrainConfig, default
 from lmcore.training.early_stopping import EarlyStopping
 from lmcore.training.gradients import global_norm
+from lmcore.training.identity import run_facts
 from lmcore.training.interrupts import Interrupt
 from lmcore.training.metrics import Metric, check_names, measure
 from lmcore.training.optimizer import Roles
 from lmcore.training.records import MetricBuffer, Record, due_records
+from lmcore.training.resume import reason_to_stop, resumed_progress, sole_writer, time_limit
 from lmcore.training.runtime import Runtime
 from lmcore.training.step import Loss, Optimizer, Schedule, Stepper
 
@@ -37,6 +39,11 @@ GPU_STEPS_PER_READING = 32
 """Steps between readings of numbers from a GPU, because each reading waits for the GPU."""
 
 
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=3)
+
+
+@checked
 def train(
     model: nn.Module,
     config: TrainConfig,
@@ -52,6 +59,8 @@ def train(
     before_checkpoint: Callable[[], None] | None = None,
     select: str = "validation",
     select_mode: Literal["min", "max"] = "min",
+    interrupt: Interrupt | None = None,
+    show: Callable[[str], None] = _warn,
 ) -> Iterator[Record]:
     """Train model in place and yield a record before the first step and after each one.
 
@@ -66,12 +75,17 @@ def train(
     - before_checkpoint: called before a checkpoint is written, when all records up to it have been
       yielded; a caller that stores records makes them durable here.
     - select: the score or metric that early stopping follows; select_mode says which way is better.
+    - interrupt: notes signals while the caller works on a record; they take effect after a step.
+    - show: takes a line for the user; by default it is a warning.
 
     With a folder for checkpoints an interrupted run resumes from the newest one, with the numbers
-    that an uninterrupted run has. Ctrl-C and SIGTERM during a step take effect after it.
+    that an uninterrupted run has. A run that ended goes on if its length, max_s or patience now
+    reach further; otherwise a line says why there is nothing to do. Ctrl-C and SIGTERM during a
+    step take effect after it.
 
     Raises:
-        ValueError: the arguments do not fit together; raised before the first step.
+        ValueError: the arguments do not fit together, the checkpoints are of another run, or
+            another process trains there; raised before the first step.
         DivergedError: a loss or gradient is not finite. A record before it says so, and the last
             checkpoint stays as it is.
         MemoryError: a batch does not fit.
@@ -80,12 +94,7 @@ def train(
     metrics = metrics or {}
     check_names(metrics)
     batch = task.batch(0)
-    if config.batch_size not in (len(batch.x), default(config, "batch_size")):
-        raise ValueError(
-            f"batch_size is {config.batch_size}, but the task's batches have {len(batch.x)} rows: "
-            "leave it out of the config, or set both to the same"
-        )
-    config = dataclasses.replace(config, batch_size=len(batch.x))
+    config = fitted(config, task, batch)
     tokens_per_step = batch.x.numel()
     steps = config.planned_steps(task, tokens_per_step)
     flops = total_flops(model, steps * tokens_per_step)
@@ -102,24 +111,52 @@ def train(
         roles=roles,
     )
     folder = None if checkpoints is None else Path(checkpoints)
-    progress = resumed_progress(folder, model, stepper.optimizer, runtime)
-    best_weights = folder / "best.safetensors" if folder else None
-    stopping = EarlyStopping(config.evaluation, progress, best_weights, select, select_mode)
-    if not progress.stop_reason and progress.step < steps:
-        stepper.start(batch, progress.step)
-        run = _Run(
-            stepper=stepper,
-            task=task,
-            metrics=metrics,
-            stopping=stopping,
-            buffer=MetricBuffer(tokens_per_step, progress.elapsed_s),
-            folder=folder,
-            done=progress.step,
-            interrupt=Interrupt(),
-            before_checkpoint=before_checkpoint,
-        )
-        yield from _interruptible(_records(run), run.interrupt)
-    stopping.restore(model)
+    with sole_writer(folder):
+        given = {"optimizer": optimizer, "schedule": schedule, "loss": loss, "roles": roles}
+        facts = folder and run_facts(model, config, task, batch, stepper.optimizer, given)
+        progress = resumed_progress(folder, stepper, facts or {}, show)
+        best_weights = folder / "best.safetensors" if folder else None
+        stopping = EarlyStopping(config.evaluation, progress, best_weights, select, select_mode)
+        reason = reason_to_stop(progress, stopping, config.max_s, steps)
+        if reason:
+            show(f"{folder} holds a run with nothing left to train: {reason}")
+        else:
+            stepper.start(batch, progress.step)
+            run = _Run(
+                stepper=stepper,
+                task=task,
+                metrics=metrics,
+                stopping=stopping,
+                buffer=MetricBuffer(tokens_per_step, progress.elapsed_s),
+                folder=folder,
+                facts=facts,
+                done=progress.step,
+                interrupt=interrupt or Interrupt(),
+                before_checkpoint=before_checkpoint,
+            )
+            yield from _interruptible(_records(run), run.interrupt)
+        stopping.restore(model)
+
+
+def fitted(config: TrainConfig, task: Task, batch: Batch) -> TrainConfig:
+    """Return config with what the task's batches decide in place of its defaults.
+
+    Raises:
+        ValueError: config sets batch_size, order or within_documents to something else.
+    """
+    order = facts_of(task).get("order", config.order)
+    of_task = {
+        "batch_size": len(batch.x),
+        "order": order,
+        "within_documents": batch.documents is not None,
+    }
+    for name, value in of_task.items():
+        if getattr(config, name) not in (value, default(config, name)):
+            raise ValueError(
+                f"{name} is {getattr(config, name)} in the config, but {value} in the task's "
+                "batches: leave it out of the config, or set both to the same"
+            )
+    return dataclasses.replace(config, **of_task)
 
 
 def total_flops(model: nn.Module, n_tokens: int) -> int | None:
@@ -128,26 +165,6 @@ def total_flops(model: nn.Module, n_tokens: int) -> int | None:
     They are counted for our GPT alone.
     """
     return n_tokens * model.config.flops_per_token if isinstance(model, GPT) else None
-
-
-def resumed_progress(
-    folder: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, runtime: Runtime
-) -> Progress:
-    """Load the newest checkpoint in folder, if any, and return how far its run had come.
-
-    Raises:
-        ValueError: the checkpoint is damaged, or was computed in another precision.
-    """
-    newest = latest_checkpoint(folder) if folder else None
-    if newest is None:
-        return Progress(step=0, elapsed_s=0.0, precision=runtime.precision)
-    progress = load_progress(newest, model, optimizer)
-    if progress.precision != runtime.precision:
-        raise ValueError(
-            f"{newest} was trained in {progress.precision}, not {runtime.precision}: "
-            f"resume it with --runtime.precision {progress.precision}"
-        )
-    return progress
 
 
 def _interruptible(records: Generator[Record], interrupt: Interrupt) -> Iterator[Record]:
@@ -173,6 +190,7 @@ class _Run:
     stopping: EarlyStopping
     buffer: MetricBuffer
     folder: Path | None
+    facts: dict[str, Any] | None
     done: int
     interrupt: Interrupt
     before_checkpoint: Callable[[], None] | None
@@ -222,7 +240,7 @@ def evaluation_is_due(config: EvaluationConfig, step: int, steps: int) -> bool:
 def _time_is_up(run: _Run) -> str | None:
     limit = run.stepper.config.max_s
     is_up = parallel.anywhere(run.buffer.elapsed_s > (limit or math.inf))
-    return f"reached the time limit of {limit:g} seconds" if is_up else None
+    return time_limit(limit) if is_up and limit else None
 
 
 def _evaluated(run: _Run, record: Record) -> Record:
@@ -267,4 +285,4 @@ def _save(folder: Path, run: _Run, record: Record) -> None:
         n_accurate=stopping.n_accurate,
         stop_reason=record.stop_reason,
     )
-    save_progress(folder, run.stepper.model, run.stepper.optimizer, progress)
+    save_progress(folder, run.stepper.model, run.stepper.optimizer, progress, run.facts)

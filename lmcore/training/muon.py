@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmcore.boundary import checked
 from lmcore.training.adamw import AdamW
 from lmcore.training.gradients import check_numbers, loss_of, parameters_of
 
@@ -55,6 +56,7 @@ class Muon(torch.optim.Optimizer):
         ValueError: a hidden parameter is not a matrix, or a number is out of its range.
     """
 
+    @checked
     def __init__(
         self,
         hidden: Iterable[nn.Parameter] | Iterable[dict],

@@ -39,12 +39,20 @@ def world() -> int:
 
 @contextlib.contextmanager
 def first_goes_first() -> Iterator[None]:
-    """Let process 0 finish the block before the others enter it and use what it wrote."""
-    if world() > 1 and rank() > 0:
-        dist.barrier()
-    yield
-    if world() > 1 and rank() == 0:
-        dist.barrier()
+    """Let process 0 finish the block before the others enter it and use what it wrote.
+
+    Raises:
+        RuntimeError: in the others, if process 0 left the block with an error.
+    """
+    if rank() > 0 and anywhere(False):
+        raise RuntimeError("process 0 ended with an error before the others could begin")
+    has_failed = True
+    try:
+        yield
+        has_failed = False
+    finally:
+        if rank() == 0:
+            anywhere(has_failed)
 
 
 def anywhere(flag: bool) -> bool:

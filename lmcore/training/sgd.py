@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from lmcore.boundary import checked
 from lmcore.training.gradients import check_numbers, loss_of
 
 
@@ -18,6 +19,7 @@ class SGD(torch.optim.Optimizer):
         ValueError: a number is out of its range.
     """
 
+    @checked
     def __init__(
         self,
         params: Iterable[nn.Parameter] | Iterable[dict],

@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import small_disk
 
-from lmcore.config import check_choices, config_hash, flat_fields, from_dict, with_fields
+from lmcore.boundary import convert_fields
+from lmcore.config import config_hash, flat_fields, from_dict, with_fields
 from lmcore.experiments.experiment import Experiment
-from lmcore.experiments.run_folder import RunWriter, check_steps, load_run, read_metrics
+from lmcore.experiments.metrics_file import check_steps, read_metrics
+from lmcore.experiments.run_folder import RunWriter, load_run
 from lmcore.files import read_json, whole_file, write_json, write_text
 from lmcore.model.rope import RopeScaling
 from lmcore.studies.baseline import experiments as baseline
@@ -109,7 +111,8 @@ train_values = st.fixed_dictionaries(
         "eval_at": st.lists(sizes, max_size=5).map(tuple),
     }
 )
-names_and_seeds = st.fixed_dictionaries({"name": st.text(), "seed": st.integers()})
+file_names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=40)
+names_and_seeds = st.fixed_dictionaries({"name": file_names, "seed": st.integers(0, 2**31)})
 
 
 def changed(outer, values):
@@ -244,8 +247,8 @@ def run_folder(smoke_run, tmp_path):
 FILES = ("config.json", "metrics.jsonl", "environment.json", "outcome.json")
 
 
-def test_a_run_folder_holds_its_four_files_and_nothing_else(run_folder):
-    assert set(names(run_folder)) == set(FILES)
+def test_a_run_folder_holds_its_four_files_and_their_checksums_and_nothing_else(run_folder):
+    assert set(names(run_folder)) == {*FILES, "SHA256SUMS"}
 
 
 def test_a_config_edited_after_its_run_is_refused(run_folder):
@@ -346,7 +349,7 @@ def test_a_finished_run_moves_without_its_checkpoints(tmp_path):
     write_text(tmp_path / "scratch" / "checkpoints" / "step0.safetensors", "")
     writer.finish({"best": 1}, tmp_path / "results" / "run")
     assert load_run(tmp_path / "results" / "run", Plan).outcome == {"best": 1}
-    assert set(names(tmp_path / "results" / "run")) == set(FILES)
+    assert set(names(tmp_path / "results" / "run")) == {*FILES, "SHA256SUMS"}
     assert names(tmp_path / "results") == ["run"]
 
 
@@ -440,8 +443,8 @@ class Painted:
 
 def test_a_value_that_is_no_choice_is_an_error_with_all_choices():
     with pytest.raises(ValueError, match="colour must be one of red, blue, not 'green'"):
-        check_choices(Painted("green"))
+        convert_fields(Painted("green"))
 
 
 def test_a_value_that_is_a_choice_passes():
-    check_choices(Painted("blue"))
+    convert_fields(Painted("blue"))

@@ -1,5 +1,6 @@
 """README and pages: what they name exists, what they say can be run."""
 
+import importlib.util
 import pkgutil
 import re
 import subprocess
@@ -8,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+import lmcore
 from lmcore.report.package_map import first_line, with_map
 
 ROOT = Path(__file__).parents[2]
+# docs/api.py is a command, not part of the package.
+_spec = importlib.util.spec_from_file_location("docs_api", ROOT / "docs" / "api.py")
+docs_api = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(docs_api)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 
@@ -86,3 +92,28 @@ def test_the_blocks_of_the_architecture_page_are_where_it_says():
     for name in names:
         in_package = name if name.startswith("torch.") else f"lmcore.{name}"
         assert pkgutil.resolve_name(in_package) is not None
+
+
+@pytest.fixture(scope="module")
+def api():
+    return docs_api.page()
+
+
+@pytest.mark.parametrize("name", lmcore.__all__)
+def test_the_api_page_says_of_every_public_name_what_its_docstring_says(api, name):
+    section = api.split(f"### `{name}`\n")[1].split("\n(api-")[0]
+    first = (getattr(lmcore, name).__doc__ or "").split("\n")[0]
+    assert docs_api.escaped(first) in section
+    assert "](https://github.com/lmcore/lmcore/blob/main/lmcore/" in section
+
+
+def test_the_api_page_lists_fields_defaults_methods_and_errors(api):
+    config = api.split("### `ModelConfig`\n")[1].split("\n(api-")[0]
+    assert re.search(r"^\| `d_model` \| `int` \| `\d+` \| .+ \|$", config, re.MULTILINE)
+    tokenizer = api.split("### `Tokenizer`\n")[1].split("\n(api-")[0]
+    assert "Tokenizer.decode(" in tokenizer  # inherited
+    assert "\nRaises:\n\n- `ValueError`: " in tokenizer
+
+
+def test_markup_in_a_docstring_stays_text():
+    assert docs_api.escaped("a <eos> costs $1, `x[0] | y`") == "a \\<eos> costs \\$1, `x[0] | y`"

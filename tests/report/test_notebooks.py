@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -176,39 +178,63 @@ class Shell:
         self.commands.append(command)
 
 
-def run_setup(monkeypatch, *, colab: bool, installed: bool) -> tuple[list[list[str]], list[str]]:
-    """Run the setup cell's first part as on a machine with or without Colab and lmcore."""
+def run_setup(
+    monkeypatch, *, colab: bool, installed: bool = False, cloned: bool = False
+) -> tuple[list[list[str]], list[str]]:
+    """Run the setup cell's first part as on a machine with or without Colab, lmcore and a clone."""
     shell, moved = Shell(), []
     monkeypatch.setattr(subprocess, "run", shell.run)
     monkeypatch.setattr("os.chdir", moved.append)
+    monkeypatch.setattr("os.path.isdir", lambda folder: cloned)
     found = importlib.util.find_spec("lmcore") if installed else None
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
     if colab:
         monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     else:
         monkeypatch.delitem(sys.modules, "google.colab", raising=False)
-    exec(setup_cell(SOURCES[0]).split("from lmcore import")[0], {})
+    exec(setup_cell(SOURCES[0]).split("from lmcore import")[0].split("from lmcore.")[0], {})
     return shell.commands, moved
 
 
-def test_on_colab_the_setup_cell_installs_the_package_at_a_tag_and_leaves_torch_alone(monkeypatch):
-    (clone, install), moved = run_setup(monkeypatch, colab=True, installed=False)
-    assert re.fullmatch(r"v\d+\.\d+\.\d+", clone[clone.index("-b") + 1])
+def test_on_colab_the_setup_cell_installs_the_package_and_leaves_torch_alone(monkeypatch):
+    (clone, install), moved = run_setup(monkeypatch, colab=True)
     assert install[1:4] == ["-m", "pip", "install"]
     assert not {"torch", "-U", "--upgrade", "--force-reinstall"} & set(install)
     assert install[-1] == clone[-1]
     assert moved == [f"{clone[-1]}/notebooks"]
 
 
-@pytest.mark.parametrize(("colab", "installed"), [(False, True), (False, False), (True, True)])
-def test_anywhere_else_the_setup_cell_installs_nothing(monkeypatch, colab, installed):
-    commands, moved = run_setup(monkeypatch, colab=colab, installed=installed)
+@each_notebook
+def test_on_colab_the_setup_cell_takes_the_branch_or_tag_that_the_badges_open(monkeypatch, source):
+    (clone, _), _ = run_setup(monkeypatch, colab=True)
+    ref, title = clone[clone.index("-b") + 1], pair(source).cells[0].source
+    assert f"colab.research.google.com/github/lmcore/lmcore/blob/{ref}/notebooks/" in title
+    assert f"mybinder.org/v2/gh/lmcore/lmcore/{ref}?labpath=notebooks/{source.stem}" in title
+
+
+def test_after_a_restart_on_colab_the_setup_cell_goes_back_to_the_results(monkeypatch):
+    commands, (moved,) = run_setup(monkeypatch, colab=True, installed=True, cloned=True)
+    assert (commands, moved) == ([], "/content/lmcore/notebooks")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_anywhere_else_the_setup_cell_installs_nothing(monkeypatch, installed):
+    commands, moved = run_setup(monkeypatch, colab=False, installed=installed)
     assert (commands, moved) == ([], [])
 
 
-def test_the_setup_cell_names_the_version_of_this_package():
-    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert f'"v{version[1]}"' in setup_cell(SOURCES[0])
+@pytest.mark.parametrize("newer", [".py", ".ipynb"])
+def test_jupytext_finds_nothing_to_change_in_a_fresh_clone(tmp_path, newer):
+    copied = [
+        shutil.copy(path, tmp_path)
+        for path in (SOURCES[1], SOURCES[1].with_suffix(".ipynb"), ROOT / "notebooks/jupytext.toml")
+    ]
+    before = [Path(path).read_bytes() for path in copied]
+    (touched,) = [path for path in copied[:2] if path.endswith(newer)]
+    os.utime(touched, (time.time() + 60, time.time() + 60))
+    command = [sys.executable, "-m", "jupytext", "--sync", copied[1]]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert [Path(path).read_bytes() for path in copied] == before
 
 
 def test_drive_is_mounted_on_request_and_only_on_colab(monkeypatch):

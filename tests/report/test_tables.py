@@ -23,6 +23,8 @@ from lmcore.report.tables import (
 from lmcore.studies import all_studies
 from lmcore.studies.baseline import experiments as baseline
 from lmcore.studies.baseline.measures import entropy_floor
+from lmcore.tasks.file_text import FileTextConfig
+from lmcore.tasks.stories import StoriesConfig
 from lmcore.tasks.titles import TitlesConfig
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +99,7 @@ def fault_of_records(run):
     scored = [record["validation"] for record in run.records if "validation" in record]
     if len(scored) != len(scoring):
         return "its scores are not those that were due"
-    if isinstance(run.config.task, TitlesConfig):
+    if isinstance(run.config.task, TitlesConfig | StoriesConfig | FileTextConfig):
         tests = [] if "diverged" in run.outcome else [run.outcome["test"]]
         is_whole = {score.coverage for score in [*scored, *tests]} == {1.0}
     else:

@@ -18,7 +18,7 @@ from lmcore.model.gpt import GPT
 from lmcore.report.tables import validation
 from lmcore.studies import study_called
 from lmcore.studies.baseline import experiments as baseline
-from lmcore.studies.headlines import figures, measures, probes, tables
+from lmcore.studies.headlines import diagrams, figures, measures, probes, tables
 
 
 def test_a_frequency_model_costs_what_its_counts_say():
@@ -125,7 +125,7 @@ def ended(study, name, seed, nats):
     return Run(Path(), experiment, [{"step": 9} | scores], environment, {})
 
 
-def test_steps_are_shown_as_ratios_to_the_first_by_seed_with_runs_and_commits():
+def test_steps_are_shown_as_ratios_to_the_first_by_seed_and_link_to_their_runs():
     runs = [ended("s", name, seed, nats) for name, seed, nats in (
         ("a", 1, 20.0), ("a", 2, 10.0), ("b", 1, 10.0), ("b", 2, 6.0), ("c", 1, None),
     )]  # fmt: skip
@@ -135,8 +135,9 @@ def test_steps_are_shown_as_ratios_to_the_first_by_seed_with_runs_and_commits():
     assert rows["second"]["ratio"] == "0.550 ± 0.071"  # of 0.5 and 0.6
     assert rows["second"]["nats/character"] == "0.800 ± 0.283"
     assert rows["second"]["coverage"] == "0.8333"
-    assert rows["second"]["runs"] == "b"
-    assert rows["second"]["commit"] == "1abcdef, 2abcdef"
+    second = table.rows[1][0]
+    assert second.href.endswith("/results/s/b")
+    assert second.title == "s/b at 1abcdef, 2abcdef"
     assert rows["third"]["ratio"] == "none of 0"
     assert rows["third"]["nats/character"] == "none of 1"
 
@@ -153,7 +154,7 @@ def test_the_ladder_holds_steps_that_were_run_beside_what_is_published_of_them()
     assert rows[shown]["seeds"] == "1"
     assert rows[shown]["published challenge"] == f"{number:.3f}"
     assert rows[shown]["published ratio"] == f"{corrected / first[1][1]:.3f}"
-    assert rows[shown]["runs"] == "/".join(where)
+    assert table.rows[1][0].title == f"{'/'.join(where)} at 2abcdef"
 
 
 def test_a_step_of_which_nothing_is_published_has_no_number_there():
@@ -178,3 +179,60 @@ def test_each_step_of_the_ladder_is_an_experiment_of_the_baseline_s_size(where):
     titles = replace(experiment.task, vocab_size=given.task.vocab_size)
     assert titles == given.task
     assert (experiment.train.batch_size, experiment.train.epochs) == (64, 7)
+
+
+def ladder_runs():
+    """Return runs of every step of the ladder: 20, 16, 12 and 10 nats for ten characters."""
+    return [
+        ended(*where, seed, nats + seed / 10)
+        for (where, _), nats in zip(tables.LADDER.values(), (20.0, 16.0, 12.0, 10.0), strict=True)
+        for seed in (1, 2)
+    ]
+
+
+def test_the_waterfall_goes_down_from_step_to_step_and_marks_what_is_published():
+    (ax,) = figures.plot_ladder(ladder_runs()).axes
+    spans = [(bar.get_x() + bar.get_width(), bar.get_x()) for bar in ax.patches]
+    ends, starts = zip(*spans, strict=True)
+    assert starts[0] == 1.0
+    assert starts[1:] == pytest.approx(ends[:-1])
+    assert ends[-1] == pytest.approx(sum(x / y for x, y in ((10.1, 20.1), (10.2, 20.2))) / 2)
+    marks = [line for line in ax.lines if line.get_marker() == "D"]
+    published = [known for _, known in tables.LADDER.values() if known][1:]
+    assert [mark.get_xdata()[0] for mark in marks] == pytest.approx(
+        [corrected / 1.856 for _, corrected in published]
+    )
+    plt.close("all")
+
+
+def test_a_step_without_runs_is_left_out_of_the_waterfall():
+    runs = [run for run in ladder_runs() if run.config.name != "large-sgd-lr1"]
+    (ax,) = figures.plot_ladder(runs).axes
+    assert len(ax.patches) == len(tables.LADDER) - 1
+    plt.close("all")
+
+
+def test_lower_is_the_mean_of_seeds_in_percent():
+    runs = [ended("s", "a", 1, 10.0), ended("s", "a", 2, 10.0)]
+    others = [ended("s", "b", 1, 20.0), ended("s", "b", 2, 12.5)]
+    assert tables.lower(runs, others, 0) == "35 ± 21 %"
+
+
+def test_the_model_is_drawn_with_the_shapes_it_has():
+    config = replace(baseline.BASELINE.model, n_layers=3)
+    layers = diagrams.layers_of(config, 8)
+    assert layers[0] == ("token ids", "8 × 128")
+    assert layers[-1][1] == "8 × 128 × 16,000"
+    assert "8 heads of 64" in layers[3][0]
+    (ax,) = diagrams.plot_model(config, 8).axes
+    assert any("3 times" in text.get_text() for text in ax.texts)
+    plt.close("all")
+
+
+def test_the_drawn_score_depends_on_distance_alone():
+    scores = diagrams.plot_rope(1e4, 32).axes[-1]
+    first, *others = [line.get_ydata() for line in scores.lines]
+    assert len(others) == 2
+    for other in others:
+        assert np.allclose(first, other, atol=2e-3)
+    plt.close("all")

@@ -147,7 +147,7 @@ def test_a_small_survey_measures_and_is_then_loaded(tmp_path, monkeypatch, surve
     assert run.config == small
     assert {row.get("text", row.get("learned")) for row in run.records} == set(small.texts)
     [again] = runner.run_all([small], progress=False)
-    assert json.dumps(again.records) == json.dumps(run.records)
+    assert json.dumps(list(again.records)) == json.dumps(list(run.records))
     with pytest.raises(ValueError, match="another config"):
         runner.run_all([replace(small, held_out=0.2)], progress=False)
 

@@ -15,7 +15,6 @@ import regex
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from made import join_pair, pre_tokens
-from tqdm import tqdm
 
 from lmcore.tokenizer import bpe
 from lmcore.tokenizer.bpe import count_pre_tokens, merge_pairs, train_bpe
@@ -40,10 +39,6 @@ counted_words = st.dictionaries(
 def compiled(monkeypatch):
     """Let every text count as large."""
     monkeypatch.setattr(bpe, "SMALL", -1)
-
-
-def no_bar():
-    return tqdm(disable=True)
 
 
 def counter_of(words):
@@ -85,25 +80,25 @@ def test_compiled_training_equals_the_reference_too(compiled, text, n_merges):
 @given(counts=counted_words, n_new=st.integers(0, 80))
 def test_compiled_merges_are_those_of_plain_python(counts, n_new):
     words = as_words(Counter(counts))
-    assert merge_words(words, n_new, no_bar()) == merge_pairs(Counter(counts), n_new, no_bar())
+    assert merge_words(words, n_new) == merge_pairs(Counter(counts), n_new)
 
 
 def test_places_numbered_with_64_bits_change_nothing(monkeypatch):
     counts = count_pre_tokens(["low lower lowest slow slower aaaaaaa"])
     monkeypatch.setattr(merging, "WIDE", 0)
-    assert merge_words(as_words(counts), 20, no_bar()) == merge_pairs(counts, 20, no_bar())
+    assert merge_words(as_words(counts), 20) == merge_pairs(counts, 20)
 
 
 @pytest.mark.parametrize("letters", ["ab", "abc ", "abcdefghij "])
 def test_a_longer_text_gives_the_same_merges_compiled_and_in_plain_python(letters):
     text = "".join(random.Random(0).choices(letters, k=3_000))
     counts = count_pre_tokens([text])
-    assert merge_words(as_words(counts), 300, no_bar()) == merge_pairs(counts, 300, no_bar())
+    assert merge_words(as_words(counts), 300) == merge_pairs(counts, 300)
 
 
 @given(counts=counted_words)
 def test_no_two_merges_make_the_same_token(counts):
-    joined = [left + right for left, right in merge_pairs(Counter(counts), 300, no_bar())]
+    joined = [left + right for left, right in merge_pairs(Counter(counts), 300)]
     assert len(set(joined)) == len(joined)
 
 

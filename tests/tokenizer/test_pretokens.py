@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from made import GPT2
 
 from lmcore.tokenizer.kernels import scanner
-from lmcore.tokenizer.kernels.compiler import writable
+from lmcore.tokenizer.kernels.arrays import writable
 from lmcore.tokenizer.pretokens import (
     GPT2_PATTERN,
     SAFE_CUTS,
     in_threads,
     pieces,
-    split_on_specials,
     texts_in_blocks,
 )
+from lmcore.tokenizer.specials import SpecialTokens
 
 SPECIALS = ("<a>", "<a><b>", "b><a", "é\n", " <a>")
 POINTS = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
@@ -80,7 +80,7 @@ def naive_parts(text, specials):
 
 @given(text=near_specials)
 def test_text_is_cut_at_the_longest_special_that_stands_first(text):
-    assert split_on_specials(text, SPECIALS) == naive_parts(text, SPECIALS)
+    assert SpecialTokens(SPECIALS).split(text) == naive_parts(text, SPECIALS)
 
 
 @pytest.mark.parametrize("pattern", [*SAFE_CUTS, r"\w+\s*|\W+?", r"(?s).{3}|.+"])
@@ -93,14 +93,14 @@ def test_blocks_give_the_pre_tokens_and_specials_of_the_whole_text(pattern, text
         return [piece] if is_special else regex.findall(pattern, piece)
 
     whole = [cut(part, i % 2) for i, part in enumerate(naive_parts(text, SPECIALS))]
-    found = [cut(*piece) for piece in pieces(blocks, SPECIALS, pattern)]
+    found = [cut(*piece) for piece in pieces(blocks, SpecialTokens(SPECIALS), pattern)]
     assert [*chain(*found)] == [*chain(*whole)]
 
 
 @pytest.mark.parametrize("text", ["one two ", "ACGT1,", "中文。", "<a>", "x1"])
 def test_what_is_kept_back_does_not_grow_with_the_text(text):
     blocks = [text * 10] * 200
-    assert max(len(piece) for piece, _ in pieces(blocks, SPECIALS)) < 60 * len(text)
+    assert max(len(piece) for piece, _ in pieces(blocks, SpecialTokens(SPECIALS))) < 60 * len(text)
 
 
 @given(text=st.text() | st.text(alphabet="aé\r\n\U0001f600"), block=st.integers(1, 9))

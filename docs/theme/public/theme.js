@@ -102,6 +102,47 @@ if (links.size) {
   mark();
 }
 
+// ---- widgets: plain scripts, since a page from the disk may load no modules
+
+const modelOf = (values) => ({
+  get: (name) => values[name],
+  set: (name, value) => (values[name] = value),
+  on: () => {},
+  save_changes: () => {},
+});
+
+function loadWidget(box) {
+  const { widget } = box.dataset;
+  const place = box.querySelector(".widget-place");
+  const script = document.createElement("script");
+  script.src = `${home}build/${widget}.js`;
+  script.onload = async () => {
+    const values = JSON.parse(box.querySelector("script").textContent);
+    const fallback = [...place.childNodes];
+    place.replaceChildren();
+    try {
+      await window.lmcoreWidgets[widget].render({ model: modelOf(values), el: place });
+    } catch (error) {
+      place.replaceChildren(...fallback);
+      console.error(error);
+    }
+    box.dataset.ready = "yes";
+  };
+  document.head.append(script);
+}
+
+// A widget and its data are loaded once the reader comes near it.
+const nearby = new IntersectionObserver(
+  (entries) => {
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+      nearby.unobserve(target);
+      loadWidget(target);
+    }
+  },
+  { rootMargin: "600px" },
+);
+for (const box of document.querySelectorAll("[data-widget]")) nearby.observe(box);
+
 // ---- search, in the index the build writes
 
 const box = document.querySelector(".search input");

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lmcore.boundary import checked
 from lmcore.files import read_json, whole_file, write_json
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -28,6 +29,7 @@ EOS_TOKENS = ("<|endoftext|>", "<eos>")
 """Special tokens that end a text; the first one that a tokenizer has is declared as eos_token."""
 
 
+@checked
 def load_pretrained(folder: str | Path) -> GPT:
     """Return the GPT-2 or Llama in a folder written by transformers, in evaluation mode.
 
@@ -49,6 +51,7 @@ def load_pretrained(folder: str | Path) -> GPT:
         config = family.read_config(fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'}: {error}") from None
+    require_weights_for(folder, config)
     with torch.device("meta"):  # only shapes: no weights are drawn just to be overwritten
         model = GPT(config)
     expected = to_theirs(model.state_dict(), family, config)
@@ -61,6 +64,7 @@ def load_pretrained(folder: str | Path) -> GPT:
     return model.eval()
 
 
+@checked
 def save_pretrained(model: GPT, folder: str | Path, tokenizer: BaseTokenizer | None = None) -> None:
     """Write model so that AutoModelForCausalLM of transformers loads it and gives equal logits.
 
@@ -155,9 +159,13 @@ def weight_files(folder: Path) -> list[Path]:
         return [single]
     if index.exists():
         try:
-            return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+            names = sorted(set(read_json(index)["weight_map"].values()))
+            outside = [name for name in names if Path(name).name != name]
         except (AttributeError, KeyError, TypeError):
             raise ValueError(f"{index} is damaged: it names no files") from None
+        if outside:
+            raise ValueError(f"{index} names {outside[0]!r}, which is no file of its folder")
+        return [folder / name for name in names]
     if any(folder.glob("pytorch_model*.bin")):
         raise ValueError(
             f"{folder} has its weights in pytorch_model.bin, a pickle, and reading a pickle can "
@@ -165,6 +173,22 @@ def weight_files(folder: Path) -> list[Path]:
             "and save_pretrained, on a machine where that is safe"
         )
     raise ValueError(f"{folder} has no model.safetensors")
+
+
+def require_weights_for(folder: Path, config: ModelConfig) -> None:
+    """Raise ValueError if the files in folder are too small for a model of config.
+
+    So a config.json of absurd sizes is refused before anything is made in these sizes.
+    """
+    paths = weight_files(folder)
+    if missing := [path for path in paths if not path.is_file()]:
+        raise ValueError(f"{missing[0]} is missing or damaged")
+    n_bytes = sum(path.stat().st_size for path in paths)
+    if config.n_parameters > n_bytes:
+        raise ValueError(
+            f"{folder / 'config.json'} describes a model of {config.n_parameters:,} parameters, "
+            f"and the folder has weights of {n_bytes:,} bytes: one of the two is of another model"
+        )
 
 
 def require_equal_shapes(
@@ -236,6 +260,7 @@ def family_of(fields: Any) -> Family:
     if model_type not in FAMILIES:
         raise ValueError(f"model_type {model_type!r} is not known, only {' and '.join(FAMILIES)}")
     choice(fields, "quantization_config", None)
+    choice(fields, "is_causal", True)
     return FAMILIES[model_type]
 
 

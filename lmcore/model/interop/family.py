@@ -81,6 +81,21 @@ def choice(fields: dict[str, Any], name: str, *known: Any) -> Any:
     return value
 
 
+def with_aliases(fields: dict[str, Any], aliases: dict[str, str]) -> dict[str, Any]:
+    """Return fields with the values of aliases under the names that they are aliases of.
+
+    Raises:
+        ValueError: a field and its alias have different values.
+    """
+    for name, alias in aliases.items():
+        if name in fields and alias in fields and fields[name] != fields[alias]:
+            raise ValueError(
+                f"{name} {fields[name]!r} and {alias} {fields[alias]!r} are the same size: "
+                "delete the wrong one"
+            )
+    return fields | {name: fields[alias] for name, alias in aliases.items() if alias in fields}
+
+
 def sizes(fields: dict[str, Any], **names: str) -> dict[str, Any]:
     """Return the sizes in fields, by our names for theirs.
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmcore.model.config import ModelConfig
-from lmcore.model.interop.family import Family, choice, sizes
+from lmcore.model.interop.family import Family, choice, sizes, with_aliases
 from lmcore.model.mlp import Activation
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -19,8 +19,18 @@ ACTIVATIONS: dict[str, Activation] = {
 """Our activation for each of theirs; where several are the same, we write the first."""
 
 
+ALIASES = {
+    "n_positions": "max_position_embeddings",
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+}
+"""Other names under which transformers reads GPT-2's sizes."""
+
+
 def read_config(fields: dict[str, Any]) -> ModelConfig:
     """Return the config of a GPT-2 with these fields; absent fields have transformers' defaults."""
+    fields = with_aliases(fields, ALIASES)
     choice(fields, "scale_attn_weights", True)
     choice(fields, "scale_attn_by_inverse_layer_idx", False)
     choice(fields, "add_cross_attention", False)

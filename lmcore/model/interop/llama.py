@@ -38,6 +38,8 @@ def read_config(fields: dict[str, Any]) -> ModelConfig:
 def read_rope(fields: dict[str, Any], context_length: int) -> tuple[float, RopeScaling | None]:
     """Return RoPE's base and scaling, from where transformers 5 or earlier versions put them.
 
+    Of several places for a number, the one counts that counts for transformers.
+
     Raises:
         ValueError: the scaling is neither llama3 nor linear, or a number is missing.
     """
@@ -45,6 +47,9 @@ def read_rope(fields: dict[str, Any], context_length: int) -> tuple[float, RopeS
     for name in ("rope_theta", "partial_rotary_factor"):
         rope = {name: fields.get(name)} | rope
     rope = {"rope_type": rope.get("type")} | rope
+    for name, value in rope.items():
+        if isinstance(value, dict):
+            raise ValueError(f"RoPE of its own for {name} has no counterpart here")
     kind = choice(rope, "rope_type", "default", "llama3", "linear")
     choice(rope, "partial_rotary_factor", 1.0)
     scaling = None
@@ -56,13 +61,12 @@ def read_rope(fields: dict[str, Any], context_length: int) -> tuple[float, RopeS
                 factor=rope["factor"],
                 low_freq_factor=rope["low_freq_factor"],
                 high_freq_factor=rope["high_freq_factor"],
-                original_context_length=rope.get(
-                    "original_max_position_embeddings", context_length
-                ),
+                original_context_length=fields.get("original_max_position_embeddings")
+                or rope.get("original_max_position_embeddings", context_length),
             )
     except KeyError as error:
         raise ValueError(f"rope_type {kind!r} lacks its {error.args[0]}") from None
-    return float(rope.get("rope_theta") or 10_000.0), scaling
+    return rope.get("rope_theta") or 10_000.0, scaling
 
 
 def linear_scaling(factor: float) -> RopeScaling:

@@ -1,7 +1,7 @@
 """AdamW in the place of SGD, each tuned over as many runs."""
 
 from lmcore.experiments.study import Study
-from lmcore.studies.adamw_swap import claims, experiments, probes, tables
+from lmcore.studies.adamw_swap import answer, claims, experiments, probes, tables
 
 STUDY = Study(
     name="adamw_swap",
@@ -11,4 +11,6 @@ STUDY = Study(
     probe=probes.probe,
     findings=tables.findings,
     check_claims=claims.check_claims,
+    title="The AdamW swap",
+    answer=answer.answer,
 )

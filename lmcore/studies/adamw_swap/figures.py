@@ -93,34 +93,52 @@ def plot_rates(runs: Sequence[Run]) -> Figure:
 def plot_inside(runs: Sequence[Run]) -> Figure:
     """Return the gradient norm and the size of updates against steps, for each optimizer.
 
+    The gradient norm is a geometric mean over steps in equal parts of the log axis, of all seeds.
     The last step is left out, because its learning rate is zero.
     """
-    fig, axes = plt.subplots(3, 1, figsize=(plotting.WIDTH, 7.6), sharex=True)
-    quantities = {
-        "gradient norm": lambda record: record.get("grad_norm"),
-        "update / weights,\nmatrices": update_ratio_of("hidden"),
-        "update / weights,\nembedding": update_ratio_of("embedding"),
-    }
-    for ax, (label, quantity) in zip(axes, quantities.items(), strict=True):
-        for place, (shown, name) in enumerate(NAMES.items()):
-            group = [
-                replace(run, records=run.records[:-1]) for run in completed(select(runs, name))
-            ]
-            color = COLORS[shown]
-            if not group:
-                continue
-            dots = {} if ax is axes[0] else {"marker": "o", "ms": 3}
-            plotting.curves(ax, group, quantity, label=shown, color=color, lw=1.2, **dots)
-            if ax is axes[1]:
-                at = (0.02 + 0.33 * (place // 2), 0.5 - 0.1 * (place % 2))
-                ax.annotate(shown, at, xycoords="axes fraction", color=color, fontsize=8.5)
-        ax.set_yscale("log")
-        ax.set_ylabel(f"{label} (log)")
-    plotting.level(axes[0], GIVEN.train.optimizer.max_grad_norm, "clipped to this norm")
+    fig, axes = plt.subplots(3, 1, figsize=(plotting.WIDTH, 8.4), sharex=True)
     steps = completed(runs)[0].records[-1]["step"]
+    for shown, name in NAMES.items():
+        group = [replace(run, records=run.records[:-1]) for run in completed(select(runs, name))]
+        if not group:
+            continue
+        look = {"color": COLORS[shown], "lw": 1.3, "label": shown}
+        axes[0].plot(*binned(group, lambda record: record.get("grad_norm")), **look)
+        for ax, role in zip(axes[1:], ("hidden", "embedding"), strict=True):
+            plotting.curves(ax, group, update_ratio_of(role), marker="o", ms=3, **look)
+    labels = ("gradient norm", "update / weights,\nmatrices", "update / weights,\nembedding")
+    for ax, label in zip(axes, labels, strict=True):
+        ax.set_yscale("log")
+        ax.margins(y=0.12)
+        ax.set_ylabel(f"{label} (log)")
+        plotting.step_axis(ax, steps, log=True)
+        ax.set_xlim(FIRST_SHOWN, 6.5 * steps)  # room for the names
+        ax.set_xlabel("")
     plotting.step_axis(axes[-1], steps, log=True)
-    axes[-1].set_xlim(FIRST_SHOWN, steps)
+    axes[-1].set_xlim(FIRST_SHOWN, 6.5 * steps)
+    axes[0].set_yticks([0.3, 0.5, 1, 2], ["0.3", "0.5", "1", "2"])
+    axes[0].minorticks_off()
+    for ax in axes:
+        plotting.name_ends(ax)
+    plotting.level(axes[0], GIVEN.train.optimizer.max_grad_norm, "clipped to this norm")
     return fig
+
+
+def binned(
+    runs: Sequence[Run], value: plotting.Quantity, n_bins: int = 20
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (steps, geometric means of value over runs) in bins of equal width on a log axis."""
+    pairs = [plotting.series(run, value) for run in runs]
+    steps, values = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    first = max(1, min(FIRST_SHOWN, steps.max(initial=1)))  # small runs end before it
+    late = steps >= first
+    steps, values = steps[late], values[late]
+    edges = np.geomspace(first, steps.max(initial=first) + 1, n_bins + 1)
+    places = np.digitize(steps, edges)
+    full = [place for place in range(1, n_bins + 1) if (places == place).any()]
+    at = [np.exp(np.log(steps[places == place]).mean()) for place in full]
+    means = [np.exp(np.log(values[places == place]).mean()) for place in full]
+    return np.array(at), np.array(means)
 
 
 def plot_next_token(runs: Sequence[Run]) -> Figure:

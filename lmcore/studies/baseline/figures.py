@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import nats_per_character_of, validation
+from lmcore.report.text import in_figure
 from lmcore.studies.baseline.measures import entropy_floor
 from lmcore.studies.headlines.figures import draw_next_token
 from lmcore.studies.headlines.measures import end_share, unigram_level
@@ -92,11 +93,11 @@ def plot_end(runs: Sequence[Run]) -> Figure:
     """Return the share of positions where <eos> is predicted, and where it is true."""
     fig, ax = plt.subplots()
     steps, mean = plotting.curves(ax, runs, end_share, label="predicted", marker="o", ms=3.5)
-    name = "<eos> is the likeliest next token"
+    name = "<eos> is the most likely next token"
     plotting.name_line(ax, (steps[-1], mean[-1]), name, plotting.OURS, (0, -14), ha="right")
     final = validation(runs[0])
     plotting.level(ax, final.end_share, "a title really ends")
-    plotting.step_axis(ax, steps[-1])
+    plotting.step_axis(ax, steps[-1], log=True)
     ax.set_ylim(0, 1.04)
     ax.set_ylabel("share of validation positions")
     return fig
@@ -125,7 +126,7 @@ def plot_next_token(runs: Sequence[Run]) -> Figure:
     ax.set_xlabel("probability of the next token")
     guess = runs[0].outcome["probe"]["next_token"]
     target = f"{plotting.shown(guess['target'])} ({guess['target_probability']:.2g})"
-    ax.set_title(f"input: {guess['input'].strip()}\ntrue next token: {target}")
+    ax.set_title(f"input: {in_figure(guess['input'].strip())}\ntrue next token: {target}")
     return fig
 
 

@@ -2,7 +2,7 @@
 
 from lmcore.data import grammar
 from lmcore.experiments.experiment import Experiment
-from lmcore.tasks.titles import joined, split_titles, titles_of
+from lmcore.tasks.titles import TitlesConfig, joined, split_titles, titles_of
 
 
 def entropy_floor(experiment: Experiment) -> float:
@@ -14,7 +14,7 @@ def entropy_floor(experiment: Experiment) -> float:
         ValueError: the titles are real, so their entropy is unknown.
     """
     config = experiment.task
-    if config.source != "generated":
+    if not isinstance(config, TitlesConfig) or config.source != "generated":
         raise ValueError(f"{experiment.path} reads real titles, whose entropy is unknown")
     titles = split_titles(titles_of(config, None)[0], config)["validation"]
     return grammar.surprise(titles) / len(joined(titles))

@@ -1,7 +1,7 @@
 """Grokking: a small transformer that memorises a table of arithmetic, then solves it."""
 
 from lmcore.experiments.study import Study
-from lmcore.studies.grokking import claims, experiments, probes, tables
+from lmcore.studies.grokking import answer, claims, experiments, probes, tables
 
 STUDY = Study(
     name="grokking",
@@ -11,4 +11,6 @@ STUDY = Study(
     history=probes.history,
     findings=tables.findings,
     check_claims=claims.check_claims,
+    title="Grokking",
+    answer=answer.answer,
 )

@@ -77,6 +77,12 @@ def check_division(runs: Sequence[Run]) -> None:
             claim = run.outcome["probe"]["claim"]
             assert claim["only keys"] == 1
             assert max(claim["without keys"], claim["only others"]) < most
+    left = {
+        name: [run.outcome["probe"]["claim"]["without keys"] for run in select(runs, name)]
+        for name in ("division-fast", "classic")
+    }
+    assert 0.025 < min(left["division-fast"]) < max(left["division-fast"]) < 0.12
+    assert max(left["classic"]) < 0.03
     slow, fast = (
         statistics.fmean(len(run.outcome["probe"]["claim"]["keys"]) for run in select(runs, name))
         for name in ("classic", "division-fast")
@@ -174,6 +180,13 @@ def check_keys_without_leak(runs: Sequence[Run]) -> None:
         ("keys-smallest", 103),
     }  # fmt: skip
     assert max(results[name]["only keys"] for name in missed - {("keys-smallest", 103)}) < 0.75
+    left = {name: result["without keys"] for name, result in solved.items()}
+    assert 0.03 < statistics.median(left.values()) < 0.05
+    (most, _), *_ = sorted(left, key=lambda name: left[name], reverse=True)
+    assert most.startswith("delay-plain-muon")
+    assert 0.36 < max(left.values()) < 0.38
+    stablemax = sorted(left["keys-stablemax", seed] for seed in (104, 105))
+    assert [round(share, 2) for share in stablemax] == [0.28, 0.3]
     controls = select(runs, "keys-no-decay")
     assert controls
     for run in controls:

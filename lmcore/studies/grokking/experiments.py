@@ -362,6 +362,12 @@ def seeded(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
     ]
 
 
+def table(experiment: Experiment) -> ModularConfig:
+    """Return the table that experiment learns."""
+    assert isinstance(experiment.task, ModularConfig), f"{experiment.name} learns no table"
+    return experiment.task
+
+
 def all_experiments(most: int = len(SEEDS)) -> list[Experiment]:
     """Return every experiment, with at most `most` seeds of each."""
     return [*first_experiments(most), *delay_experiments(most)]

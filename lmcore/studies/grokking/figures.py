@@ -24,6 +24,7 @@ from lmcore.studies.grokking.experiments import (
     RATES,
     SOLVED,
     STEADY,
+    table,
 )
 from lmcore.studies.grokking.measures import (
     accuracy,
@@ -105,19 +106,21 @@ def plot_coverage(runs: Sequence[Run]) -> Figure:
         right = [outcome_accuracy(run, "unseen test") for run in group]
         color = plotting.PUBLISHED if config.p == max(MODULI) else plotting.OURS
         ax.plot(apart, right, "o", color=color, ms=7, alpha=0.8)
-    labels = [f"p = {c.p}\n{c.n_samples:,} samples\n{share:.1%}" for share, c, _ in columns]
+    labels = [
+        f"modulo {config.p}\n{config.n_samples:,} samples\n{100 * share:.1f} % of the table"
+        for share, config, _ in columns
+    ]
     ax.set_xticks(range(len(labels)), labels)
     ax.set_xlim(-0.5, len(labels) - 0.5)
     ax.set_ylim(-0.03, 1.04)
     ax.grid(visible=False, axis="x")
-    ax.set_xlabel("share of the table in the training set")
     ax.set_ylabel("right answers, unseen test pairs")
     return fig
 
 
 def plot_phases(runs: Sequence[Run]) -> Figure:
     """Return the median step at which the table was solved, by decay and share of the table."""
-    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 3.6))
+    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 3.9))
     longest = STEADY.train.steps
     shown = np.full((len(DECAYS), len(FRACTIONS)), np.nan)
     for i, decay in enumerate(DECAYS):
@@ -135,7 +138,10 @@ def plot_phases(runs: Sequence[Run]) -> Figure:
                 f"{label}\n{known}/{len(group)}", (j, i), ha="center", va="center", fontsize=9,
                 color="white" if dark else "black",
             )  # fmt: skip
-    ax.imshow(shown, cmap="viridis_r", aspect="auto", vmin=100, vmax=longest)
+    image = ax.imshow(shown, cmap="viridis_r", aspect="auto", vmin=100, vmax=longest)
+    bar = fig.colorbar(image, ax=ax, pad=0.02)
+    bar.set_label("median step of solving")
+    bar.outline.set_visible(False)
     ax.grid(visible=False)
     ax.set_xticks(range(len(FRACTIONS)), [f"{fraction:.0%}" for fraction in FRACTIONS])
     ax.set_yticks(range(len(DECAYS)), [f"{decay:g}" for decay in DECAYS])
@@ -149,35 +155,37 @@ def plot_tuning(runs: Sequence[Run]) -> Figure:
 
     A filled mark is a setting with which both seeds solved the table, with the mean step.
     """
-    fig, axes = plt.subplots(2, 4, figsize=(plotting.WIDTH, 4.2), sharex=True, sharey=True)
+    fig, axes = plt.subplots(4, 2, figsize=(plotting.WIDTH, 8.6), sharex=True, sharey=True)
     for ax, (name, method) in zip(axes.flat, METHODS.items(), strict=False):
-        for value, color, dy in zip(
-            method.values, (plotting.OURS, plotting.PUBLISHED), (4, -11), strict=True
+        for value, color, above in zip(
+            method.values, (plotting.OURS, plotting.PUBLISHED), (1.08, 1.24), strict=True
         ):
             groups = [tuning_runs(runs, name, lr, value) for lr in RATES]
             right, steps = (
                 [final_accuracy(group) for group in groups],
                 [mean_solving_step(group) for group in groups],
             )
-            ax.plot(RATES, right, "o-", color=color, mfc="white", ms=4, lw=1.2)
+            ax.plot(RATES, right, "o-", color=color, mfc="white", ms=4.5, lw=1.3)
             for lr, y, step in zip(RATES, right, steps, strict=True):
                 if math.isfinite(step):
-                    ax.plot(lr, y, "o", color=color, ms=4)
-                    ax.annotate(f"{step:,.0f}", (lr, y), xytext=(0, dy), color=color, fontsize=7,
-                                textcoords="offset points", ha="center")  # fmt: skip
+                    ax.plot(lr, y, "o", color=color, ms=4.5)
+                    ax.annotate(f"{step:,.0f}", (lr, above), color=color, fontsize=8.5, ha="center")
             label = f"{method.parameter.replace('_', ' ')} {value:g}"
-            y = 0.98 if color == plotting.OURS else 0.89
-            ax.annotate(label, (0.97, y), xycoords="axes fraction", color=color, fontsize=7,
-                        ha="right", va="top")  # fmt: skip
-        ax.set_title(name, fontsize=8.5, pad=4)
+            y = 0.6 if color == plotting.OURS else 0.48
+            ax.annotate(label, (0.97, y), xycoords="axes fraction", color=color, fontsize=8.5,
+                        ha="right")  # fmt: skip
+        ax.set_title(name, fontsize=9.5, pad=4)
         ax.set_xscale("log")
-        ax.set_ylim(-0.04, 1.6)
+        ax.set_xlim(RATES[0] / 1.5, RATES[-1] * 1.5)
+        ax.set_ylim(-0.04, 1.4)
         ax.set_yticks([0, 0.5, 1])
-        ax.tick_params(labelsize=8)
         ax.minorticks_off()
-    axes[1, 3].set_visible(False)
+    axes[3, 1].axis("off")
+    axes[2, 1].tick_params(labelbottom=True)
     fig.supxlabel("learning rate (log scale)", fontsize=10)
-    fig.supylabel("share of right answers after the last step", fontsize=10)
+    fig.supylabel(
+        "share of right answers after the last step; numbers: step of solving", fontsize=10
+    )
     return fig
 
 
@@ -191,7 +199,7 @@ def plot_smallest(runs: Sequence[Run]) -> Figure:
         known = [step for run in group if (step := solved_at(run))]
         label = f"{statistics.median(known):,.0f}" if len(known) == len(group) else "–"
         ax.annotate(label, (100 * fraction, 1.03), ha="center", color=REFERENCE, fontsize=8.5)
-    plotting.level(ax, 1 / FAST.task.p, "a guess", x=0.99)
+    plotting.level(ax, 1 / table(FAST).p, "a guess", x=0.99)
     ax.annotate("median step of solving:", (0.01, 1.03), xycoords=("axes fraction", "data"),
                 color=REFERENCE, fontsize=8.5)  # fmt: skip
     ax.set_ylim(-0.02, 1.1)
@@ -226,13 +234,12 @@ def plot_inside(run: Run) -> Figure:
     axes[1].plot(steps, history["restricted"], color=other)
     axes[1].plot(steps, history["excluded"], color=plotting.PUBLISHED)
     for name, color, y in (
-        ("training pairs", TRAIN, 0.30), ("unseen pairs", VALIDATION, 0.21),
-        ("restricted: key waves alone, all pairs", other, 0.12),
+        ("training pairs", TRAIN, 0.36), ("unseen pairs", VALIDATION, 0.25),
+        ("restricted: key waves alone, all pairs", other, 0.14),
         ("excluded: key waves removed, training pairs", plotting.PUBLISHED, 0.03),
     ):  # fmt: skip
         axes[1].annotate(name, (0.02, y), xycoords="axes fraction", color=color, fontsize=8)
     axes[1].set_yscale("log")
-    axes[1].set_ylim(1e-6, None)
     axes[1].set_ylabel("loss, nats (log)")
     at, norm = plotting.series(run, lambda record: record.get("weight_norm"))
     axes[2].plot(np.maximum(at, 0.9), norm, color=ours)
@@ -294,15 +301,16 @@ def plot_filling(run: Run, n: int = 5) -> Figure:
 
 def plot_attention(runs: Sequence[Run]) -> Figure:
     """Return how much each head attends to a, b and the operation, averaged over all pairs."""
-    fig, axes = plt.subplots(1, len(runs), figsize=(plotting.WIDTH, 2.4), sharey=True)
+    fig, axes = plt.subplots(1, len(runs), figsize=(plotting.WIDTH, 3.0), sharey=True)
     for ax, run in zip(np.atleast_1d(axes), runs, strict=True):
         attention = run.outcome["probe"]["attention"]
         ax.imshow(np.array(attention["mean"]), cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
         for head, (mean, std) in enumerate(zip(attention["mean"], attention["std"], strict=True)):
             for place in range(LENGTH):
                 label = f"{mean[place]:.2f}\n±{std[place]:.2f}"
-                ax.annotate(label, (place, head), ha="center", va="center", fontsize=6.5)
+                ax.annotate(label, (place, head), ha="center", va="center", fontsize=7.5)
         ax.set_xticks(range(LENGTH), ["a", "b", "op"])
+        ax.set_yticks(range(len(attention["mean"])), range(1, len(attention["mean"]) + 1))
         ax.set_title(f"seed {run.config.seed}", fontsize=9)
         ax.grid(visible=False)
     np.atleast_1d(axes)[0].set_ylabel("head")

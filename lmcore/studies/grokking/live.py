@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lmcore.experiments.experiment import Experiment, task_of, workspace
-from lmcore.experiments.runner import show_progress
+from lmcore.experiments.runner import with_bar
 from lmcore.generation.probabilities import next_probabilities
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
@@ -21,6 +21,7 @@ from lmcore.studies.grokking.experiments import (
     SENTENCE,
     drawn,
     seeded,
+    table,
     variant,
 )
 from lmcore.studies.grokking.figures import TRAIN, VALIDATION
@@ -70,12 +71,12 @@ def weights_path(operation: str, p: int) -> Path:
 def watch(experiment: Experiment) -> Iterator[Record]:
     """Train experiment now, with a bar, and yield each record. Saves a `live_variant` for `ask`."""
     is_fast = experiment.name == LIVE
-    path = weights_path(*experiment.task.operations, experiment.task.p) if is_fast else None
+    path = weights_path(*table(experiment).operations, table(experiment).p) if is_fast else None
     torch.manual_seed(experiment.seed)
     model, source = GPT(experiment.model), task_of(experiment, experiment.task.prepare())
     runtime = Runtime().resolve(0, experiment.train.precision)
     records = train(model, experiment.train, source, runtime)
-    yield from show_progress(records, experiment, source, runtime, True)
+    yield from with_bar(records, experiment, source, runtime, True)
     if path:
         save_weights(path, model)
 
@@ -87,8 +88,8 @@ def ask(question: str) -> list[tuple[int, float]]:
         ValueError: the question cannot be read, has no answer, or no model was trained for it.
     """
     a, operation, b, p = parsed(question)
-    experiment = live_variant(operation, FAST.task.p if p is None else p)
-    p, path = experiment.task.p, weights_path(operation, experiment.task.p)
+    experiment = live_variant(operation, table(FAST).p if p is None else p)
+    p, path = table(experiment).p, weights_path(operation, table(experiment).p)
     for number in (a, b):
         if not 0 <= number < p:
             raise ValueError(f"{number} is none of the numbers modulo {p}: take 0 to {p - 1}")
@@ -107,7 +108,7 @@ def ask(question: str) -> list[tuple[int, float]]:
 def right_answer(question: str) -> int:
     """Return the right answer to a question."""
     a, operation, b, p = parsed(question)
-    p = FAST.task.p if p is None else p
+    p = table(FAST).p if p is None else p
     return int(OPERATIONS[operation](np.array([a]), np.array([b]), p)[0])
 
 

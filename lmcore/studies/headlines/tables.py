@@ -3,15 +3,8 @@
 from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, mean_sd, number, select
+from lmcore.report.tables import Table, link_to_runs, mean_sd, number, select
 from lmcore.studies.headlines.measures import final_loss, final_score, paired_losses
-
-
-def commits(runs: Sequence[Run]) -> str:
-    """Return the short hashes of the commits that made runs."""
-    hashes = {session["commit"][:7] for run in runs for session in run.environment["sessions"]}
-    return ", ".join(sorted(hashes))
-
 
 SCORE_COLUMNS = ("challenge", "coverage", "nats/character", "bits/byte", "ratio")
 
@@ -31,17 +24,16 @@ def score_cells(runs: Sequence[Run], first: Sequence[Run]) -> tuple[str, ...]:
 
 
 def steps_table(study: str, names: dict[str, str], runs: Sequence[Run]) -> Table:
-    """Return the scores of a study's experiments, by the names in names, with runs and commits.
+    """Return the scores of a study's experiments, by the names in names, linked to their runs.
 
     Ratios are to the first of them.
     """
     groups = {shown: select(runs, name) for shown, name in names.items()}
     first = next(iter(groups.values()))
     rows = tuple(
-        (shown, *score_cells(group, first), names[shown], commits(group))
-        for shown, group in groups.items()
+        (link_to_runs(shown, group), *score_cells(group, first)) for shown, group in groups.items()
     )
-    return Table((study, *SCORE_COLUMNS, "runs", "commit"), rows)
+    return Table((study, *SCORE_COLUMNS), rows)
 
 
 LADDER: dict[str, tuple[tuple[str, str], tuple[float, float] | None]] = {
@@ -52,31 +44,43 @@ LADDER: dict[str, tuple[tuple[str, str], tuple[float, float] | None]] = {
 }
 """The steps at the baseline's size: study and name of our runs, and published values of the step on
 other titles, as the challenge counts and corrected to every token."""
+BEST_PUBLISHED = (1.1416, 1.175)
+"""The best public entry we know of, in the same two numbers and on the same titles."""
 
 
-def ladder(runs: Sequence[Run]) -> Table:
-    """Return the scores of each step at the baseline's size, with published values.
+def lower(runs: Sequence[Run], others: Sequence[Run], digits: int = 1) -> str:
+    """Return by how many percent the losses of runs are below those of others, seed by seed."""
+    pairs = paired_losses(runs, others)
+    return mean_sd([100 * (1 - ours / theirs) for ours, theirs in pairs], digits, " %")
 
-    A step without runs is left out.
-    """
-    groups = {
+
+def ladder_groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs of each step at the baseline's size, by its name; a step may have none."""
+    return {
         shown: [run for run in runs if (run.config.study, run.config.name) == where]
         for shown, (where, _) in LADDER.items()
     }
-    first, rows = next(iter(groups.values())), []
+
+
+def ladder(runs: Sequence[Run]) -> Table:
+    """Return the scores of each step at the baseline's size, linked to its runs.
+
+    Published values of the same step stand in the last columns. A step without runs is left out.
+    """
+    groups, rows = ladder_groups(runs), []
+    first = next(iter(groups.values()))
     _, start = next(iter(LADDER.values()))
     for shown, group in groups.items():
-        where, known = LADDER[shown]
+        _, known = LADDER[shown]
         published = (
             ("", "")
             if known is None
             else (number(known[0], ".3f"), number(known[1] / start[1], ".3f"))
         )
         if group:
-            seeds, source = number(len(group)), ("/".join(where), commits(group))
-            rows.append((shown, *score_cells(group, first), seeds, *published, *source))
+            named = link_to_runs(shown, group)
+            rows.append((named, *score_cells(group, first), number(len(group)), *published))
     header = (
-        "baseline's size", *SCORE_COLUMNS, "seeds", "published challenge", "published ratio",
-        "runs", "commit",
+        "baseline's size", *SCORE_COLUMNS, "seeds", "published challenge", "published ratio"
     )  # fmt: skip
     return Table(header, tuple(rows))

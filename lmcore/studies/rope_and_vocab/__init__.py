@@ -1,7 +1,7 @@
 """Rotary positions, attention within titles and vocabulary sizes on headlines."""
 
 from lmcore.experiments.study import Study
-from lmcore.studies.rope_and_vocab import claims, experiments, probes, tables
+from lmcore.studies.rope_and_vocab import answer, claims, experiments, probes, tables
 
 STUDY = Study(
     name="rope_and_vocab",
@@ -11,4 +11,6 @@ STUDY = Study(
     probe=probes.probe,
     findings=tables.findings,
     check_claims=claims.check_claims,
+    title="RoPE and vocabulary size",
+    answer=answer.answer,
 )

@@ -17,6 +17,7 @@ from lmcore.studies.headlines.measures import (
     paired_losses,
     unigram_level,
 )
+from lmcore.studies.headlines.tables import BEST_PUBLISHED, ladder_groups
 from lmcore.studies.rope_and_vocab.experiments import (
     CHANGES,
     CONFINED,
@@ -212,6 +213,10 @@ def check_large(runs: Sequence[Run]) -> None:
     tests = [{run.config.seed: test_loss(run) for run in group} for group in (start, adamw, recipe)]
     assert all(0.65 < tests[2][seed] / tests[0][seed] < 0.66 for seed in LARGE_SEEDS)
     assert all(0.95 < tests[2][seed] / tests[1][seed] < 0.965 for seed in LARGE_SEEDS)
+    ladder = [paired_losses(group, start) for group in ladder_groups(runs).values()]
+    ratios = [statistics.fmean(after / before for after, before in pairs) for pairs in ladder]
+    assert ratios == sorted(ratios, reverse=True)
+    assert ratios[-1] > BEST_PUBLISHED[1] / 1.856  # the challenge's baseline, every token
     assert round(1.314 / 1.401, 2) == 0.94  # as published, corrected to every token
     plans = [run.config.train for run in (*recipe, *adamw)]
     assert len({(p.optimizer, p.schedule, p.batch_size, p.epochs) for p in plans}) == 1

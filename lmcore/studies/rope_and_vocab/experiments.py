@@ -195,6 +195,11 @@ def compared_with() -> list[Experiment]:
     return [*baseline.all_experiments(), *adamw_swap.large()]
 
 
+def ladder_ends() -> list[Experiment]:
+    """Return one seed of the baseline and of the recipe at its size: the ends of the ladder."""
+    return [baseline.BASELINE, large()[0]]
+
+
 def within_titles(name: str) -> str:
     """Return the name of the same experiment with attention within titles."""
     return f"{slug(name)}-within-titles"

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from lmcore.experiments.experiment import slug
 from lmcore.experiments.run_folder import Run
@@ -45,6 +46,12 @@ COLORS = {
 """The colour of each kind of positions."""
 
 
+OFF_THE_AXES = "sinusoidal"
+"""The kind of positions whose loss by position is too high to be drawn with the others."""
+TOKENS_SHOWN = 14
+"""Tokens of the title in attention maps, so that their names can be read."""
+
+
 def plot_positions(runs: Sequence[Run]) -> Figure:
     """Return the final loss of each kind of positions, across titles and within them."""
     fig, ax = plt.subplots()
@@ -77,6 +84,10 @@ def plot_places(runs: Sequence[Run]) -> Figure:
         if not group:
             continue
         places, nats = mean_by_bin(group, "by_place", MIN_SHARE)
+        seeds = np.stack([mean_by_bin([run], "by_place", MIN_SHARE)[1] for run in group])
+        band = {"color": COLORS.get(shown, COLORS[ROPE]), "alpha": 0.2, "lw": 0}
+        top.fill_between(places + 1, seeds.min(0), seeds.max(0), **band)
+        bottom.fill_between(places + 1, (seeds - learned).min(0), (seeds - learned).max(0), **band)
         look = {"color": COLORS.get(shown, COLORS[ROPE]), "lw": 1.4, "label": shown}
         look |= {} if shown in COLORS else {"ls": (0, (2, 2))}
         top.plot(places + 1, nats, **look)
@@ -90,14 +101,25 @@ def plot_places(runs: Sequence[Run]) -> Figure:
 
 
 def plot_beyond(runs: Sequence[Run]) -> Figure:
-    """Return the loss by position in windows far longer than in training."""
-    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
+    """Return the loss by position in windows far longer than in training.
+
+    Unscaled sinusoidal positions end far above all others and would squash them, so they are left
+    out of the axes, with a line of text that says where they are.
+    """
+    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.6))
     for shown in POSITIONS:
         group = completed(select(runs, slug(shown)))
         if not group or "by_position" not in group[0].outcome["probe"]:
             continue
         width = group[0].outcome["probe"]["by_position"]["width"]
         bins, nats = mean_by_bin(group, "by_position")
+        if shown == OFF_THE_AXES:
+            text = f"{shown}: {nats.min():.1f} to {nats.max():.1f}, off the axes"
+            ax.set_title(text, color=COLORS[shown], fontsize=9, loc="right")
+            continue
+        seeds = np.stack([mean_by_bin([run], "by_position")[1] for run in group])
+        band = {"color": COLORS[shown], "alpha": 0.2, "lw": 0}
+        ax.fill_between(width * (bins + 0.5), seeds.min(0), seeds.max(0), **band)
         ax.plot(width * (bins + 0.5), nats, color=COLORS[shown], lw=1.4, label=shown)
     trained = runs[0].config.model.context_length
     ax.axvline(trained, color=plotting.REFERENCE, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -183,27 +205,30 @@ def plot_title(runs: Sequence[Run]) -> Figure:
     }
     n_heads = len(next(iter(titles.values()))["percent"][0])
     fig, axes = plt.subplots(
-        len(titles), n_heads, figsize=(plotting.WIDTH, 1.75 * len(titles) + 0.4),
-        sharex=True, sharey=True, squeeze=False,
+        n_heads, len(titles), figsize=(plotting.WIDTH, 1.95 * n_heads + 0.9), sharex=True,
+        sharey=True, squeeze=False,
     )  # fmt: skip
-    for row, (label, title) in zip(axes, titles.items(), strict=True):
-        for number, (ax, head) in enumerate(zip(row, title["percent"][0], strict=True)):
-            draw_map(ax, head, title["tokens"] if number == 0 else None)
-        row[0].set_title(label, fontsize=9.5, pad=4)
-    fig.supxlabel("token attended to; a panel for each head", fontsize=10)
+    for column, (label, title) in zip(axes.T, titles.items(), strict=True):
+        tokens = [plotting.shown(token) for token in title["tokens"][:TOKENS_SHOWN]]
+        for number, (ax, head) in enumerate(zip(column, title["percent"][0], strict=True)):
+            image = draw_map(ax, head[:TOKENS_SHOWN], tokens)
+            ax.set_title(f"{label}, head {number + 1}", fontsize=8.5, pad=3)
+    bar = fig.colorbar(image, ax=axes, location="bottom", shrink=0.5, pad=0.02, aspect=40)
+    bar.set_label("attention, percent", fontsize=9)
+    bar.outline.set_visible(False)
+    fig.supxlabel("token attended to", fontsize=10)
+    fig.supylabel("token that attends", fontsize=10)
     return fig
 
 
-def draw_map(ax: Axes, rows: Sequence[Sequence[int]], tokens: Sequence[str] | None) -> None:
+def draw_map(ax: Axes, rows: Sequence[Sequence[int]], tokens: Sequence[str]) -> AxesImage:
     """Draw the attention of each token, a row, to itself and to earlier tokens."""
     n = len(rows)
     square = np.full((n, n), np.nan)
     for i, row in enumerate(rows):
         square[i, : len(row)] = row
-    ax.imshow(square, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
     ax.grid(visible=False)
-    ax.set_xticks([])
-    if tokens:
-        ax.set_yticks(np.arange(n), [plotting.shown(t) for t in tokens], fontsize=5.5)
-    else:
-        ax.tick_params(axis="y", length=0)
+    ax.set_xticks(np.arange(n), tokens, fontsize=7, rotation=90)
+    ax.set_yticks(np.arange(n), tokens, fontsize=7)
+    ax.tick_params(length=0)
+    return ax.imshow(square, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")

@@ -5,7 +5,7 @@ as the other studies.
 """
 
 from lmcore.experiments.study import Study
-from lmcore.studies.tokenizer import claims, experiments, runner
+from lmcore.studies.tokenizer import answer, claims, experiments, runner
 
 STUDY = Study(
     name="tokenizer",
@@ -15,4 +15,6 @@ STUDY = Study(
     smoke=experiments.smoke,
     config_type=experiments.Survey,
     check_claims=claims.check_claims,
+    title="The tokenizer",
+    answer=answer.answer,
 )

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from lmcore.studies.tokenizer.experiments import Survey
 from lmcore.studies.tokenizer.texts import split
@@ -145,7 +144,7 @@ def character_merges(text: str, known: frozenset[str], n_new: int) -> list[Pair]
     for word, count in count_pre_tokens([text]).items():
         for stretch in in_characters(word.decode(), known):
             counted[stretch] += count
-    return merge_tokens(counted, n_new, tqdm(disable=True))
+    return merge_tokens(counted, n_new)
 
 
 def character_cost(text: str, known: frozenset[str], merges: Sequence[Pair]) -> int:

@@ -1,7 +1,8 @@
 """How Numba compiles the loops of this folder, and what happens where it cannot.
 
 Numba starts in a moment and compiles once in some seconds, so small texts are left to plain Python.
-Importing this module does not import Numba; the modules with loops in them do.
+Importing this module imports neither Numba nor NumPy, which take longer to load than a small text
+takes to tokenize. The modules with loops in them do.
 """
 
 import functools
@@ -12,12 +13,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from jaxtyping import Int, UInt8
-
-Bytes = UInt8[np.ndarray, "n"]
-Numbers = Int[np.ndarray, "n"]
 
 NO_REFERENCE_COUNTS: dict[str, Any] = {"_nrt": False}
 """No loop here allocates an array, and counting references took more time than all the rest."""
@@ -84,8 +79,3 @@ def _runs(trial: Callable[[], object]) -> bool:
         )
         return False
     return True
-
-
-def writable(raw: bytes) -> Bytes:
-    """Return raw as an array that can be written; for another one Numba would compile again."""
-    return np.frombuffer(raw, dtype=np.uint8).copy()

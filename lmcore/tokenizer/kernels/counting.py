@@ -1,16 +1,17 @@
 """Counting pre-tokens in threads, in arrays that grow with the number of distinct ones."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from lmcore.tokenizer.kernels.compiler import Bytes, Numbers, compiled, writable
+from lmcore.tokenizer.kernels.arrays import Bytes, Numbers, writable
+from lmcore.tokenizer.kernels.compiler import compiled
 from lmcore.tokenizer.kernels.scanner import character_classes, pre_token_end
 from lmcore.tokenizer.kernels.spans import Spans, grown, new_spans, slot_of
-from lmcore.tokenizer.pretokens import in_threads
+from lmcore.tokenizer.pretokens import BLOCK, in_threads
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,13 @@ class WordCounter:
     def __init__(self) -> None:
         self._spans = new_spans(2**14, 2**18)
 
-    def add_text(self, text: str) -> None:
-        """Count the pre-tokens of text."""
-        data, classes = writable(text.encode()), character_classes()
-        done = 0
+    def add_texts(self, texts: list[str]) -> None:
+        """Count the pre-tokens of texts."""
+        raw = [text.encode() for text in texts]
+        data, ends = writable(b"".join(raw)), np.cumsum([len(text) for text in raw])
+        classes, done = character_classes(), 0
         while done < len(data):
-            done = count_some(self._spans, data, done, classes)
+            done = count_some(self._spans, data, ends, done, classes)
             if done < len(data):
                 self._spans = grown(self._spans, len(data) - done)
 
@@ -57,19 +59,33 @@ class WordCounter:
         return Words(self._spans.arena[: starts[-1]], starts, counts)
 
 
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield lists of consecutive texts, each of about a block's length in all."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= BLOCK:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def count_words(texts: Iterable[str], workers: int) -> Words:
     """Return how often each pre-token of GPT-2's pattern occurs in texts, counted in threads."""
     counters = [WordCounter() for _ in range(workers)]
     idle = list(counters)
 
-    def count(text: str) -> None:
+    def count(batch: list[str]) -> None:
         counter = idle.pop()
         try:
-            counter.add_text(text)
+            counter.add_texts(batch)
         finally:
             idle.append(counter)
 
-    for _ in in_threads(count, texts, workers):
+    for _ in in_threads(count, batches(texts), workers):
         pass
     while len(counters) > 1:
         counters[0].add(counters.pop().words())
@@ -86,10 +102,16 @@ def as_words(counts: Counter[bytes]) -> Words:
 
 
 @compiled
-def count_some(spans: Spans, data: Bytes, start: int, classes: Bytes) -> int:
-    """Count the pre-tokens of data from start on; return where it stopped for lack of room."""
+def count_some(spans: Spans, data: Bytes, ends: Numbers, start: int, classes: Bytes) -> int:
+    """Count the pre-tokens of texts that end at ends in data, from start on.
+
+    Return where it stopped for lack of room.
+    """
+    text = 0
     while start < len(data):
-        end = pre_token_end(data, start, len(data), classes)
+        while ends[text] <= start:
+            text += 1
+        end = pre_token_end(data, start, ends[text], classes)
         slot = slot_of(spans, data, start, end)
         if slot < 0:
             break

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from lmcore.tokenizer.kernels.compiler import Bytes, Numbers, compiled, part, writable
+from lmcore.tokenizer.kernels.arrays import Bytes, Numbers, writable
+from lmcore.tokenizer.kernels.compiler import compiled, part
 from lmcore.tokenizer.kernels.scanner import character_classes, pre_token_end
 from lmcore.tokenizer.kernels.spans import Spans, hash_of_key, new_spans, slot_of
 

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int64, UInt8
-from tqdm import tqdm
 
 from lmcore.tokenizer.bpe import ALPHABET, Pair
-from lmcore.tokenizer.kernels.compiler import Bytes, Numbers, compiled, part
+from lmcore.tokenizer.kernels.arrays import Bytes, Numbers
+from lmcore.tokenizer.kernels.compiler import compiled, part
 from lmcore.tokenizer.kernels.counting import Words, as_words
 from lmcore.tokenizer.kernels.spans import hash_of_key
+from lmcore.tokenizer.pretokens import Report, no_report
 
 LOW_HALF = 2**32 - 1
 
@@ -335,8 +336,13 @@ def merge_some(
     return len(merges), 0
 
 
-def merge_words(counts: Words | Counter[bytes], n_new: int, bar: tqdm) -> list[Pair]:
-    """Return the merges, in order, that add n_new tokens to the byte alphabet."""
+def merge_words(
+    counts: Words | Counter[bytes], n_new: int, on_merged: Report = no_report
+) -> list[Pair]:
+    """Return the merges, in order, that add n_new tokens to the byte alphabet.
+
+    on_merged gets the number of merges made since it was called last.
+    """
     words = as_words(counts) if isinstance(counts, Counter) else counts
     state, pair_slots = new_merging(words.text, words.starts, words.counts, n_new)
     tokens, merges = list(ALPHABET), []
@@ -346,7 +352,7 @@ def merge_words(counts: Words | Counter[bytes], n_new: int, bar: tqdm) -> list[P
         for left, right in some[:n].tolist():
             merges.append((tokens[left], tokens[right]))
             tokens.append(tokens[left] + tokens[right])
-        bar.update(n)
+        on_merged(n)
         if n_more:
             pair_slots = with_room(pair_slots, state, n_more)
     return merges

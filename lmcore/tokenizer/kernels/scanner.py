@@ -6,7 +6,8 @@ import numpy as np
 import regex
 from jaxtyping import Int64
 
-from lmcore.tokenizer.kernels.compiler import Bytes, compiled, part
+from lmcore.tokenizer.kernels.arrays import Bytes
+from lmcore.tokenizer.kernels.compiler import compiled, part
 
 OTHER, LETTER, NUMBER, SPACE = range(4)
 APOSTROPHE, BLANK = b"' "

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from lmcore.tokenizer.kernels.compiler import Bytes, compiled, part
+from lmcore.tokenizer.kernels.arrays import Bytes
+from lmcore.tokenizer.kernels.compiler import compiled, part
 
 SIGN = -(2**63)
 

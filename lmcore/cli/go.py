@@ -1,0 +1,102 @@
+"""lmcore go: from any text to a model that writes, with everything chosen."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lmcore.cli.generate import print_pieces
+from lmcore.cli.train import STOPPED, command_line, show
+from lmcore.experiments.samples import SampleConfig, default_prompts
+from lmcore.experiments.text_config import TextRun, for_data
+from lmcore.experiments.text_defaults import default_run, default_vocab_size, flags_for
+from lmcore.experiments.text_run import (
+    is_text_run,
+    planned_steps,
+    stored_run,
+    text_task,
+    train_text,
+)
+from lmcore.generation.saved_model import load
+from lmcore.tasks.prepared_text import PrepareConfig, PreparedText, prepare
+from lmcore.training.runtime import Runtime, keep_large_blocks
+
+
+def run(
+    text: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    minutes: float = 2.0,
+    prompt: str | None = None,
+    runtime: Runtime = Runtime(),  # noqa: B008 - tyro reads its fields as options
+) -> None:
+    """Train a model on any text and let it write, in about two minutes.
+
+    Vocabulary, model and length of training are chosen from the size of the text and the speed of
+    this machine, and printed with the commands that do the same and can be changed. The same
+    command resumes, and only writes once the model is trained.
+
+    Args:
+        text: Text files, JSON lines, CSV, Parquet (also .gz and .zst), folders, or hub:owner/name.
+        out: Folder for data and run. None: runs/ and the name of the text.
+        minutes: Time for all of it.
+        prompt: What the text at the end begins with. None: a line of the text kept for validation.
+        runtime: Device, precision and compilation; chosen for this machine by default.
+    """
+    started = time.perf_counter()
+    if minutes <= 0:
+        raise ValueError(f"minutes must be above 0, not {minutes:g}")
+    keep_large_blocks()
+    out = out or Path("runs") / Path(text[0].removeprefix("hub:")).stem
+    vocab_size = default_vocab_size(text)
+    prepared = prepare(
+        text, out / "data", PrepareConfig(vocab_size=vocab_size), progress=sys.stderr.isatty()
+    )
+    left_s = max(1.0, 60 * minutes - (time.perf_counter() - started))
+    is_begun = is_text_run(out / "run")
+    config = stored_run(out / "run") if is_begun else default_run(prepared, left_s, runtime)
+    print(choice_lines(prepared, config, text, out))
+    try:
+        train_text(
+            prepared,
+            out / "run",
+            for_data(config, prepared),
+            runtime=runtime,
+            samples=SampleConfig(prompts=() if prompt is None else (prompt,)),
+            show=show,
+            progress=sys.stderr.isatty(),
+        )
+    except KeyboardInterrupt:
+        again = command_line("go", *text, "--out", out)
+        print(f"lmcore: stopped; resume with: {again}", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
+    lm = load(out / "run")
+    beginning = default_prompts(prepared)[0] if prompt is None else prompt
+    print()
+    print_pieces(beginning, lm.stream(beginning, 256, temperature=0.8))
+
+
+def choice_lines(prepared: PreparedText, config: TextRun, text: tuple[str, ...], out: Path) -> str:
+    """Return what was chosen, and the commands that do the same."""
+    model, plan, info = config.model, config.train, prepared.train.info
+    steps = planned_steps(config, text_task(prepared, config))
+    vocab_size = prepared.report["asked_vocab_size"]
+    commands = [
+        command_line("prepare", *text, "--out", out / "data", "--vocab-size", str(vocab_size)),
+        command_line("train", out / "data", "--out", out / "another", *flags_for(config)),
+        command_line("generate", out / "another"),
+    ]
+    return "\n".join(
+        [
+            f"text: {info.bytes:,} bytes, {info.n_tokens:,} tokens of a vocabulary of "
+            f"{prepared.report['vocab_size']:,} (for training; {prepared.report['split']})",
+            f"model: {model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads, "
+            f"context {model.context_length}, {model.n_parameters:,} parameters",
+            f"training: {steps:,} steps of {plan.batch_size} x {model.context_length} tokens, "
+            f"{steps * plan.batch_size * model.context_length / info.n_tokens:.1f} epochs",
+            "chosen for this text and machine; to change it, step by step:",
+            *(f"  {line}" for line in commands),
+            "",
+        ]
+    )

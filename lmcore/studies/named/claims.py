@@ -1,0 +1,58 @@
+"""What the text says about the named experiments, as assertions on the runs that there are."""
+
+from collections.abc import Sequence
+
+from lmcore.experiments.run_folder import Run
+from lmcore.report.comparison import differences
+from lmcore.report.tables import validation
+from lmcore.studies.named.experiments import QUARTERS, scaled_name
+from lmcore.studies.named.measures import (
+    PART,
+    differences_at_equal_time,
+    group,
+    rule_of_thumb,
+    width_law,
+)
+
+HELPS = ("embd_large", "embd_xlarge", "lr_high")
+HARMS = ("vocab_small", "vocab_medium", "embd_small", "lr_low")
+
+
+def check_claims(runs: Sequence[Run]) -> None:
+    """Assert what the text says about changes, widths and scales; runs to come are left out."""
+    assert all(validation(run).coverage == 1 for run in runs if "diverged" not in run.outcome)
+    check_changes(runs)
+    if len(group(runs, "embd_xlarge")) and len(group(runs, "baseline")):
+        check_widths(runs)
+
+
+def check_changes(runs: Sequence[Run]) -> None:
+    """Assert that each change helps or harms for every seed, at equal steps and at equal time.
+
+    At a quarter of the published size it does what it does at an eighth.
+    """
+    for part in (PART, "quarter"):
+        for name in (*HELPS, *HARMS):
+            changed = differences(runs, scaled_name(name, part), scaled_name("baseline", part))
+            assert all((change < 0) == (name in HELPS) for change in changed), name
+    for name in (*HELPS, *HARMS):
+        if group(runs, name) and group(runs, "baseline"):
+            changed = differences_at_equal_time(runs, name)
+            assert all((change < 0) == (name in HELPS) for change in changed), name
+    width, rate = (
+        differences(runs, scaled_name(name, PART), scaled_name("baseline", PART))
+        for name in ("embd_xlarge", "lr_high")
+    )
+    assert not (width and rate) or max(width) < min(rate)
+    assert set(QUARTERS) <= {"baseline", *HELPS, *HARMS}
+
+
+def check_widths(runs: Sequence[Run]) -> None:
+    """Assert that wider is better beyond ten times the rule of thumb, by a clear power law."""
+    points, law = width_law(runs)
+    assert law.exponent > 10 * law.exponent_error
+    widest = max(width for width, _ in points)
+    vocab_size = group(runs, "baseline")[0].config.model.vocab_size
+    assert widest > 10 * rule_of_thumb(vocab_size)
+    best = min(points, key=lambda point: point[1])
+    assert best[0] == widest

@@ -1,0 +1,127 @@
+"""What the text says about these runs, as assertions."""
+
+import statistics
+from collections.abc import Sequence
+
+from lmcore.experiments.run_folder import Run
+from lmcore.report.tables import select
+from lmcore.studies.stories.experiments import BASELINE, FEW, GROUPS, SEEDS
+from lmcore.studies.stories.measures import (
+    counting_gap,
+    differences,
+    final_loss,
+    gap,
+    guessing,
+    lowest_step,
+    passes,
+    scored_steps,
+    test_loss,
+    text_metric,
+    training_loss,
+    validation_loss,
+)
+
+
+def check_claims(runs: Sequence[Run]) -> None:
+    """Assert what the text says about these runs."""
+    healthy, few = select(runs, BASELINE.name), select(runs, "few-stories")
+    assert [run.config.seed for run in healthy] == [run.config.seed for run in few] == [*SEEDS]
+    check_overfitting(healthy, few)
+    check_bug(healthy, select(runs, "other-tokenizer"))
+    check_repairs(runs)
+    check_rates(runs)
+    check_text(healthy, few)
+    check_strides(healthy)
+
+
+def check_overfitting(healthy: Sequence[Run], few: Sequence[Run]) -> None:
+    """Assert what the text says about the healthy and the overfitting run."""
+    for run in few:
+        assert run.environment["data"]["train_stories"] == FEW
+        assert 45 < passes(run) < 50
+        assert 50 < lowest_step(run) < 200
+        assert (final_loss(run) or 0) > max(8.0, guessing(run))
+        assert (training_loss(run, run.records[-1]["step"]) or 1) < 0.05
+        assert 0.1 < counting_gap(run) < 0.4
+    for run in healthy:
+        assert passes(run) < 0.2
+        assert lowest_step(run) == run.records[-1]["step"]
+        assert abs(counting_gap(run)) < 0.05
+        assert gap(run, run.records[-1]["step"]) < 0.2
+
+
+def check_bug(healthy: Sequence[Run], wrong: Sequence[Run]) -> None:
+    """Assert what the text says about validation tokens of another tokenizer."""
+    known = {run.config.seed: run for run in healthy}
+    for run in wrong:
+        data = run.environment["data"]
+        assert data["tokenizer"] != data["validation_tokenizer"]
+        first = scored_steps(run)[0]
+        assert gap(run, first) > 0.8 > 0.5 > gap(known[run.config.seed], first)
+        assert first * 8 * 128 < data["train_tokens"]  # before any text was read twice
+        assert counting_gap(run) > 0.85
+        assert (final_loss(run) or 0) > guessing(run)
+        assert test_loss(run) == test_loss(known[run.config.seed])
+        [scored] = [r for r in run.records if r["step"] == first]
+        first_loss, last_loss = validation_loss(scored), final_loss(run)
+        assert first_loss is not None
+        assert last_loss is not None
+        assert first_loss < last_loss
+
+
+def check_repairs(runs: Sequence[Run]) -> None:
+    """Assert what the text says about repairs of overfitting."""
+    gained = {
+        name: differences(runs, name, "few-stories") for name in ("few-stories", *GROUPS["repairs"])
+    }
+    assert {len(changes) for changes in gained.values()} == {len(SEEDS)}
+    assert max(gained["few-stories-early-stopping"]) < -3
+    assert -3.2 < min(gained["few-stories-dropout"]) < max(gained["few-stories-dropout"]) < -2
+    assert -1.5 < min(gained["few-stories-smaller"]) < max(gained["few-stories-smaller"]) < -0.8
+    assert min(gained["few-stories-decay"]) > 0
+    assert max(map(abs, differences(runs, "more-stories", BASELINE.name))) < 0.15
+    for run in select(runs, "more-stories"):
+        assert 4 < passes(run) < 6
+    few, small = select(runs, "few-stories")[0], select(runs, "few-stories-smaller")[0]
+    assert 5.5 < few.config.model.n_parameters / small.config.model.n_parameters < 6.5
+
+
+def check_rates(runs: Sequence[Run]) -> None:
+    """Assert what the text says about the learning rate."""
+    higher = {lr: differences(runs, f"lr-{lr:g}") for lr in (1e-3, 2e-3, 8e-3, 1.6e-2)}
+    assert {len(changes) for changes in higher.values()} == {len(SEEDS)}
+    assert min(higher[1e-3]) > 0.3
+    assert 0 < min(higher[2e-3]) < max(higher[2e-3]) < 0.2
+    assert min(higher[8e-3]) > 0.4
+    assert min(higher[1.6e-2]) > 0.6
+
+
+def check_text(healthy: Sequence[Run], few: Sequence[Run]) -> None:
+    """Assert what the text says about the text that models write."""
+
+    def mean(group: Sequence[Run], metric: str) -> float:
+        return statistics.fmean(text_metric(run.outcome["probe"], metric) for run in group)
+
+    for group in (healthy, few):
+        assert 0.88 < mean(group, "known_words") < 0.95
+        assert mean(group, "repetition_4") < 0.01
+    assert mean(few, "longest_copy") < mean(healthy, "longest_copy") - 1
+    for run in healthy:
+        sampling = {(e["temperature"], e["top_p"]): e for e in run.outcome["history"]["sampling"]}
+        assert text_metric(sampling[0.8, 0.9], "known_words") > 0.95
+        assert text_metric(sampling[0.8, 0.9], "repetition_4") < 0.05
+        for top_p in (0.5, 0.9, 1.0):
+            coldest, hottest = sampling[0.5, top_p], sampling[1.3, top_p]
+            for metric, sign in (("distinct_2", 1), ("known_words", -1), ("longest_copy", -1)):
+                change = text_metric(hottest, metric) - text_metric(coldest, metric)
+                assert sign * change > 0
+
+
+def check_strides(healthy: Sequence[Run]) -> None:
+    """Assert what the text says about the way of scoring."""
+    ends = [loss for run in healthy if (loss := final_loss(run)) is not None]
+    for run in healthy:
+        whole, half, *shorter = (entry["nats"] for entry in run.outcome["history"]["strides"])
+        assert 0.01 < whole - half < 0.02
+        assert all(half <= nats < half + 0.006 for nats in shorter)
+        assert whole - half < statistics.stdev(ends) / 3

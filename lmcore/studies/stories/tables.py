@@ -1,0 +1,140 @@
+"""Tables of the study of stories."""
+
+from collections.abc import Sequence
+
+from lmcore.experiments.run_folder import Run
+from lmcore.report.tables import Table, link_to_runs, mean_sd, number, select
+from lmcore.studies.stories.experiments import BASELINE, GROUPS, REFERENCE, SWEEPS
+from lmcore.studies.stories.measures import (
+    counting_gap,
+    differences,
+    final_loss,
+    gap,
+    lowest_step,
+    passes,
+    scored_steps,
+    test_loss,
+)
+
+FINDINGS = (
+    BASELINE.name, "few-stories", "few-stories-early-stopping", "more-stories",
+)  # fmt: skip
+"""Experiments that the README shows."""
+
+
+def shown(name: str) -> str:
+    """Return an experiment's name in words."""
+    return name.replace("-", " ")
+
+
+def findings(runs: Sequence[Run]) -> Table:
+    """Return the scores of some experiments, linked to the runs they come from."""
+    rows = []
+    for name in FINDINGS:
+        group = select(runs, name)
+        if group:
+            scores = [run.outcome["test"] for run in group if "test" in run.outcome]
+            rows.append(
+                (
+                    link_to_runs(shown(name), group),
+                    mean_sd([final_loss(run) for run in group], 3),
+                    mean_sd([score.loss for score in scores], 3),
+                    mean_sd([score.bpb for score in scores], 3),
+                    number(len(group)),
+                )
+            )
+    header = (
+        "stories, on a proxy", "validation, nats/token", "test, nats/token", "test, bits/byte",
+        "seeds",
+    )  # fmt: skip
+    return Table(header, tuple(rows))
+
+
+def overfitting_table(runs: Sequence[Run]) -> Table:
+    """Return what tells the healthy, the overfitting and the mistaken run apart."""
+    rows = []
+    for name in GROUPS["overfitting"]:
+        group = select(runs, name)
+        first, last = (scored_steps(group[0])[place] for place in (0, -1))
+        rows.append(
+            (
+                shown(name),
+                mean_sd([passes(run) for run in group], 1),
+                mean_sd([counting_gap(run) for run in group], 2),
+                mean_sd([gap(run, first) for run in group], 2),
+                mean_sd([gap(run, last) for run in group], 2),
+                mean_sd([lowest_step(run) for run in group]),
+                mean_sd([final_loss(run) for run in group], 3),
+                mean_sd([test_loss(run) for run in group], 3),
+            )
+        )
+    header = (
+        "run", "passes", "gap when counting", f"gap at step {first}", f"gap at step {last}",
+        "lowest at step", "validation", "test",
+    )  # fmt: skip
+    return Table(header, tuple(rows))
+
+
+def changes_table(runs: Sequence[Run], group: str, base: str = REFERENCE.name) -> Table:
+    """Return the final loss of a group's experiments and of what they are compared with."""
+    names = [base, *(name for name in GROUPS[group] if name != base)]
+    rows = []
+    for name in names:
+        chosen = select(runs, name)
+        if chosen:
+            rows.append(
+                (
+                    shown(name),
+                    number(chosen[0].config.model.n_parameters),
+                    number(chosen[0].config.model.flops_per_token / 1e6, ".2f"),
+                    mean_sd([final_loss(run) for run in chosen], 3),
+                    mean_sd([test_loss(run) for run in chosen], 3),
+                    "" if name == base else mean_sd(differences(runs, name, base), 3),
+                    number(len(chosen)),
+                )
+            )
+    header = (
+        "run", "parameters", "MFLOP/token", "validation", "test", "higher by, seed by seed",
+        "seeds",
+    )  # fmt: skip
+    return Table(header, tuple(rows))
+
+
+def rates_table(runs: Sequence[Run]) -> Table:
+    """Return the final loss at each learning rate, in order."""
+    rows = [
+        (
+            number(group[0].config.train.optimizer.lr, "g"),
+            mean_sd([final_loss(run) for run in group], 3),
+            mean_sd([max(r.get("grad_norm") or 0 for r in run.records) for run in group], 1),
+            number(len(group)),
+        )
+        for name in SWEEPS["learning rate"]
+        if (group := select(runs, name))
+    ]
+    rows.sort(key=lambda row: row[0].value)
+    return Table(("peak lr", "validation", "largest gradient norm", "seeds"), tuple(rows))
+
+
+def stride_table(runs: Sequence[Run]) -> Table:
+    """Return the loss of the same tokens in windows that overlap more and more."""
+    groups = {name: select(runs, name) for name in (BASELINE.name, "few-stories")}
+    rows = []
+    kept = [run for run in groups[BASELINE.name] if run.outcome.get("history")]
+    for place, entry in enumerate(kept[0].outcome["history"]["strides"] if kept else ()):
+        losses = [
+            [run.outcome["history"]["strides"][place]["nats"] for run in group]
+            for group in groups.values()
+        ]
+        rows.append((number(entry["stride"]), *(mean_sd(values, 4) for values in losses)))
+    return Table(("stride", *(shown(name) for name in groups)), tuple(rows))
+
+
+def samples_table(runs: Sequence[Run], steps: int = 4, width: int = 160) -> Table:
+    """Return the beginning of a text that the first seed's baseline wrote after some steps."""
+    entries = select(runs, BASELINE.name)[0].outcome["history"]["steps"]
+    chosen = entries[:: max(1, (len(entries) - 1) // (steps - 1))]
+    rows = tuple(
+        (number(entry["step"]), " ".join(entry["texts"][0].split())[:width]) for entry in chosen
+    )
+    return Table(("step", "it writes"), rows)
