@@ -5,6 +5,7 @@ Also JSON files, and checks of where and under which name something is about to 
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -99,11 +100,13 @@ def read_json(path: str | Path) -> Any:
         ValueError: the file is missing or damaged; the message names it.
     """
     try:
-        return from_json(Path(path).read_text(encoding="utf-8"))
+        text = require_file(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ValueError(f"{path} is missing") from None
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder, not a JSON file") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    try:
+        return from_json(text)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
@@ -130,6 +133,19 @@ def read_object(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} is damaged: it holds a {type(value).__name__}, not an object")
     return value
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the hash of the file at path.
+
+    Raises:
+        ValueError: it can't be read; the message names it.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path} is missing or cannot be read ({error.strerror})") from None
 
 
 def require_writable(folder: str | Path) -> None:

@@ -15,5 +15,9 @@ def run(small: bool = False) -> None:
         raise ValueError(
             f"{error.name} is missing, and notebooks need it: pip install 'lmcore[notebooks]'"
         ) from None
-    for source in sorted((workspace() / "notebooks").glob("*.py")):
+    folder = workspace() / "notebooks"
+    sources = sorted(folder.glob("*.py"))
+    if not sources:
+        raise ValueError(f"{folder} holds no notebooks: run this in a checkout of the repository")
+    for source in sources:
         print(execute(source, "smoke" if small else "full"))

@@ -38,7 +38,7 @@ def run(
     """
     keep_large_blocks()
     published = [candidate for candidate in all_studies().values() if candidate.is_published]
-    for current in published if study == "all" else [study_called(study)]:
+    for current in published if study == "all" else [study_called(study, others=("all",))]:
         chosen = chosen_experiments(current, only, seeds)
         if small:
             chosen = [current.smoke(e) for e in (chosen if seeds else one_seed_of_each(chosen))]

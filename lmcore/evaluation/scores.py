@@ -42,8 +42,9 @@ def answer_score(
     device = device_of(model)
     nats, squares, n_correct = 0.0, 0.0, 0
     for questions, answers in zip(x.split(rows), y.split(rows), strict=True):
-        logits = logits_of(model, questions.to(device), last=answers.shape[1]).double()
-        targets = answers.flatten().to(device)
+        logits = logits_of(model, questions.to(device), last=answers.shape[1])
+        logits = logits.cpu().double() if device.type == "mps" else logits.double()
+        targets = answers.flatten().to(logits.device)
         nats += F.cross_entropy(logits, targets, reduction="sum").item()
         n_correct += int((logits.argmax(-1) == targets).sum())
         squares += logits.var(-1, correction=0)[targets != IGNORE_INDEX].sum().item()
@@ -83,7 +84,7 @@ def token_nats(
                 best[here] = logits.argmax(-1)
                 done += len(part)
     model.train(was_training)
-    return nats.double().cpu(), best.cpu()
+    return nats.cpu().double(), best.cpu()
 
 
 def windows_within(

@@ -80,7 +80,7 @@ def sliding_token_nats(
         for inputs, targets in sliding_windows(x, y, context, stride):
             logits = model(inputs.to(device), last=targets.shape[1]).flatten(0, 1).float()
             flat = targets.flatten().to(device)
-            nats.append(F.cross_entropy(logits, flat, reduction="none").double().cpu())
+            nats.append(F.cross_entropy(logits, flat, reduction="none").cpu().double())
             best.append(logits.argmax(-1).cpu())
     model.train(was_training)
     return torch.cat(nats), torch.cat(best).long()

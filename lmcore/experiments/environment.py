@@ -23,7 +23,7 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         "commit": git("rev-parse", "HEAD"),
         "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
+        **{name: version_of(name) for name in packages},
         "device": torch.cuda.get_device_name() if cuda else processor(),
         "threads": torch.get_num_threads(),
         "processes": parallel.world(),
@@ -31,6 +31,14 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         "compile": runtime.compile,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package; a checkout on the path may not be installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def git(*arguments: str) -> str:
@@ -46,7 +54,8 @@ def git(*arguments: str) -> str:
 def processor() -> str:
     """Return the processor's name and its number of cores."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
+    lines = text.splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()}, {len(names) or 1} cores"
 

@@ -134,6 +134,11 @@ def nucleus(
     return out
 
 
+def drawing_device(device: torch.device) -> torch.device:
+    """Return where tokens of a model on device are drawn: a Mac's GPU has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 class UniformNumbers:
     """Numbers from [0, 1) for each seed, drawn when they are needed.
 
@@ -142,8 +147,8 @@ class UniformNumbers:
 
     def __init__(self, seeds: Sequence[int], device: torch.device):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.device, self.n_used = device, 0
-        self.drawn = torch.empty(len(seeds), 0, dtype=torch.float64, device=device)
+        self.device, self.n_used = drawing_device(device), 0
+        self.drawn = torch.empty(len(seeds), 0, dtype=torch.float64, device=self.device)
 
     def next(self) -> Float[Tensor, "rows"]:
         """Return the next number of each seed."""

@@ -50,8 +50,10 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
     scale it is one under .smoke.
 
     Raises:
-        ValueError: a cell failed; the message names the notebook and the error.
+        ValueError: a cell failed, or the .ipynb was edited since; the message names the notebook.
     """
+    if scale == "full":
+        require_not_edited(source)
     notebook = at_scale(pair(source), scale)
     client = NotebookClient(
         notebook,
@@ -77,6 +79,30 @@ def execute(source: Path, scale: str, progress: bool = True) -> Path:
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         write_text(target, text)
     return target
+
+
+def require_not_edited(source: Path) -> None:
+    """Raise ValueError if the .ipynb next to source has other cells and is newer.
+
+    Its edits would be lost. Where source is newer, they are those that source had before.
+    """
+    target = source.with_suffix(".ipynb")
+    if not target.exists() or target.stat().st_mtime <= source.stat().st_mtime:
+        return
+    try:
+        cells = cells_of(nbformat.read(target, as_version=4))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError(f"{target} is damaged: delete it, it is made from {source.name}") from None
+    if cells != cells_of(pair(source)):
+        raise ValueError(
+            f"{target.name} was edited after {source.name} and has other cells: take its edits "
+            f"over with jupytext --to py:percent {target}, or delete it"
+        )
+
+
+def cells_of(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
+    """Return kind and source of each cell."""
+    return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
 def remove_passing_outputs(notebook: nbformat.NotebookNode) -> None:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from lmcore.config import config_hash
 from lmcore.experiments.run_folder import Run
 from lmcore.files import write_json
+from lmcore.report.text import in_figure, visible
 
 OURS, PUBLISHED, REFERENCE, OTHER = "#0072b2", "#d55e00", "#5f6368", "#009e73"
 """Okabe and Ito's palette: our runs, published figures, references, a second quantity of ours."""
@@ -163,8 +164,8 @@ def step_axis(ax: Axes, last: int, *, log: bool = False) -> None:
 
 
 def shown(token: str) -> str:
-    """Return a token's text with visible blanks and line ends."""
-    return token.replace(" ", "␣").replace("\n", "⏎") or "(empty)"
+    """Return a token's text for a figure, with visible blanks and line ends."""
+    return in_figure(visible(token).replace(" ", "␣")) or "(empty)"
 
 
 def file_hash(path: Path) -> str:

@@ -11,6 +11,7 @@ from lmcore.config import flat_fields
 from lmcore.evaluation.score_types import Score
 from lmcore.experiments.run_folder import Run
 from lmcore.model import accounting
+from lmcore.report.text import in_markdown, in_page
 
 if TYPE_CHECKING:
     import pandas
@@ -110,14 +111,15 @@ class Table:
 
 
 def _html_cell(cell: str) -> str:
-    text = html.escape(cell).replace(" ± ", "&nbsp;±&nbsp;")
+    text = html.escape(in_page(cell)).replace(" ± ", "&nbsp;±&nbsp;")
     if not isinstance(cell, Link):
         return text
     return f'<a href="{html.escape(cell.href)}" title="{html.escape(cell.title)}">{text}</a>'
 
 
 def _markdown_cell(cell: str) -> str:
-    return f"[{cell}]({cell.href})" if isinstance(cell, Link) else cell
+    text = in_markdown(cell)
+    return f"[{text}]({cell.href})" if isinstance(cell, Link) else text
 
 
 def validation(run: Run) -> Score:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Integer
 
+from lmcore.report.text import in_page, visible
 from lmcore.tokenizer.base import BaseTokenizer
 
 MAX_TOKENS = 20_000
@@ -48,8 +49,8 @@ def token_loss_page(
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}{shades}\n</style>\n"
-        f"<h1>{html.escape(title)}</h1>\n"
+        f"<title>{html.escape(visible(title))}</title>\n<style>{STYLE}{shades}\n</style>\n"
+        f"<h1>{html.escape(visible(title))}</h1>\n"
         f"<p>Loss of {shown:,} tokens{of_all}, mean {nats[:shown].mean():.4f} nats per token. "
         f"Shades in nats: {legend}</p>\n<main>{body}</main>\n</html>\n"
     )
@@ -81,10 +82,5 @@ def _span(text: str, losses: list[float]) -> str:
     if loss < MAX_NATS:
         shade = round(loss / MAX_NATS * (SHADES - 1))
     tooltip = " + ".join(f"{loss:.2f}" for loss in losses)
-    return f'<span class="s{shade}" title="{tooltip} nats">{html.escape(_visible(text))}</span>'
-
-
-def _visible(text: str) -> str:
-    """Return text with a sign for each control character; line breaks stay beside theirs."""
-    signs = "".join(chr(0x2400 + ord(c)) if c < " " and c not in "\n\t" else c for c in text)
-    return signs.replace("\n", "↵\n").replace("\x7f", "␡")
+    shown = html.escape(in_page(text)).replace("\n", "↵\n")
+    return f'<span class="s{shade}" title="{tooltip} nats">{shown}</span>'

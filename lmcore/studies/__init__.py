@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 
 from lmcore.experiments.experiment import Experiment, RunConfig
 from lmcore.experiments.study import Study
@@ -26,13 +27,15 @@ def config_type_of(name: str) -> type[RunConfig]:
     return study.config_type if isinstance(study, Study) else Experiment
 
 
-def study_called(name: str) -> Study:
+def study_called(name: str, others: Sequence[str] = ()) -> Study:
     """Return the study called name.
 
     Raises:
-        ValueError: there is none; the message lists those that exist.
+        ValueError: there is none; the message lists those that exist, and the other names that the
+            caller takes.
     """
     studies = all_studies()
     if name not in studies:
-        raise ValueError(f"there is no study {name!r}; choose one of: {', '.join(studies)}")
+        names = ", ".join([*studies, *others])
+        raise ValueError(f"there is no study {name!r}; choose one of: {names}")
     return studies[name]

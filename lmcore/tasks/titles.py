@@ -18,7 +18,7 @@ from lmcore.data import grammar
 from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
 from lmcore.evaluation.scores import Answers, Score, score
-from lmcore.files import write_json
+from lmcore.files import require_file, write_json
 from lmcore.locks import locked, remove_leftovers
 from lmcore.model.gpt import GPT
 from lmcore.tasks.text import TextTask
@@ -148,14 +148,14 @@ def joined(titles: Sequence[str]) -> str:
 
 
 def read_titles(path: Path) -> list[str]:
-    """Return the titles in a local file, one a line, without blank lines.
+    """Return the titles in a local file, one a line, without blank lines and byte order mark.
 
     Raises:
         ValueError: the file is missing, empty or not UTF-8; the message names it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError):
+        text = require_file(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
         raise ValueError(
             f"{path} does not exist; it should be a file with one title a line"
         ) from None

@@ -2,7 +2,6 @@
 
 import codecs
 import hashlib
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,16 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import index
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, get_args
+from typing import Any, Literal, SupportsIndex, cast, get_args
 
 import numpy as np
-import regex
 
 from lmcore.boundary import checked, converted
-from lmcore.files import write_json
+from lmcore.files import from_json, require_file, write_json
 from lmcore.tokenizer.encoder import BATCH, NO_SPECIALS
 from lmcore.tokenizer.hf_files import NotUnderstoodError, symbols
-from lmcore.tokenizer.pretokens import SAFE_CUTS, in_threads
+from lmcore.tokenizer.pretokens import SAFE_CUTS, compiled_pattern, in_threads
 from lmcore.tokenizer.specials import SpecialTokens, distinct
 
 Special = Literal["allow", "text", "forbid"]
@@ -62,7 +60,7 @@ class BaseTokenizer(ABC):
         for id in (min(self.vocab, default=0), max(self.vocab, default=0)):
             if not 0 <= id < 2**32:
                 raise ValueError(f"id {id} is outside 0 to 2**32 - 1")
-        _require_characters(pattern)
+        compiled_pattern(pattern)  # complains if it is none
 
     @abstractmethod
     def _encode_plain(self, texts: list[str]) -> list[np.ndarray]:
@@ -267,7 +265,7 @@ class BaseTokenizer(ABC):
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """Return the bytes of ids; see `decode`."""
-        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        ids = cast(Any, ids).tolist() if hasattr(ids, "tolist") else ids
         try:
             return b"".join([self.vocab[index(id)] for id in ids])
         except TypeError:
@@ -325,11 +323,11 @@ class BaseTokenizer(ABC):
         """
         path = Path(folder) / "tokenizer.json"
         try:
-            return cls._from_stored(json.loads(path.read_text(encoding="utf-8")))
+            return cls._from_stored(from_json(require_file(path).read_text("utf-8-sig")))
         except NotUnderstoodError as error:
             raise ValueError(f"{path} has {error}, which {cls.__name__} does not support") from None
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it and train again") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({error}): fetch or train it again") from None
 
     @checked
     def describe(self, id: int) -> Token:
@@ -354,16 +352,6 @@ class BaseTokenizer(ABC):
 
 def _rebuilt(kind: type[BaseTokenizer], arguments: dict[str, Any]) -> BaseTokenizer:
     return kind(**arguments)
-
-
-def _require_characters(pattern: str) -> None:
-    """Raise ValueError if pattern is not a regular expression, or matches an empty pre-token."""
-    try:
-        is_empty = regex.match(pattern, "") is not None
-    except regex.error as error:
-        raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
-    if is_empty:
-        raise ValueError(f"pattern {pattern!r} matches empty pre-tokens: write + for *")
 
 
 def _text_or_none(token: bytes) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lmcore.boundary import checked
-from lmcore.files import write_json, write_text
+from lmcore.files import from_json, write_json, write_text
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.bpe import Pair, train_bpe
 from lmcore.tokenizer.encoder import Encoder
@@ -22,9 +22,10 @@ from lmcore.tokenizer.hf_files import (
     parse_merges_txt,
     parse_template,
     parse_vocab,
+    require_all_merges,
     template,
 )
-from lmcore.tokenizer.pretokens import GPT2_PATTERN, SAFE_CUTS, Texts
+from lmcore.tokenizer.pretokens import GPT2_PATTERN, Texts
 
 
 class Tokenizer(BaseTokenizer):
@@ -32,7 +33,8 @@ class Tokenizer(BaseTokenizer):
 
     If two ids have the same bytes, the smaller one is used. With ignore_merges, as in Llama 3, a
     pre-token in the vocabulary becomes that one token even if merges would not make it. The frame
-    is the ids before and after each text; see `add_special_tokens`.
+    is the ids before and after each text; see `add_special_tokens`. A vocabulary that may lack some
+    of the 256 bytes, as files of other programs do, encodes texts without these bytes only.
     """
 
     @checked
@@ -45,6 +47,7 @@ class Tokenizer(BaseTokenizer):
         *,
         ignore_merges: bool = False,
         frame: Frame = NO_FRAME,
+        may_lack_bytes: bool = False,
     ):
         super().__init__(vocab, special_tokens, pattern)
         self.merges, ids, self.ignore_merges = list(merges), self._ids, ignore_merges
@@ -56,12 +59,17 @@ class Tokenizer(BaseTokenizer):
         plain = [token for id, token in self.vocab.items() if id not in self._special_of]
         self._engine = Encoder(self.merges, pattern, plain if ignore_merges else ())
         missing = [token for token in self._engine.tokens if token not in ids]
+        self._lacks_bytes = may_lack_bytes and bool(missing)
+        if may_lack_bytes:
+            missing = [token for token in missing if len(token) > 1]
         if missing:
             raise ValueError(
                 f"the vocabulary lacks {len(missing)} of the 256 bytes and the tokens that merges "
                 f"make, {missing[0]!r} first: add them"
             )
-        self._id_of_rank = np.array([ids[t] for t in self._engine.tokens], dtype=self.dtype)
+        self._no_id = np.iinfo(np.uint32).max
+        id_of_rank = [ids.get(token, self._no_id) for token in self._engine.tokens]
+        self._id_of_rank = np.array(id_of_rank, np.uint32 if self._lacks_bytes else self.dtype)
 
     @classmethod
     @checked
@@ -83,14 +91,19 @@ class Tokenizer(BaseTokenizer):
         except UnicodeEncodeError as error:
             surrogate = error.object[error.start]
             raise ValueError(f"{surrogate!r} is a lone surrogate, which UTF-8 lacks") from None
-        if self.pattern not in SAFE_CUTS:  # the patterns there match any text completely
+        if self._lacks_bytes:
             for text, ids in zip(texts, out, strict=True):
-                if self.decode_bytes(ids) != text.encode():
-                    raise ValueError(
-                        f"pattern {self.pattern!r} leaves out some of the text: end it with "
-                        r"|[\s\S]"
-                    )
+                self._require_known(text, ids)
         return out
+
+    def _require_known(self, text: str, ids: np.ndarray) -> None:
+        """Raise ValueError if text has a byte that the vocabulary lacks."""
+        if (ids == self._no_id).any():
+            unknown = [byte for byte in text.encode() if bytes([byte]) not in self._ids]
+            raise ValueError(
+                f"this vocabulary has no token for the byte {unknown[0]:#04x} of the text: it was "
+                "made from a text without it"
+            )
 
     @checked
     def add_special_tokens(self, ids: Iterable[int]) -> list[int]:
@@ -119,6 +132,7 @@ class Tokenizer(BaseTokenizer):
             GPT2_PATTERN if pattern is None else pattern,
             ignore_merges=stored["model"].get("ignore_merges", False),
             frame=parse_template(stored["post_processor"]),
+            may_lack_bytes=True,
         )
 
     @checked
@@ -155,9 +169,11 @@ class Tokenizer(BaseTokenizer):
         texts = [Path(path).read_bytes() for path in (vocab_path, merges_path)]
         specials = tuple(special_tokens)
         try:
-            vocab = parse_vocab(json.loads(texts[0]), specials)
-            return cls(vocab, parse_merges_txt(texts[1].decode()), specials)
-        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            vocab = parse_vocab(from_json(texts[0].decode("utf-8-sig")), specials)
+            merges = parse_merges_txt(texts[1].decode("utf-8-sig"))
+            require_all_merges(vocab, merges, specials)
+            return cls(vocab, merges, specials)
+        except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{vocab_path} and {merges_path} are not a vocabulary and its merges ({error})"
             ) from None
@@ -170,6 +186,7 @@ class Tokenizer(BaseTokenizer):
             "pattern": self.pattern,
             "ignore_merges": self.ignore_merges,
             "frame": self.frame,
+            "may_lack_bytes": self._lacks_bytes,
         }
 
     def _json(self) -> str:

@@ -4,10 +4,12 @@ Both write a token's bytes as printable characters, a blank as Ġ. Whatever a fi
 not supported here is an error that names it: ids that are almost right are worse than none.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lmcore.tokenizer.bpe import Pair
+from lmcore.tokenizer.pretokens import compiled_pattern
 
 Parts = tuple[dict[int, bytes], list[Pair], list[str], str | None]
 """Vocabulary, merges, special tokens, and the pattern, which is None for GPT-2's."""
@@ -45,6 +47,9 @@ def from_symbols(text: str) -> bytes:
     except KeyError as error:
         raise ValueError(f"{error.args[0]!r} in {text!r} stands for no byte") from None
 
+
+SHARED = frozenset("pPsSdDwWbBnrtfvx")
+"""Letters that mean the same after a backslash in the regular expressions of `tokenizers`."""
 
 ANY = ()
 FILE = {
@@ -89,6 +94,7 @@ BYTE_LEVEL = {
 }
 BYTE_LEVEL_AFTERWARDS = BYTE_LEVEL | {"add_prefix_space": ANY}
 TEMPLATE = {"type": ("TemplateProcessing",), "single": ANY, "pair": ANY, "special_tokens": ANY}
+DIGITS = {"type": ("Digits",), "individual_digits": (False, True)}
 SPLIT = {"type": ("Split",), "pattern": ANY, "behavior": ("Isolated",), "invert": (False,)}
 
 
@@ -108,16 +114,45 @@ def parse_pattern(stored: Any) -> str | None:
     """Return the pattern of a tokenizer.json's pre-tokenizer, None for GPT-2's."""
     is_sequence = isinstance(stored, dict) and stored.get("type") == "Sequence"
     *splits, last = stored["pretokenizers"] if is_sequence else [stored]
+    if len(splits) > 1:
+        steps = ", ".join(str(step.get("type")) for step in (*splits, last))
+        raise NotUnderstoodError(f"a pre_tokenizer of the steps {steps}")
+    for step in splits:
+        is_digits = isinstance(step, dict) and step.get("type") == "Digits"
+        require("pre_tokenizer", step, DIGITS if is_digits else SPLIT)
     require("pre_tokenizer", last, BYTE_LEVEL)
-    if last["type"] != "ByteLevel" or len(splits) > 1:
-        raise NotUnderstoodError(f"a pre_tokenizer of {len(splits) + 1} steps")
-    if last.get("use_regex", True) == bool(splits):
+    kind = splits[0]["type"] if splits else None
+    uses_regex = last.get("use_regex", True)
+    if uses_regex == (kind == "Split"):
         raise NotUnderstoodError(f"pre_tokenizer use_regex together with {len(splits)} Split")
-    if not splits:
-        return None
-    require("pre_tokenizer", splits[0], SPLIT)
+    if kind != "Split":
+        return None if kind is None else digits_pattern(splits[0].get("individual_digits", False))
     require("pre_tokenizer pattern", splits[0]["pattern"], {"Regex": ANY})
-    return _of(str, splits[0]["pattern"]["Regex"])
+    return shared_pattern(_of(str, splits[0]["pattern"]["Regex"]))
+
+
+def digits_pattern(are_single: bool) -> str:
+    """Return the pattern for GPT-2's after Digits has cut out numbers, as digits or in runs."""
+    numbers = r"\p{N}" if are_single else r"\p{N}+"
+    words = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?[^\s\p{L}\p{N}]+"
+    return rf"{words}|{numbers}|\s+(?![^\s\p{{N}}])|\s+"
+
+
+def shared_pattern(pattern: str) -> str:
+    """Return pattern, which is written for the regular expressions of `tokenizers`.
+
+    Raises:
+        NotUnderstoodError: it is none here, or has something that means something else here.
+    """
+    escapes = re.findall(r"\\[A-Za-z]|&&", pattern)
+    others = [escape for escape in escapes if escape[1] not in SHARED]
+    if others:
+        raise NotUnderstoodError(f"pre_tokenizer pattern with {others[0]}")
+    try:
+        compiled_pattern(pattern)
+    except ValueError as error:
+        raise NotUnderstoodError(f"pre_tokenizer {error}") from None
+    return pattern
 
 
 def parse_template(stored: Any) -> Frame:
@@ -355,6 +390,28 @@ def parse_merges_txt(text: str) -> list[Pair]:
     if pairs and pairs[0][0].startswith("#version"):
         del pairs[0]
     return [(from_symbols(left), from_symbols(right)) for left, right in pairs]
+
+
+def require_all_merges(
+    vocab: Mapping[int, bytes], merges: Iterable[Pair], specials: Iterable[str]
+) -> None:
+    """Raise ValueError if a token of vocab can be made of two others, but no merge makes it.
+
+    Such a vocabulary has had more merges: the end of their file is missing.
+    """
+    tokens, merges = set(vocab.values()), list(merges)
+    tokens -= {special.encode() for special in specials}
+    others = tokens - {left + right for left, right in merges}
+    lost = [
+        token
+        for token in others
+        if any(token[:n] in tokens and token[n:] in tokens for n in range(1, len(token)))
+    ]
+    if lost:
+        raise ValueError(
+            f"there are {len(merges)} merges, and none makes {min(lost)!r} or {len(lost) - 1} "
+            "others of the vocabulary: the end of the merges is missing"
+        )
 
 
 def merges_txt(merges: Iterable[Pair]) -> str:

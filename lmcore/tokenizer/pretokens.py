@@ -7,7 +7,7 @@ import codecs
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ SAFE_CUTS = {
 }
 """For each pattern, the places where it cuts whatever the rest of the text is, last one first."""
 
+SLOW_S, SLOW_S_PER_CHARACTER = 10.0, 1e-4
+"""Seconds after which a pattern of the user's is stopped. A usual one takes a thousandth of it."""
+
 BLOCK = 2**20
 """Bytes of a file, or characters of a text, that are read at once."""
 
@@ -54,18 +57,45 @@ def no_report(n: int) -> None:
 
 
 def pre_token_finder(pattern: str) -> Callable[[str], list[str]]:
-    """Return the function that gives the pre-tokens of a text.
+    """Return the function that gives the pre-tokens of a text: what pattern matches, and the rest.
+
+    Text between two matches is a pre-token too, as with Split in a tokenizer.json.
 
     Raises:
-        ValueError: pattern is not a regular expression, or has a capturing group.
+        ValueError: pattern is not a regular expression, or matches a text without a character.
+    """
+    compiled = compiled_pattern(pattern)
+    if pattern in SAFE_CUTS:  # they match any text completely
+        return compiled.findall
+
+    def find(text: str) -> list[str]:
+        ends = [0]
+        try:
+            for match in compiled.finditer(text, timeout=SLOW_S + len(text) * SLOW_S_PER_CHARACTER):
+                ends += match.span()
+        except TimeoutError:
+            raise ValueError(
+                f"pattern {pattern!r} takes too long on a text of {len(text):,} characters: it "
+                "tries too many ways to match; write it without a + or * inside another one"
+            ) from None
+        return [text[start:end] for start, end in pairwise([*ends, len(text)]) if start < end]
+
+    return find
+
+
+def compiled_pattern(pattern: str) -> regex.Pattern[str]:
+    """Return pattern compiled.
+
+    Raises:
+        ValueError: it is not a regular expression, or matches a text without a character.
     """
     try:
         compiled = regex.compile(pattern)
-    except regex.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-    if compiled.groups:
-        raise ValueError(f"{pattern!r} captures a group: write (?:...) to find whole pre-tokens")
-    return compiled.findall
+    except (regex.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
+    if compiled.match("") is not None:
+        raise ValueError(f"pattern {pattern!r} matches empty pre-tokens: write + for *")
+    return compiled
 
 
 def pieces(
@@ -160,7 +190,9 @@ def _file_blocks(path: Path, errors: str, on_read: Report) -> Iterator[str]:
     try:
         codecs.lookup_error(errors)
     except LookupError:
-        raise ValueError(f"errors must be strict, replace or ignore, not {errors!r}") from None
+        raise ValueError(
+            f"errors must be a way to decode such as strict, replace or ignore, not {errors!r}"
+        ) from None
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     with open(require_file(path), "rb") as file:
         is_last = False

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lmcore.boundary import checked
-from lmcore.training.gradients import check_numbers, parameters_of
+from lmcore.training.gradients import check_numbers, evaluate_closure, parameters_of
 
 
 class AdamW(torch.optim.AdamW):
@@ -44,6 +44,7 @@ class AdamW(torch.optim.AdamW):
                     f"a parameter of shape {tuple(p.shape)} is not contiguous in memory, "
                     "and AdamW's kernel would mix up its numbers: store it .contiguous()"
                 )
+        self.register_step_pre_hook(evaluate_closure)
         self.register_step_pre_hook(_lay_out_gradients)
 
 

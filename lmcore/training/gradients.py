@@ -19,6 +19,20 @@ def loss_of(closure: Callable[[], Tensor | float] | None) -> Tensor | float | No
         return closure()
 
 
+def evaluate_closure(
+    optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict
+) -> tuple[tuple, dict] | None:
+    """Compute the gradients of step(closure) now, as a hook before steps.
+
+    Hooks after it see these gradients. The step gets a closure that only returns the loss.
+    """
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)  # args[0] is the optimizer
+    if closure is None:
+        return None
+    loss = loss_of(closure)
+    return args[:1], {"closure": lambda: loss}
+
+
 def check_numbers(groups: Sequence[dict]) -> None:
     """Raise ValueError if a hyperparameter of an optimizer's groups is out of its range."""
     for group in groups:
@@ -67,6 +81,7 @@ def amplify_slow_gradients(
             p, mean = means.popitem()
             optimizer.state[p]["slow_gradient"] = mean
 
+    optimizer.register_step_pre_hook(evaluate_closure)
     optimizer.register_step_pre_hook(filter_gradients)
     optimizer.register_step_post_hook(store_means)
 
@@ -81,6 +96,7 @@ def orthogonalise_gradients(optimizer: torch.optim.Optimizer) -> None:
     The norm is restored as in the authors' code. We differ from it where g is parallel to w up to
     rounding, as a single number always is: the result is zero.
     """
+    optimizer.register_step_pre_hook(evaluate_closure)
     optimizer.register_step_pre_hook(_orthogonalise)
 
 

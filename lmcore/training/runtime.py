@@ -20,6 +20,8 @@ import torch
 
 from lmcore.boundary import convert_fields
 
+DEVICES = ("cpu", "cuda", "mps")
+
 WORTH_COMPILING = 1e14
 """Floating-point operations in a run above which the minute that compilation takes pays off."""
 
@@ -29,7 +31,7 @@ class Runtime:
     """Where and how to compute; `resolve` replaces `auto` by what the machine has."""
 
     device: str = "auto"
-    """cpu, cuda, or one GPU such as cuda:1. auto: a GPU if there is one."""
+    """cpu, cuda, one GPU such as cuda:1, or mps on a Mac. auto: a CUDA GPU if there is one."""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """Precision of matrix products; weights stay in float32. auto: bfloat16 where the hardware
     multiplies it.
@@ -66,18 +68,22 @@ class Runtime:
         device = self.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.split(":")[0] not in ("cpu", "cuda"):
-            raise ValueError(f"unknown device {device!r}: take cpu, cuda or auto")
+        if device.split(":")[0] not in DEVICES:
+            raise ValueError(f"unknown device {device!r}: take {', '.join(DEVICES)} or auto")
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError("device cuda was asked for, but torch sees no GPU here")
+        if device.startswith("mps") and not torch.backends.mps.is_available():
+            raise ValueError("device mps was asked for, but torch sees no Mac's GPU here")
         precision = precision if self.precision == "auto" else self.precision
+        if precision == "bfloat16" and device.startswith("mps"):
+            raise ValueError("mps trains in float32: take float32 or auto")
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16(device) else "float32"
         if precision == "tf32" and not (device.startswith("cuda") and has_bfloat16(device)):
             raise ValueError(f"{device} here has no TF32: take float32, bfloat16 or auto")
         compile_ = self.compile
         if compile_ == "auto":
-            can = device != "cpu" or shutil.which("g++") is not None
+            can = device.startswith("cuda") or (device == "cpu" and bool(shutil.which("g++")))
             compile_ = "yes" if can and (flops or 0) > WORTH_COMPILING else "no"
         return dataclasses.replace(self, device=device, precision=precision, compile=compile_)
 
@@ -138,8 +144,10 @@ def has_bfloat16(device: str) -> bool:
     """
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.startswith("mps"):
+        return False
     with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         return "avx512_bf16" in flags or "amx_bf16" in flags
     return False
 

@@ -196,7 +196,7 @@ def test_a_tokenizer_that_is_not_there_is_named(tmp_path):
 def test_a_file_in_the_form_before_this_one_is_named_as_damaged(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text(VARIANTS["as it is"]._json(), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"tokenizer\.json .*: delete it and train again"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json .*: fetch or train it again"):
         Tokenizer.load(tmp_path)
 
 

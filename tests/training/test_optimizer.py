@@ -416,6 +416,42 @@ def test_a_step_calls_its_closure_and_returns_its_loss(make):
     assert closure() < 8
 
 
+@pytest.mark.parametrize("make", [SGD, AdamW, lambda ps, lr: Muon(ps[:1], ps[1:], lr)])
+@pytest.mark.parametrize("filters", [(), ("slow",), ("orthogonal",), ("slow", "orthogonal")])
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_closure_steps_like_its_gradients_computed_before(make, filters, is_named):
+    ends = []
+    for with_closure in (True, False):
+        generator = torch.Generator().manual_seed(0)
+        matrix = nn.Parameter(torch.randn(3, 4, generator=generator))
+        vector = nn.Parameter(torch.randn(4, generator=generator))
+        pull = torch.randn(4, 3, generator=generator)
+        optimizer = make([matrix, vector], lr=0.1)
+        if "slow" in filters:
+            amplify_slow_gradients(optimizer, 2.0, 0.9)
+        if "orthogonal" in filters:
+            orthogonalise_gradients(optimizer)
+
+        def closure(optimizer=optimizer, matrix=matrix, vector=vector, pull=pull):
+            optimizer.zero_grad()
+            # of a transposed matrix the gradient is transposed in memory too
+            loss = ((matrix.T * pull).sum(1) @ vector).square() + vector.sin().sum()
+            loss.backward()
+            return loss
+
+        for _ in range(4):
+            if not with_closure:
+                closure()
+                optimizer.step()
+            elif is_named:
+                optimizer.step(closure=closure)
+            else:
+                optimizer.step(closure)
+        ends.append((matrix, vector))
+    for one, other in zip(*ends, strict=True):
+        assert torch.equal(one, other)
+
+
 # From numbers to an optimizer, into a checkpoint and back
 
 

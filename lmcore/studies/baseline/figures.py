@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import nats_per_character_of, validation
+from lmcore.report.text import in_figure
 from lmcore.studies.baseline.measures import entropy_floor
 from lmcore.studies.headlines.figures import draw_next_token
 from lmcore.studies.headlines.measures import end_share, unigram_level
@@ -125,7 +126,7 @@ def plot_next_token(runs: Sequence[Run]) -> Figure:
     ax.set_xlabel("probability of the next token")
     guess = runs[0].outcome["probe"]["next_token"]
     target = f"{plotting.shown(guess['target'])} ({guess['target_probability']:.2g})"
-    ax.set_title(f"input: {guess['input'].strip()}\ntrue next token: {target}")
+    ax.set_title(f"input: {in_figure(guess['input'].strip())}\ntrue next token: {target}")
     return fig
 
 

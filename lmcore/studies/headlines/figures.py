@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import nats_per_character_of, validation
+from lmcore.report.text import in_figure
 from lmcore.studies.headlines.measures import mean_loss, paired_losses
 from lmcore.studies.headlines.tables import BEST_PUBLISHED, LADDER, ladder_groups
 
@@ -128,7 +129,7 @@ def draw_guesses(
         if rows > 1:
             axes[-2, 1].tick_params(labelbottom=True)
     guess = next(runs for runs in groups.values() if runs)[0].outcome["probe"][which]
-    given = textwrap.fill(f"input: {guess['input'].strip()}", 78)
+    given = in_figure(textwrap.fill(f"input: {guess['input'].strip()}", 78))
     fig.suptitle(
         f"{given}\ntrue next token: {plotting.shown(guess['target'])}", fontsize=9.5, x=0.01,
         ha="left",

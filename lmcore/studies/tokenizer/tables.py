@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
-from lmcore.report import plotting
 from lmcore.report.tables import Number, Table, number
+from lmcore.report.text import visible
 from lmcore.studies.tokenizer.costs import exponent, fit_costs, growth_of, lengths_and_sizes
 from lmcore.studies.tokenizer.surveys import Row
 
@@ -63,6 +63,6 @@ def longest_table(run: Run, n: int = 6) -> Table:
     for text in run.config.texts:
         rows = [row for row in run.records if row["text"] == text][:n]
         for row in rows:
-            token = plotting.shown(row["token"])
+            token = visible(row["token"]).replace(" ", "␣")
             out.append((text, token, str(row["bytes"]), number(row["merge"]), number(row["count"])))
     return Table(("text", "token", "bytes", "merge", "times in the text"), tuple(out))
