@@ -5,6 +5,7 @@ Also JSON files, and checks of where and under which name something is about to 
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -132,6 +133,19 @@ def read_object(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} is damaged: it holds a {type(value).__name__}, not an object")
     return value
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the hash of the file at path.
+
+    Raises:
+        ValueError: it can't be read; the message names it.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path} is missing or cannot be read ({error.strerror})") from None
 
 
 def require_writable(folder: str | Path) -> None:

@@ -54,6 +54,21 @@ def no_type_checks():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--faults",
+        choices=["few", "full"],
+        default="few",
+        help="a few file operations and places of damage in tests/faults, or all of them",
+    )
+
+
+@pytest.fixture(scope="session")
+def is_full(request):
+    """Whether tests of faults try all of them."""
+    return request.config.getoption("--faults") == "full"
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """A small prepared corpus of generated titles."""

@@ -44,6 +44,9 @@ export function pointsOf(groups, hidden, axis) {
   );
 }
 
+// A series' colour with some of the page's ink, so that it can be seen in the dark as well.
+const ink = (color) => `color-mix(in oklab, ${color} 75%, var(--w-ink))`;
+
 const short = (value) => new Intl.NumberFormat("en", { notation: "compact" }).format(value);
 const clear = (value) => Number(value.toPrecision(6)).toLocaleString("en");
 
@@ -79,7 +82,7 @@ async function render({ model, el }) {
     };
     const text = (x, y, value, anchor = "middle") => h("svg:text", { x, y, text: value, "text-anchor": anchor });
     const marks = [
-      ...ticks(y0, y1).flatMap((y) => [
+      ...ticks(y0, y1, 6).flatMap((y) => [
         h("svg:line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: scale.y(y), y2: scale.y(y) }),
         text(LEFT - 6, scale.y(y) + 4, clear(y), "end"),
       ]),
@@ -88,7 +91,7 @@ async function render({ model, el }) {
     ];
     const paths = lines.map((points) => {
       const places = points.map(({ x, y }) => `${scale.x(x).toFixed(1)},${scale.y(y).toFixed(1)}`);
-      return h("svg:path", { d: `M${places.join("L")}`, stroke: points[0].group.color });
+      return h("svg:path", { d: `M${places.join("L")}`, style: `stroke: ${ink(points[0].group.color)}` });
     });
     svg.replaceChildren(...marks, ...paths);
     const names = groups.filter(({ name }) => !hidden.has(name)).map(({ name }) => name);
@@ -138,7 +141,7 @@ async function render({ model, el }) {
       },
     });
     box.checked = true;
-    return h("label", {}, box, h("span", { class: "c-swatch", style: `background: ${color}` }), h("span", { text: name }));
+    return h("label", {}, box, h("span", { class: "c-swatch", style: `background: ${ink(color)}` }), h("span", { text: name }));
   });
   place(
     el, STYLE,

@@ -5,7 +5,9 @@ import { button, h, place, slider } from "./dom.mjs";
 import { rotate } from "./gpt.mjs";
 
 const STYLE = `
-  .r-dials { display: grid; grid-template-columns: repeat(auto-fill, minmax(4.6rem, 1fr)); gap: 0.4rem; margin: 0.8rem 0; }
+  .r-views { display: grid; gap: 1rem 1.5rem; align-items: center; margin: 0.8rem 0;
+    grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
+  .r-dials { display: grid; grid-template-columns: repeat(4, 1fr); gap: 0.4rem; }
   .r-dials figure, .w .r-dials figure { margin: 0; text-align: center; }
   .r-dials figcaption { margin: 0; font-size: 0.8rem; color: var(--w-soft); }
   .r-dials svg { display: block; width: 100%; height: auto; }
@@ -40,6 +42,8 @@ export function score(query, key, base, size = D_HEAD) {
   return turned(query, base, size).reduce((sum, value, i) => sum + value * k[i], 0);
 }
 
+const short = (value) => new Intl.NumberFormat("en", { notation: "compact" }).format(value);
+
 function dial(pair) {
   const [query, key] = ["query", "key"].map((name) => h("svg:line", { class: name, x1: 50, y1: 50 }));
   const caption = h("figcaption");
@@ -50,7 +54,7 @@ function dial(pair) {
       line.setAttribute("y2", 50 - length * x[2 * pair + 1]);
     }
     const turn = (2 * Math.PI) / base ** ((-2 * pair) / D_HEAD);
-    caption.textContent = `1 in ${turn < 10_000 ? Math.round(turn).toLocaleString("en") : turn.toExponential(0)}`;
+    caption.textContent = `1 in ${turn < 10_000 ? Math.round(turn).toLocaleString("en") : short(turn)}`;
   };
   return { node: h("figure", {}, svg, caption), draw };
 }
@@ -66,8 +70,8 @@ function curve() {
     h("svg:line", { class: "grid", x1: LEFT, x2: WIDTH - 8, y1: yOf(value), y2: yOf(value) }),
     text(LEFT - 6, yOf(value) + 4, String(value).replace("-", "\u2212"), "end"),
   ]);
-  const ticks = [0, 32, 64, 96, 127].map((at) => text(xOf(at), HEIGHT - BOTTOM + 16, at));
-  const name = text((LEFT + WIDTH) / 2, HEIGHT - 5, "distance, in tokens");
+  const ticks = [0, 32, 64, 96, LAST].map((at) => text(xOf(at), HEIGHT - BOTTOM + 16, at, at === LAST ? "end" : "middle"));
+  const name = text((LEFT + WIDTH) / 2, HEIGHT - 5, "score against distance, in tokens");
   const path = h("svg:path");
   const line = h("svg:line", { class: "here", y1: yOf(-half), y2: yOf(half) });
   const dot = h("svg:circle", { r: 4.5 });
@@ -123,12 +127,12 @@ function render({ model, el }) {
   place(
     el, STYLE, sliders,
     h("div", { class: "w-row" }, button("Both one back", move(-1)), button("Both one on", move(1)), button("Both ten on", move(10))),
-    fact, h("div", { class: "r-dials" }, ...dials.map(({ node }) => node)),
+    fact,
+    h("div", { class: "r-views" }, h("div", { class: "r-dials" }, ...dials.map(({ node }) => node)), picture.svg),
     h(
       "p", { class: "w-note r-key" }, swatch("query"), " query, ", swatch("key"), " key. One dial for each of the ",
       `${D_HEAD / 2} pairs of features of a head; below it, the tokens that a full turn takes.`,
     ),
-    picture.svg,
   );
   controls();
   draw();

@@ -203,7 +203,7 @@ async function render({ model, el }) {
     h(
       "p", { class: "w-note" }, "Loss of each token:", " 0", h("span", { class: "t-key", "aria-hidden": "true" }),
       "10 nats. Underlined: drawn by the model. Point at a token, or move with the arrow keys. Bars: the " +
-        "likeliest next tokens after your text; press one to append it.",
+        "likeliest next tokens after your text, at this temperature and top-p; press one to append it.",
     ),
   );
   await show(names[0], true);

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lmcore.cli.arguments import StudyName
 from lmcore.cli.run import chosen_experiments
+from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.reproduce import (
     Repeat,
     bounds,
@@ -50,9 +51,10 @@ def run(
     current = study_called(study)
     if current.probe is None:
         raise ValueError(f"{study} trains no model: run it again with lmcore run {study}")
-    chosen = chosen_experiments(current, only, seeds)
+    configs = chosen_experiments(current, only, seeds)
     if small:
-        chosen = [current.smoke(experiment) for experiment in chosen]
+        configs = [current.smoke(config) for config in configs]
+    chosen = [config for config in configs if isinstance(config, Experiment)]
     finished = load_finished(chosen)
     candidates = runs_of_lost_commits(chosen) if lost else finished
     if not candidates:

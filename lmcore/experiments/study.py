@@ -54,6 +54,8 @@ class Study:
     """The study's table on the front page; None puts its scores into the table studies share."""
     title: str = ""
     """The title of its page."""
+    page: str = ""
+    """The file of its page in docs/; without one, the study's name with dashes."""
     answer: Callable[[Sequence[Run]], str] | None = None
     """The answer in two or three sentences of Markdown, with numbers read from runs of
     `experiments` and of `compared_with`; None leaves the study out of the front page."""

@@ -6,6 +6,8 @@ names are used for the weights, and config.json says why. Loading runs no code f
 """
 
 import dataclasses
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from lmcore.boundary import checked
 from lmcore.config import from_dict
-from lmcore.files import naming, read_json, whole_file, write_json
+from lmcore.files import naming, read_json, sha256_of, whole_file, write_json
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -82,7 +84,9 @@ def save(
             "eos_ids": list(lm.eos_ids or ()),
             "tokenizer": tokenizer.fingerprint,
             "why_not_transformers": reason,
+            "weights": {path.name: sha256_of(path) for path in weight_files(staging)},
         }
+        ours["checksum"] = _checksum(ours)
         several = list(eos_ids) if len(eos_ids) > 1 else lm.eos_id
         eos = {"bos_token_id": lm.eos_id, "eos_token_id": several}
         write_json(staging / "config.json", fields | eos | {"lmcore": ours})
@@ -115,6 +119,12 @@ def load(folder: str | Path) -> LanguageModel:
         model = _from_their_layout(folder, config, fields["dtype"])
     else:
         model = _from_our_layout(folder, config)
+    for name, digest in ours["weights"].items():
+        if sha256_of(folder / name) != digest:
+            raise ValueError(
+                f"{folder / name} is damaged or of another model: its checksum is not that in "
+                "config.json"
+            )
     return LanguageModel(model, tokenizer, ours["eos_ids"])
 
 
@@ -214,6 +224,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         if ours["format"] != FORMAT:
             raise ValueError(f"its format is {ours['format']!r}, and this version reads {FORMAT}")
+        if ours.get("checksum", _checksum(ours)) != _checksum(ours):
+            raise ValueError("its checksum differs")
         dtype = getattr(torch, fields["dtype"])
         if not isinstance(dtype, torch.dtype):
             raise ValueError(f"dtype {fields['dtype']!r} is no dtype of torch")
@@ -222,10 +234,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
             "eos_ids": tuple(int(id) for id in ours["eos_ids"]),
             "tokenizer": ours["tokenizer"],
             "why_not_transformers": ours["why_not_transformers"],
+            "weights": dict(ours.get("weights", {})),  # folders of earlier versions have none
         }
         return fields | {"lmcore": parsed, "dtype": dtype}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _checksum(ours: dict[str, Any]) -> str:
+    """Return a hash of what `save` puts into config.json for `load`."""
+    stored = {name: value for name, value in ours.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def _eos_ids(fields: dict[str, Any], folder: Path) -> tuple[int, ...] | None:

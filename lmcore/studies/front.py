@@ -14,7 +14,7 @@ from lmcore.report.tables import Table, scores
 from lmcore.studies import all_studies
 
 COLAB = "https://colab.research.google.com/github/lmcore/lmcore/blob/main"
-ORDER = ("tokenizer", "baseline", "adamw_swap", "rope_and_vocab", "grokking")
+ORDER = ("tokenizer", "baseline", "adamw_swap", "rope_and_vocab", "grokking", "stories", "named")
 """Studies come in the order in which a reader meets them; any other follows."""
 
 
@@ -34,7 +34,7 @@ def runs_of(study: Study) -> list[Run]:
 
 def page_of(study: Study) -> str:
     """Return the name of a study's page in docs/."""
-    return f"{study.name.replace('_', '-')}.md"
+    return study.page or f"{study.name.replace('_', '-')}.md"
 
 
 def notebook_of(study: Study) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import index
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, get_args
+from typing import Any, Literal, SupportsIndex, cast, get_args
 
 import numpy as np
 
@@ -265,7 +265,7 @@ class BaseTokenizer(ABC):
 
     def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """Return the bytes of ids; see `decode`."""
-        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        ids = cast(Any, ids).tolist() if hasattr(ids, "tolist") else ids
         try:
             return b"".join([self.vocab[index(id)] for id in ids])
         except TypeError:

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from lmcore.boundary import checked
 from lmcore.files import read_json
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
 
+@checked
 def load_tokenizer(
     folder: str | Path, special_tokens: Iterable[str] = ("<|endoftext|>",)
 ) -> BaseTokenizer:

@@ -72,7 +72,7 @@ def test_a_comparison_is_a_table_numbers_and_figures(lmcore, tmp_path):
     assert lmcore("run", *names, "--scale", "smoke", "--seeds", "1", *PLAIN)[0] == 0
     status, out, _ = lmcore("compare", *names, "--scale", "smoke", "--seeds", "1")
     assert status == 0
-    rows = list(csv.DictReader((tmp_path / "comparison/comparison.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "comparison/comparison.csv").read_text().splitlines()))
     assert [row["experiment"] for row in rows] == list(names)
     assert float(rows[1]["against baseline"]) == pytest.approx(
         float(rows[1]["validation, bits/byte"]) - float(rows[0]["validation, bits/byte"])

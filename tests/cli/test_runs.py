@@ -37,6 +37,7 @@ def command(trained, tmp_path, monkeypatch, capsys):
     """Call lmcore runs in a workspace with the runs; return its status, output and errors."""
     shutil.copytree(trained, tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["lmcore", "runs", *arguments])
@@ -49,7 +50,11 @@ def command(trained, tmp_path, monkeypatch, capsys):
 
 def folders(out):
     """Return the first column of a printed table."""
-    return [line.split()[0] for line in out.splitlines()[1:] if not line.startswith("wrote ")]
+    return [
+        line.split()[0]
+        for line in out.splitlines()[1:]
+        if not line.startswith(("wrote ", "not shown"))
+    ]
 
 
 def test_every_run_is_a_row_with_what_differs(command):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from injection import in_child
+from injection import reading
 
 PAGE = 4096
 
@@ -64,7 +64,7 @@ def damaged(store, n: int) -> dict:
             folder.mkdir()
             for version in versions:
                 store.write(folder, version)
-        old, new = in_child(lambda: store.read(before)), in_child(lambda: store.read(whole))
+        old, new = reading(store, before), reading(store, whole)
         for path in files_in(whole):
             part = path.relative_to(whole)
             content, earlier = path.read_bytes(), before / part
@@ -77,7 +77,7 @@ def damaged(store, n: int) -> dict:
                     (folder / part).unlink()
                 else:
                     (folder / part).write_bytes(now)
-                value = in_child(lambda folder=folder: store.read(folder))
+                value = reading(store, folder)
                 state = {new: "right", old: "old"}.get(value)
                 if state is None:
                     is_noticed = value.startswith(store.refusals)

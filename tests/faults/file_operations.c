@@ -37,11 +37,13 @@ static void send_signal(void) {
     kill(getpid(), number);
 }
 
-/* Count an operation; return 1 if it fails with errno. */
-static int fails(int needs_space) {
-    if (!folder[0]) return 0;
+enum { TAKES_SPACE = 1, WRITES = 2 };
+
+/* Count an operation; return 1 if it fails with errno. Of torn operations only writes count. */
+static int fails(int does) {
+    if (!folder[0] || (kind == 't' && !(does & WRITES))) return 0;
     count++;
-    if (full && needs_space) { errno = number; return 1; }
+    if (full && (does & TAKES_SPACE)) { errno = number; return 1; }
     if (count != fail_at) return 0;
     if (kind == 'e') { full = 1; errno = number; return 1; }
     if (kind == 'k') send_signal();
@@ -84,7 +86,7 @@ static int noted(int fd, int below) {
         REAL(int, text, const char *, int, ...); \
         va_list more; va_start(more, flags); int mode = va_arg(more, int); va_end(more); \
         int below = (flags & (O_CREAT | O_WRONLY | O_RDWR)) && is_below(AT_FDCWD, path); \
-        if (below && (flags & (O_CREAT | O_TRUNC)) && fails(1)) return -1; \
+        if (below && (flags & (O_CREAT | O_TRUNC)) && fails(TAKES_SPACE)) return -1; \
         return noted(real(path, flags, mode), below); \
     }
 OPENS(open, "open")
@@ -95,7 +97,7 @@ OPENS(open64, "open64")
         REAL(int, text, int, const char *, int, ...); \
         va_list more; va_start(more, flags); int mode = va_arg(more, int); va_end(more); \
         int below = (flags & (O_CREAT | O_WRONLY | O_RDWR)) && is_below(directory, path); \
-        if (below && (flags & (O_CREAT | O_TRUNC)) && fails(1)) return -1; \
+        if (below && (flags & (O_CREAT | O_TRUNC)) && fails(TAKES_SPACE)) return -1; \
         return noted(real(directory, path, flags, mode), below); \
     }
 OPENS_AT(openat, "openat")
@@ -105,7 +107,7 @@ OPENS_AT(openat64, "openat64")
     FILE *name(const char *path, const char *mode) { \
         REAL(FILE *, text, const char *, const char *); \
         int below = strpbrk(mode, "wa+") && is_below(AT_FDCWD, path); \
-        if (below && fails(1)) return NULL; \
+        if (below && fails(TAKES_SPACE)) return NULL; \
         FILE *file = real(path, mode); \
         if (file) noted(fileno(file), below); \
         return file; \
@@ -116,7 +118,7 @@ FOPENS(fopen64, "fopen64")
 size_t fwrite(const void *bytes, size_t size, size_t n, FILE *file) {
     REAL(size_t, "fwrite", const void *, size_t, size_t, FILE *);
     if (!is_watched(fileno(file))) return real(bytes, size, n, file);
-    if (fails(1)) return 0;
+    if (fails(TAKES_SPACE | WRITES)) return 0;
     if (is_torn()) { real(bytes, 1, size * n / 2, file); fflush(file); send_signal(); }
     size_t done = real(bytes, size, n, file);
     fflush(file);
@@ -126,7 +128,7 @@ size_t fwrite(const void *bytes, size_t size, size_t n, FILE *file) {
 ssize_t write(int fd, const void *bytes, size_t n) {
     REAL(ssize_t, "write", int, const void *, size_t);
     if (!is_watched(fd)) return real(fd, bytes, n);
-    if (fails(1)) return -1;
+    if (fails(TAKES_SPACE | WRITES)) return -1;
     if (is_torn()) { real(fd, bytes, n / 2); send_signal(); }
     return real(fd, bytes, n);
 }
@@ -134,7 +136,7 @@ ssize_t write(int fd, const void *bytes, size_t n) {
 ssize_t writev(int fd, const struct iovec *parts, int n) {
     REAL(ssize_t, "writev", int, const struct iovec *, int);
     if (!is_watched(fd)) return real(fd, parts, n);
-    if (fails(1)) return -1;
+    if (fails(TAKES_SPACE | WRITES)) return -1;
     if (is_torn()) { real(fd, parts, n > 1 ? n - 1 : 1); send_signal(); }
     return real(fd, parts, n);
 }
@@ -143,7 +145,7 @@ ssize_t writev(int fd, const struct iovec *parts, int n) {
     ssize_t name(int fd, const void *bytes, size_t n, off_t place) { \
         REAL(ssize_t, text, int, const void *, size_t, off_t); \
         if (!is_watched(fd)) return real(fd, bytes, n, place); \
-        if (fails(1)) return -1; \
+        if (fails(TAKES_SPACE | WRITES)) return -1; \
         if (is_torn()) { real(fd, bytes, n / 2, place); send_signal(); } \
         return real(fd, bytes, n, place); \
     }
@@ -156,8 +158,8 @@ PWRITES(pwrite64, "pwrite64")
         if (is_watched(fd) && fails(space)) return -1; \
         return real(fd); \
     }
-ON_FD(fsync, "fsync", 1)
-ON_FD(fdatasync, "fdatasync", 1)
+ON_FD(fsync, "fsync", TAKES_SPACE)
+ON_FD(fdatasync, "fdatasync", TAKES_SPACE)
 
 int close(int fd) {
     REAL(int, "close", int);
@@ -176,13 +178,13 @@ TRUNCATES(ftruncate64, "ftruncate64")
 
 ssize_t copy_file_range(int from, off_t *a, int to, off_t *b, size_t n, unsigned flags) {
     REAL(ssize_t, "copy_file_range", int, off_t *, int, off_t *, size_t, unsigned);
-    if (is_watched(to) && fails(1)) return -1;
+    if (is_watched(to) && fails(TAKES_SPACE)) return -1;
     return real(from, a, to, b, n, flags);
 }
 
 ssize_t sendfile(int to, int from, off_t *place, size_t n) {
     REAL(ssize_t, "sendfile", int, int, off_t *, size_t);
-    if (is_watched(to) && fails(1)) return -1;
+    if (is_watched(to) && fails(TAKES_SPACE)) return -1;
     return real(to, from, place, n);
 }
 
@@ -206,7 +208,7 @@ int unlinkat(int directory, const char *path, int flags) {
 int mkdir(const char *path, mode_t mode) {
     REAL(int, "mkdir", const char *, mode_t);
     struct stat there;
-    if (is_below(AT_FDCWD, path) && stat(path, &there) && fails(1)) return -1;
+    if (is_below(AT_FDCWD, path) && stat(path, &there) && fails(TAKES_SPACE)) return -1;
     return real(path, mode);
 }
 

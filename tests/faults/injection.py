@@ -12,9 +12,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("file_operations.c")
@@ -61,29 +61,35 @@ def spread(n: int, points: int | None) -> list[int]:
     return sorted({1 + round(i * (n - 1) / (points - 1)) for i in range(points)})
 
 
-def in_child(work: Callable[[], str], quiet: bool = True) -> str:
+def attempt(work: Callable[[], str]) -> str:
+    """Return what work returns, or the name and message of its error."""
+    try:
+        return work()
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def reading(store, folder: Path) -> str:
+    """Return what the store reads in folder; a reader that may crash gets its own process."""
+    work = partial(store.read, folder)
+    return in_child(work) if store.may_crash else attempt(work)
+
+
+def in_child(work: Callable[[], str]) -> str:
     """Return what work returns in a forked process, or how that process died."""
-    reading, writing = os.pipe()
+    ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reading)
-        if quiet:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1), os.dup2(null, 2)
+        os.close(ours)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1), os.dup2(null, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
-        try:
-            text = work()
-        except BaseException as error:
-            lines = traceback.format_exception(error)
-            text = f"{type(error).__name__}: {error}"
-            if os.environ.get("FAULTS_VERBOSE"):
-                text += "".join(lines)
-        data = text.encode(errors="replace")
+        data = attempt(work).encode(errors="replace")
         while data:
-            data = data[os.write(writing, data) :]
+            data = data[os.write(theirs, data) :]
         os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
+    os.close(theirs)
+    with open(ours, "rb") as pipe:
         text = pipe.read().decode()
     _, status = os.waitpid(child, 0)
     return f"died of signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else text
@@ -111,7 +117,7 @@ def injected(store, fault: str, points: int | None) -> dict:
             store.write(whole, 1)
             if version == 2:
                 store.write(whole, 2)
-            expected[version] = in_child(lambda whole=whole: store.read(whole))
+            expected[version] = reading(store, whole)
 
         def written(folder: Path, at: int) -> str:
             here.fault_arm(os.fsencode(folder), at, how, int(number))
@@ -134,16 +140,14 @@ def injected(store, fault: str, points: int | None) -> dict:
         for at in spread(n_operations, points):
             folder = prepared()
             ended = in_child(lambda at=at, folder=folder: written(folder, at))
-            if ended == str(n_operations):  # a torn write does not hit an operation of another kind
-                continue
-            value = in_child(lambda folder=folder: store.read(folder))
+            value = reading(store, folder)
             state = {expected[2]: "new", expected[1]: "old"}.get(value)
             if state is None:
                 state = "lost" if value.startswith(store.refusals) else "wrong"
                 notes.append(f"operation {at}: {ended} / {value}"[:300])
             found[state] += 1
-            in_child(lambda folder=folder: store.write(folder, 2) or "")
-            again = in_child(lambda folder=folder: store.read(folder))
+            attempt(lambda folder=folder: store.write(folder, 2) or "")
+            again = reading(store, folder)
             if again != expected[2]:
                 found["not again"] += 1
                 notes.append(f"operation {at}, again: {again}"[:300])

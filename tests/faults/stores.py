@@ -2,7 +2,7 @@
 
 A store writes version 1 or 2 to a folder and reads it back as text, which is the same for the same
 content. `refusals` begin the text of an error that says the content is not whole, rather than one
-of a program that fell over.
+of a program that fell over. A reader that `may_crash` is called in a process of its own.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ def digest(tree) -> str:
 class Checkpoint:
     """A run's checkpoints: each version is one of a later step."""
 
-    refusals = OURS
+    refusals, may_crash = OURS, False
 
     def write(self, folder: Path, version: int) -> None:
         if any(path.stem.endswith(str(version)) for path in checkpoints_in(folder)):
@@ -104,7 +104,7 @@ class Checkpoint:
 class CheckpointFile:
     """One checkpoint of the user's loop, written over the one before."""
 
-    refusals = OURS
+    refusals, may_crash = OURS, False
 
     def write(self, folder: Path, version: int) -> None:
         save_checkpoint(folder / "model.checkpoint", *trained(version), version)
@@ -118,7 +118,7 @@ class CheckpointFile:
 class TokenFile:
     """The tokens of a text file; each version is another text."""
 
-    refusals = OURS
+    refusals, may_crash = OURS, False
 
     def write(self, folder: Path, version: int) -> None:
         source = folder.with_name(f"{folder.name}.text")
@@ -133,7 +133,7 @@ class TokenFile:
 class SavedModel:
     """A model and its tokenizer as lmcore.save writes them."""
 
-    refusals = OURS
+    refusals, may_crash = OURS, False
 
     def write(self, folder: Path, version: int) -> None:
         save(folder, GPT(self.shape(version)), TOKENIZER)
@@ -150,7 +150,7 @@ class SavedModel:
 class Prepared:
     """A prepared text; each version is another text."""
 
-    refusals = OURS
+    refusals, may_crash = OURS, False
 
     def write(self, folder: Path, version: int) -> None:
         source = folder.with_name(f"{folder.name}.{version}.txt")
@@ -173,7 +173,7 @@ class TrainedRun:
     Version 1 is an unfinished run of two steps, version 2 the finished one.
     """
 
-    refusals = OURS
+    refusals, may_crash = OURS, False
 
     def write(self, folder: Path, version: int) -> None:
         if (folder / "results").exists():
@@ -218,6 +218,7 @@ class TorchSave:
     """torch.save over the file of the version before; torch.load without code."""
 
     refusals = ("RuntimeError", "UnpicklingError", "EOFError", "OSError", "FileNotFoundError")
+    may_crash = True
 
     def write(self, folder: Path, version: int) -> None:
         torch.save(state(version), folder / "model.pt")
@@ -229,7 +230,7 @@ class TorchSave:
 class Safetensors:
     """safetensors' save_file over the file of the version before."""
 
-    refusals = ("SafetensorError", "FileNotFoundError")
+    refusals, may_crash = ("SafetensorError", "FileNotFoundError"), True
 
     def write(self, folder: Path, version: int) -> None:
         from safetensors.torch import save_file
@@ -261,7 +262,7 @@ class Litgpt(TorchSave):
 class Sqlite:
     """Rows of a table, replaced in one transaction; integrity_check before they are read."""
 
-    refusals = ("DatabaseError", "OperationalError")
+    refusals, may_crash = ("DatabaseError", "OperationalError"), True
 
     def write(self, folder: Path, version: int) -> None:
         with sqlite3.connect(folder / "model.db") as db:

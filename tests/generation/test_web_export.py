@@ -3,17 +3,23 @@
 import json
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from made import KINDS, TINY, randomised
+from safetensors import safe_open
 
+from lmcore.config import from_dict
 from lmcore.generation.language_model import LanguageModel
 from lmcore.generation.sampling import Sampling
 from lmcore.generation.web_export import require_plain, rounded_to_int8, to_int8, web_export
+from lmcore.model.config import ModelConfig
+from lmcore.model.gpt import GPT
 from lmcore.tokenizer.byte_bpe import Tokenizer
 from lmcore.tokenizer.pretokens import CL100K_PATTERN
 
+MODELS = Path(__file__).resolve().parents[2] / "docs" / "widgets" / "models"
 TEXT = "été, déjà vu: là-bas, it's 3 o'clock\n\n  in  Москва \u2028 and 東京 🚀 \ufeff!"
 TOKENIZER = Tokenizer.train([TEXT] * 9, 290, ["<eos>"])
 LOGITS = 2e-4
@@ -39,14 +45,15 @@ READ = """
 import { readFileSync } from "node:fs";
 import { Gpt } from "./gpt.mjs";
 const seen = [];
-for (const file of given) {
+const { files, ids, text } = given;
+for (const file of files) {
   const { buffer, byteOffset, length } = readFileSync(file);
   const gpt = new Gpt(buffer.slice(byteOffset, byteOffset + length));
-  const ids = JSON.parse(gpt.about.ids);
   const logits = gpt.read(ids, []);
   gpt.clear(3);
   const again = gpt.next(ids[3]);
-  seen.push({ logits: logits.map((row) => [...row]), again: [...again], eos: gpt.eosId });
+  const rows = logits.map((row) => [...row]);
+  seen.push({ logits: rows, again: [...again], eos: gpt.eosId, text: gpt.encode(text) });
 }
 answer(seen);
 """
@@ -59,27 +66,61 @@ def test_the_page_computes_python_s_logits_with_the_same_weights(node, tmp_path)
         model = model_of(config)
         files.append(tmp_path / name)
         lm = LanguageModel(model, TOKENIZER)
-        files[-1].write_bytes(web_export(lm, {"ids": json.dumps(ids.tolist())}))
+        files[-1].write_bytes(web_export(lm, {}))
         with torch.no_grad():
             expected.append(rounded_to_int8(model)(ids[None])[0])
     assert len(files) >= 8
-    for found, logits in zip(node(READ, [str(file) for file in files]), expected, strict=True):
+    seen = node(READ, {"files": [str(file) for file in files], "ids": ids.tolist(), "text": TEXT})
+    for found, logits in zip(seen, expected, strict=True):
         close = {"rtol": 0, "atol": LOGITS}
         torch.testing.assert_close(torch.tensor(found["logits"]), logits, **close)
         torch.testing.assert_close(torch.tensor(found["again"]), logits[3], **close)
         assert found["eos"] == TOKENIZER.special_id("<eos>")
+        assert found["text"] == TOKENIZER.encode(TEXT)
+
+
+def committed_model(path):
+    """Return the model of a file that a page runs, and the metadata of the file."""
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["lmcore"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    derived = ("d_head", "n_kv", "d_hidden")
+    fields = {name: value for name, value in about["config"].items() if name not in derived}
+    model = GPT(from_dict(ModelConfig, fields)).eval()
+    weights = {}
+    for name in model.state_dict():
+        scale = tensors.get(f"{name}.scale")
+        weights[name] = tensors[name] if scale is None else tensors[name] * scale[:, None]
+    model.load_state_dict(weights)
+    return model, about
+
+
+def test_the_committed_models_compute_in_the_page_what_they_do_in_python(node):
+    files = sorted(MODELS.glob("*.safetensors"))
+    text = " Show HN: A small language model in the browser"
+    ids = node(READ, {"files": [str(files[0])], "ids": [1, 2, 3, 4], "text": text})[0]["text"]
+    seen = node(READ, {"files": [str(file) for file in files], "ids": ids, "text": text})
+    assert len(seen) == 2
+    for path, found in zip(files, seen, strict=True):
+        assert path.stat().st_size <= 1_500_000
+        model, about = committed_model(path)
+        with torch.no_grad():
+            logits = model(torch.tensor([ids]))[0]
+        torch.testing.assert_close(torch.tensor(found["logits"]), logits, rtol=0, atol=LOGITS)
+        assert found["eos"] == about["eos_id"]
+        assert 1 < about["about"]["bits_per_byte"] < 4
 
 
 ENCODE = """
 import { Bpe, preTokens } from "./bpe.mjs";
-const { texts, merges, size } = given;
+const { texts, cuts, merges, size } = given;
 const bpe = new Bpe(merges.flat());
 const ranks = texts.map((text) => bpe.encode(text));
 answer({
   ranks,
   back: ranks.map((text) => bpe.decode(text)),
   smaller: texts.map((text) => bpe.encode(text, size)),
-  pieces: texts.map(preTokens),
+  pieces: preTokens(cuts),
 });
 """
 
@@ -87,13 +128,13 @@ answer({
 def test_the_page_s_tokenizer_makes_the_same_tokens(node):
     known = [chr(code) for code in range(0x3000) if unicodedata.category(chr(code)) != "Cn"]
     every_cut = "".join(f"a{c}1 .{c}" for c in known)  # newer Unicode has letters Python lacks
-    texts = ["", TEXT, TEXT[::-1], every_cut]
+    texts = ["", TEXT, TEXT[::-1]]
     numbers = {token: i for i, token in enumerate(TOKENIZER._engine.tokens)}
     merges = [[numbers[left], numbers[right]] for left, right in TOKENIZER.merges]
     smaller = Tokenizer.train([TEXT] * 9, 270, ["<eos>"])
     size = 256 + len(smaller.merges)
-    found = node(ENCODE, {"texts": texts, "merges": merges, "size": size})
-    assert found["pieces"] == [TOKENIZER._engine._find(text) for text in texts]
+    found = node(ENCODE, {"texts": texts, "cuts": every_cut, "merges": merges, "size": size})
+    assert found["pieces"] == TOKENIZER._engine._find(every_cut)
     assert found["ranks"] == [TOKENIZER._engine.encode(text).tolist() for text in texts]
     assert found["smaller"] == [smaller._engine.encode(text).tolist() for text in texts]
     assert found["back"] == texts

@@ -20,7 +20,10 @@ from test_site import chromium as chromium
 from widget_files import bundled, data_script
 from widgets import export
 
+from lmcore.generation.web_export import web_export
 from lmcore.model.rope import rope_table, rotate
+from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.training.checkpoint import latest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDGETS = ROOT / "docs" / "widgets"
@@ -165,7 +168,7 @@ def test_a_table_is_learned_in_the_page_and_can_be_asked(seen):
     assert found["before"]["cells"] == 41 * 40
     assert found["before"]["status"].startswith("Step 0:")
     assert re.match(r"6 / 2 mod 41: the model says .* with probability [\d.]+ %", found["asked"])
-    assert found["curve"] == 3  # evaluations at the start and after 10 and 20 steps
+    assert found["curve"] == 1 + found["step"] // 10  # evaluations at the start and every 10 steps
     assert found["trained"] == 984
     assert found["fewer"] == 328
     assert found["reset"].startswith("Step 0:")
@@ -280,3 +283,33 @@ def test_data_come_back_from_their_script_bit_for_bit(tmp_path):
     script = data_script(tmp_path / "some-data.bin")
     text = re.search(r'\["some-data"\] = "(.*?)";', script)[1]
     assert zlib.decompress(base64.b64decode(text), wbits=-zlib.MAX_WBITS) == content
+
+
+@pytest.fixture(scope="session")
+def finished(smoke_run):
+    """A finished run with the checkpoint and the tokenizer that it left."""
+    workspace, run = smoke_run
+    [tokenizer] = {path.parent for path in workspace.rglob("corpus/*/tokenizer.json")}
+    return run, latest_checkpoint(next(workspace.rglob("checkpoints"))), tokenizer
+
+
+def test_a_finished_run_becomes_a_model_that_says_where_it_is_from(finished):
+    run, checkpoint, tokenizer = finished
+    lm = export.language_model(run, checkpoint, tokenizer)
+    found = export.about(run)
+    assert found["run"] == f"{run.config.study}/{run.config.name}/seed{run.config.seed}"
+    assert found["parameters"] == sum(weight.numel() for weight in lm.model.parameters())
+    assert found["nats_per_token"] == pytest.approx(run.records[-1]["validation"].loss, abs=1e-4)
+    assert web_export(lm, found)
+
+
+def test_an_earlier_checkpoint_and_another_tokenizer_are_refused(finished, tmp_path):
+    run, checkpoint, tokenizer = finished
+    earlier = tmp_path / "step0000001.safetensors"
+    shutil.copy(checkpoint, earlier)
+    with pytest.raises(ValueError, match=r"is not of the run's last step"):
+        export.language_model(run, earlier, tokenizer)
+    size = run.config.model.vocab_size
+    Tokenizer.train(["other text"] * 3, min(size, 260), ["<eos>"]).save(tmp_path)
+    with pytest.raises(ValueError, match=r"has the tokenizer .*, and the run"):
+        export.language_model(run, checkpoint, tmp_path)

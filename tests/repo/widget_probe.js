@@ -35,6 +35,7 @@ const drivers = {
     button("Train").click();
     await until(() => Number(el.dataset.step) >= 20);
     button("Pause").click();
+    const step = Number(el.dataset.step);
     const [a, b] = box.querySelectorAll("input[type=number]");
     [a.value, b.value] = [6, 2];
     button("Ask").click();
@@ -44,7 +45,7 @@ const drivers = {
     const share = box.querySelector("input[type=range]");
     share.value = 0;
     share.dispatchEvent(new Event("input"));
-    return { before, asked, curve, trained, fewer: shaded("trained"), reset: status() };
+    return { before, asked, curve, step, trained, fewer: shaded("trained"), reset: status() };
   },
   tokenize: async (box) => {
     const tokens = () => [...box.querySelectorAll(".k-tokens button")].map((one) => one.textContent);

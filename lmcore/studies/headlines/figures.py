@@ -2,7 +2,7 @@
 
 import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -113,7 +113,7 @@ def draw_changes(ax: Axes, higher: dict[str, Sequence[float]]) -> None:
 
 
 def draw_guesses(
-    groups: dict[str, Sequence[Run]], which: str, colors: dict[str, str], n: int = 6
+    groups: Mapping[str, Sequence[Run]], which: str, colors: Mapping[str, str], n: int = 6
 ) -> Figure:
     """Return a panel for each named group of runs with its n likeliest tokens, and the input."""
     rows = (len(groups) + 1) // 2

@@ -1,7 +1,7 @@
 """Named experiments: a published baseline and what a dozen changes to it bring."""
 
 from lmcore.experiments.study import Study
-from lmcore.studies.named import claims, experiments, probes, tables
+from lmcore.studies.named import answer, claims, experiments, probes, tables
 
 STUDY = Study(
     name="named",
@@ -11,4 +11,7 @@ STUDY = Study(
     check_claims=claims.check_claims,
     smoke=experiments.small,
     findings=tables.findings,
+    title="Named experiments",
+    page="named-experiments.md",
+    answer=answer.answer,
 )

@@ -1,0 +1,34 @@
+"""Each file of each kind, damaged in each way: a reader notices it or reads the right content.
+
+A few places of each file are damaged; --faults full takes a hundred.
+"""
+
+import pytest
+from damage import findings
+
+STORES = ["save_checkpoint", "checkpoints", "run", "tokens", "saved model", "prepared text"]
+
+
+@pytest.fixture(scope="module")
+def found(is_full):
+    """What the readers of each store made of each damage."""
+    return findings(STORES, 100 if is_full else 3)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_no_damage_of_a_file_is_read_as_something_else_or_ends_in_a_traceback(found, store):
+    result = found[store]
+    states = {state for counts in result["found"].values() for state in counts}
+    assert "noticed" in states
+    assert states <= {"noticed", "right", "old"}, result["notes"]
+
+
+def test_an_older_version_is_read_only_where_its_whole_file_is_put_back(found):
+    """A single file is not known to be older; of several files, all must be of one version."""
+    with_old = {
+        (store, kind)
+        for store, result in found.items()
+        for kind, counts in result["found"].items()
+        if "old" in counts
+    }
+    assert with_old <= {("checkpoints", "gone"), ("save_checkpoint", "mixed")}
