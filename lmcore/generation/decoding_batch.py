@@ -39,8 +39,9 @@ class DecodingBatch:
         # On a CPU a product of few rows with the transposed head is much faster.
         self.head = model.head_weight.t().contiguous()
         self.newest = torch.tensor([ids[-1] for ids in rows], device=device)
-        self.uniforms = UniformNumbers(seeds, device)
-        self.never_drawn = torch.tensor(sorted(never_drawn), dtype=torch.long, device=device)
+        drawing = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+        self.uniforms = UniformNumbers(seeds, drawing)
+        self.never_drawn = torch.tensor(sorted(never_drawn), dtype=torch.long, device=drawing)
         self.seen = self._seen() if sampling.repetition_penalty != 1 else None
         longest = max(len(ids) for ids in rows)
         capacity = min(self.context_length, longest + max_new_tokens)
@@ -52,7 +53,7 @@ class DecodingBatch:
         seen = torch.zeros(len(self.rows), self.model.config.vocab_size, dtype=torch.bool)
         for of_row, ids in zip(seen, self.rows, strict=True):
             of_row[ids] = True
-        return seen.to(self.newest.device)
+        return seen.to(self.uniforms.device)
 
     def _prefill(self, numbers: list[int], n_tokens: int) -> None:
         """Fill the cache of the rows of these numbers with their newest n_tokens but the last.
@@ -80,15 +81,16 @@ class DecodingBatch:
         if full:
             self._prefill(full, (self.context_length + 1) // 2)
         logits = self.decode_step.hidden(self.newest, self.cache) @ self.head
+        logits = logits.to(self.uniforms.device)
         if self.n_drawn == 0 and not logits.isfinite().all():
             raise ValueError("the model's logits are not finite: its training diverged")
         if len(self.never_drawn):
             logits.index_fill_(1, self.never_drawn, -torch.inf)
-        self.newest = self.sampling.draw(logits, self.uniforms.next(), self.seen)
+        newest = self.sampling.draw(logits, self.uniforms.next(), self.seen)
         self.n_drawn += 1
         if self.seen is not None:
-            self.seen.scatter_(1, self.newest[:, None], True)
-        drawn = self.newest.tolist()
+            self.seen.scatter_(1, newest[:, None], True)
+        self.newest, drawn = newest.to(self.newest.device), newest.tolist()
         for ids, id in zip(self.rows, drawn, strict=True):
             ids.append(id)
         return drawn
