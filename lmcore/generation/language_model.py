@@ -165,8 +165,9 @@ class LanguageModel:
         Raises:
             ValueError: the text is empty, or stride is not from 1 to the model's context length.
         """
-        scored = score_text if isinstance(text, str) else score_documents
-        return scored(self.model, self.tokenizer, text, stride, self.eos_id)[0]
+        if isinstance(text, str):
+            return score_text(self.model, self.tokenizer, text, stride, self.eos_id)[0]
+        return score_documents(self.model, self.tokenizer, text, stride, self.eos_id)[0]
 
     @checked
     def prompt_ids(self, prompt: str) -> list[int]:
