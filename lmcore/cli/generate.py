@@ -49,7 +49,7 @@ def run(
         seed: Decides what is drawn; text i uses seed + i.
         n: Texts for each prompt.
         stop: Strings that end a text.
-        device: Where to compute: cpu, cuda, or auto for a GPU if there is one.
+        device: Where to compute: cpu, cuda, mps, or auto for cuda if there is one.
     """
     if n < 1:
         raise ValueError(f"n {n} is less than 1 text for each prompt")

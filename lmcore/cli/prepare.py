@@ -17,7 +17,7 @@ DEFAULTS = PrepareConfig()
 
 
 def run(
-    text: Annotated[tuple[str, ...], tyro.conf.Positional],
+    text: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
     out: Path,
     validation: tuple[str, ...] = (),
     validation_fraction: float = DEFAULTS.validation_fraction,

@@ -363,6 +363,7 @@ def _split(files: Sequence[str | Path], config: PrepareConfig, progress: bool) -
 def _counted(
     files: Sequence[str | Path], reading: Reading, name: str, progress: bool
 ) -> Iterator[str]:
-    """Yield the documents of files with a bar of characters."""
-    with tqdm(desc=name, unit="char", unit_scale=True, disable=not progress, leave=False) as bar:
+    """Yield the documents of files with a bar of characters, on a terminal alone."""
+    hidden = None if progress else True
+    with tqdm(desc=name, unit="char", unit_scale=True, disable=hidden, leave=False) as bar:
         yield from documents(files, reading, bar.update)
