@@ -16,7 +16,7 @@ from typing import Any
 from lmcore.config import SCHEMA, config_hash, flat_fields, from_dict, stored_config
 from lmcore.experiments.checksums import check_sums, write_sums
 from lmcore.experiments.metrics_file import JsonLines, Records, first_missing, with_scores
-from lmcore.files import as_json, naming, read_json, read_object, write_json, write_text
+from lmcore.files import as_json, read_json, read_object, write_json, write_text
 from lmcore.locks import locked, remove_leftovers
 
 LEFT_OVER_S = 3600
@@ -187,22 +187,25 @@ class RunWriter:
 
     def sync(self) -> None:
         """Wait until the records so far are on the disk."""
-        path = self.folder / "metrics.jsonl"
-        if path.exists():
-            with naming(path), open(path, "rb+") as file:
-                os.fsync(file.fileno())
+        self._metrics.sync()
 
     def drop_newer_checkpoints(self) -> None:
         """Delete the checkpoints that are newer than the records, so that training repeats steps.
 
         Raises:
-            ValueError: no checkpoint would remain; nothing is deleted.
+            ValueError: no checkpoint would remain, or records have another content than was
+                written; nothing is deleted.
         """
+        try:
+            self._metrics.check()
+        except ValueError as error:
+            raise self._damaged(error) from None
         lacking = first_missing([record["step"] for record in self.records()], self._log_every)
-        paths = {
-            path: int(path.stem.removeprefix("step"))
+        numbers = {
+            path: path.stem.removeprefix("step")
             for path in sorted((self.folder / "checkpoints").glob("step*.safetensors"))
         }
+        paths = {path: int(number) for path, number in numbers.items() if number.isdecimal()}
         newer = [path for path, step in paths.items() if step >= lacking]
         if newer and len(newer) == len(paths):
             raise ValueError(
@@ -231,6 +234,9 @@ class RunWriter:
         shutil.rmtree(whole, ignore_errors=True)
         try:
             shutil.copytree(self.folder, whole, ignore=shutil.ignore_patterns("checkpoints", ".*"))
+            for path in whole.iterdir():
+                with open(path, "rb+") as file:
+                    os.fsync(file.fileno())
             os.replace(whole, destination)
         except OSError:
             # A process with another scratch folder may have finished the same run before this one.
