@@ -81,8 +81,10 @@ def read_prompts(path: Path) -> list[str]:
     """Return the lines of the file at path that are not blank.
 
     Raises:
-        ValueError: the file has none, or is not UTF-8.
+        ValueError: the file is not there, has none, or is not UTF-8.
     """
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file that is there: name a file of prompts")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

@@ -5,7 +5,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class PreparedText:
     train: Tokens
     validation: Tokens
     report: dict[str, Any]
+    was_there: bool = False
+    """Whether `prepare` left it as it was."""
 
     @property
     def eos_id(self) -> int:
@@ -94,15 +96,19 @@ def prepare(
     if tokenizer is not None:
         tokenizer.special_id(config.special_tokens[0])
     require_apart(outputs_in(out), [*files, *held_out])
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder for the prepared text")
     sources = {"train": described(files), "validation": described(held_out)}
     key = _key(config, sources, tokenizer)
-    if not _is_there(out, key):
+    was_there = _is_there(out, key)
+    if not was_there:
         with locked(out, wait=True):
-            if not _is_there(out, key):  # another process may have prepared it meanwhile
+            was_there = _is_there(out, key)  # another process may have prepared it meanwhile
+            if not was_there:
                 remove_leftovers(out)
                 split = _split_of(files, held_out, config, progress)
                 _write(out, split, config, tokenizer, {"key": key, "sources": sources}, progress)
-    return load_prepared(out)
+    return replace(load_prepared(out), was_there=was_there)
 
 
 def outputs_in(out: Path) -> list[Path]:
