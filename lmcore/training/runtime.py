@@ -20,8 +20,6 @@ import torch
 
 from lmcore.boundary import convert_fields
 
-DEVICES = ("cpu", "cuda", "mps")
-
 WORTH_COMPILING = 1e14
 """Floating-point operations in a run above which the minute that compilation takes pays off."""
 

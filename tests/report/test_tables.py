@@ -149,7 +149,7 @@ def test_a_mean_has_its_sample_standard_deviation_unless_all_values_are_equal():
 
 def test_a_table_reads_the_same_in_html_and_markdown_and_escapes_what_html_would_eat():
     table = Table(("token", "n"), (("<eos>", "3"),))
-    assert table.markdown() == "| token | n |\n| --- | --- |\n| <eos> | 3 |"
+    assert table.markdown() == "| token | n |\n| --- | --- |\n| &lt;eos> | 3 |"
     assert "<td>&lt;eos&gt;</td><td>3</td>" in table._repr_html_()
 
 
