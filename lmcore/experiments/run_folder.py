@@ -4,6 +4,8 @@ No torch here, so that tables and plots load fast.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import time
@@ -69,9 +71,23 @@ def load_run(folder: Path, kind: type) -> Run:
 
 def write_outcome(folder: Path, outcome: dict[str, Any]) -> None:
     """Write outcome.json, which makes the run in folder a finished one, after its checksums."""
-    text = as_json(outcome)
+    text, environment = as_json(outcome), folder / "environment.json"
+    if environment.exists():
+        write_json(environment, without_checksum(read_object(environment)))
     write_sums(folder, {"outcome.json": text.encode()})
     write_text(folder / "outcome.json", text)
+
+
+def with_checksum(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts with their checksum, which environment.json has until the run is finished."""
+    plain = without_checksum(facts)
+    text = json.dumps(plain, sort_keys=True)
+    return plain | {"checksum": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def without_checksum(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts without their checksum."""
+    return {name: value for name, value in facts.items() if name != "checksum"}
 
 
 def check_schema(folder: Path, schema: int) -> None:
@@ -158,7 +174,8 @@ class RunWriter:
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to environment.json; they replace earlier facts of the same names."""
         path = self.folder / "environment.json"
-        write_json(path, (self._begun(path) if path.exists() else {}) | facts)
+        earlier = self._begun(path) if path.exists() else {}
+        write_json(path, with_checksum(earlier | facts))
 
     def _facts(self, name: str, default: Any) -> Any:
         """Return what environment.json holds under a name, of default's type."""
@@ -171,9 +188,12 @@ class RunWriter:
     def _begun(self, path: Path) -> dict[str, Any]:
         """Return what a file of the unfinished run holds."""
         try:
-            return read_object(path)
+            facts = read_object(path)
         except ValueError as error:
             raise self._damaged(error) from None
+        if "checksum" in facts and facts != with_checksum(facts):
+            raise self._damaged(f"{path} is damaged (its checksum differs)")
+        return facts
 
     def _damaged(self, problem: object) -> ValueError:
         return ValueError(

@@ -3,8 +3,14 @@
 A few places of each file are damaged; --faults full takes a hundred.
 """
 
+import shutil
+
 import pytest
 from damage import findings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmcore.tasks.prepared_text import MANIFEST, load_prepared
 
 STORES = ["save_checkpoint", "checkpoints", "run", "tokens", "saved model", "prepared text"]
 
@@ -40,3 +46,22 @@ def test_an_older_version_is_read_only_where_its_whole_file_is_put_back(found):
         if "old" in counts
     }
     assert with_old <= {("checkpoints", "gone"), ("save_checkpoint", "mixed")}
+
+
+@given(place=st.integers(0, 10**6))
+def test_a_flipped_bit_in_the_manifest_of_a_prepared_text_is_noticed_or_changes_nothing(
+    text_data, tmp_path_factory, place
+):
+    folder = shutil.copytree(text_data.folder, tmp_path_factory.mktemp("flipped") / "data")
+    raw = bytearray((folder / MANIFEST).read_bytes())
+    raw[place // 8 % len(raw)] ^= 1 << place % 8
+    (folder / MANIFEST).write_bytes(raw)
+    assert load_or_error(folder) in (text_data.report, MANIFEST)
+
+
+def load_or_error(folder):
+    """Return the report of a prepared text, or the manifest's name if an error names it."""
+    try:
+        return load_prepared(folder).report
+    except ValueError as error:
+        return MANIFEST if MANIFEST in str(error) else str(error)

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import PLAIN, TINY, text_source
 
-from lmcore.experiments.run_folder import RunWriter, load_run
+from lmcore.experiments.run_folder import RunWriter, load_run, without_checksum
 from lmcore.experiments.schema import upgrade_folder
+from lmcore.files import read_json
 from lmcore.locks import LockedError, locked
 from lmcore.model.gpt import GPT
 from lmcore.training import parallel
@@ -89,6 +90,23 @@ def test_a_line_that_holds_no_record_ends_what_is_read(tmp_path):
         lines = path.read_text().splitlines()[:3]
         path.write_text("\n".join([*lines, other, ""]))
         assert len(resumed(tmp_path)) == 3
+
+
+@given(place=st.integers(0, 10**6))
+def test_a_flipped_bit_in_the_environment_of_an_unfinished_run_is_noticed(tmp_path_factory, place):
+    folder = tmp_path_factory.mktemp("run")
+    with RunWriter(folder, Plan()) as writer:
+        writer.note_environment({"sessions": [], "data": {"text_sha256": "0"}, "processes": 2})
+    whole = (folder / "environment.json").read_bytes()
+    raw = bytearray(whole)
+    raw[place // 8 % len(raw)] ^= 1 << place % 8
+    (folder / "environment.json").write_bytes(raw)
+    try:
+        resumed_on(folder, "0")
+    except ValueError:
+        return
+    stored = read_json(folder / "environment.json")
+    assert without_checksum(stored)["processes"] == 2
 
 
 def resumed_on(folder, text):
