@@ -21,6 +21,7 @@ from lmcore.experiments.metrics_file import JsonLines, Records, first_missing, w
 from lmcore.files import as_json, read_json, read_object, write_json, write_text
 from lmcore.locks import locked, remove_leftovers
 
+SHA256_DIGITS = 64
 LEFT_OVER_S = 3600
 """Age in seconds from which an unfinished copy of a run belongs to no living process."""
 
@@ -173,27 +174,36 @@ class RunWriter:
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to environment.json; they replace earlier facts of the same names."""
-        path = self.folder / "environment.json"
-        earlier = self._begun(path) if path.exists() else {}
-        write_json(path, with_checksum(earlier | facts))
+        write_json(self.folder / "environment.json", with_checksum(self._environment() | facts))
 
     def _facts(self, name: str, default: Any) -> Any:
         """Return what environment.json holds under a name, of default's type."""
-        path = self.folder / "environment.json"
-        value = self._begun(path).get(name, default) if path.exists() else default
+        value = self._environment().get(name, default)
         if type(value) is not type(default):
+            path = self.folder / "environment.json"
             raise self._damaged(f"{path} is damaged: {name} is a {type(value).__name__}")
         return value
+
+    def _environment(self) -> dict[str, Any]:
+        """Return the facts of environment.json, checked if they have a checksum."""
+        path = self.folder / "environment.json"
+        facts = self._begun(path) if path.exists() else {}
+        is_checked = "checksum" in facts
+        # A checksum under another name is one whose name is damaged.
+        is_misnamed = any(
+            isinstance(value, str) and len(value) == SHA256_DIGITS
+            for value in without_checksum(facts).values()
+        )
+        if is_misnamed or (is_checked and facts != with_checksum(facts)):
+            raise self._damaged(f"{path} is damaged (its checksum differs)")
+        return facts
 
     def _begun(self, path: Path) -> dict[str, Any]:
         """Return what a file of the unfinished run holds."""
         try:
-            facts = read_object(path)
+            return read_object(path)
         except ValueError as error:
             raise self._damaged(error) from None
-        if "checksum" in facts and facts != with_checksum(facts):
-            raise self._damaged(f"{path} is damaged (its checksum differs)")
-        return facts
 
     def _damaged(self, problem: object) -> ValueError:
         return ValueError(

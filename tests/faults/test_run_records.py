@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import PLAIN, TINY, text_source
 
-from lmcore.experiments.run_folder import RunWriter, load_run, without_checksum
+from lmcore.experiments.run_folder import RunWriter, load_run
 from lmcore.experiments.schema import upgrade_folder
-from lmcore.files import read_json
 from lmcore.locks import LockedError, locked
 from lmcore.model.gpt import GPT
 from lmcore.training import parallel
@@ -101,12 +100,8 @@ def test_a_flipped_bit_in_the_environment_of_an_unfinished_run_is_noticed(tmp_pa
     raw = bytearray(whole)
     raw[place // 8 % len(raw)] ^= 1 << place % 8
     (folder / "environment.json").write_bytes(raw)
-    try:
+    with pytest.raises(ValueError, match=r"environment\.json is damaged"):
         resumed_on(folder, "0")
-    except ValueError:
-        return
-    stored = read_json(folder / "environment.json")
-    assert without_checksum(stored)["processes"] == 2
 
 
 def resumed_on(folder, text):
