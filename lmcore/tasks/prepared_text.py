@@ -172,7 +172,7 @@ def _write(
         "tokenizer": trained.fingerprint,
         "report": report,
     }
-    write_json(out / MANIFEST, manifest)
+    write_json(out / MANIFEST, manifest | {"checksum": _checksum(manifest)})
 
 
 @checked
@@ -192,6 +192,10 @@ def load_prepared(folder: str | Path) -> PreparedText:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version: prepare the text again")
     tokenizer = load_tokenizer(folder)
+    if manifest.get("checksum", _checksum(manifest)) != _checksum(manifest):
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged (its checksum differs): prepare the text again"
+        )
     if tokenizer.fingerprint != manifest["tokenizer"]:
         raise ValueError(
             f"{folder} was prepared with tokenizer {manifest['tokenizer']}, its tokenizer.json is "
@@ -214,6 +218,11 @@ def sample_tokens(prepared: PreparedText, n: int = 10) -> list[str]:
     """Return the first n tokens of the training text, each as text."""
     ids = prepared.train.ids[:n].tolist()
     return [prepared.tokenizer.decode([id]) for id in ids]
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    stored = {name: value for name, value in manifest.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def _key(

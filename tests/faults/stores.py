@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -215,10 +216,10 @@ class UnfinishedRun(TrainedRun):
             super().write(folder, 1)
 
     def read(self, folder: Path) -> str:
-        super().write(folder, 2)
-        text = super().read(folder)
-        shutil.rmtree(folder / "results")
-        return text
+        with tempfile.TemporaryDirectory() as name:
+            copy = shutil.copytree(folder, Path(name) / "copy")
+            super().write(copy, 2)
+            return super().read(copy)
 
 
 # Other systems: the same tensors, as their users save them

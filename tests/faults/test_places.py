@@ -17,7 +17,7 @@ from lmcore.data.batches import available_device
 from lmcore.experiments.environment import environment
 from lmcore.model.rope import rope_table
 from lmcore.studies import all_studies
-from lmcore.training.runtime import DEVICES, Runtime
+from lmcore.training.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,7 +89,7 @@ def test_a_checkout_that_is_not_installed_says_so_in_its_runs(monkeypatch):
 def test_each_device_that_a_message_names_is_taken_where_torch_has_it(monkeypatch):
     with pytest.raises(ValueError, match="unknown device 'tpu': take cpu, cuda, mps or auto"):
         Runtime(device="tpu").resolve(0)
-    for device in DEVICES:
+    for device in ("cpu", "cuda", "mps"):
         is_there = device == "cpu"
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

@@ -91,6 +91,19 @@ def test_a_line_that_holds_no_record_ends_what_is_read(tmp_path):
         assert len(resumed(tmp_path)) == 3
 
 
+@given(place=st.integers(0, 10**6))
+def test_a_flipped_bit_in_the_environment_of_an_unfinished_run_is_noticed(tmp_path_factory, place):
+    folder = tmp_path_factory.mktemp("run")
+    with RunWriter(folder, Plan()) as writer:
+        writer.note_environment({"sessions": [], "data": {"text_sha256": "0"}, "processes": 2})
+    whole = (folder / "environment.json").read_bytes()
+    raw = bytearray(whole)
+    raw[place // 8 % len(raw)] ^= 1 << place % 8
+    (folder / "environment.json").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"environment\.json is damaged"):
+        resumed_on(folder, "0")
+
+
 def resumed_on(folder, text):
     with RunWriter(folder, Plan()) as writer:
         writer.note_session({})
