@@ -35,6 +35,7 @@ def locked(folder: Path, wait: bool = False, again: bool = False) -> Iterator[No
     holder = folder.with_name(f".{folder.name}.holder.json")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()  # complains where filelock would try for ever
         lock = FileLock(path, is_singleton=again)
         try:
             lock.acquire(timeout=-1 if wait else 0)

@@ -7,7 +7,7 @@ import tyro
 from lmcore.studies.grokking import live
 
 
-def run(question: Annotated[str, tyro.conf.Positional]) -> None:
+def run(question: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="QUESTION")]) -> None:
     """Print the five likeliest answers to a question, from the model that `live` trained.
 
     Args:

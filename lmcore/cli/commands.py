@@ -20,7 +20,9 @@ from typing import Any
 
 from lmcore.config import nearest
 
-ON_TEXT = ("go", "prepare", "train", "generate", "evaluate", "runs", "export", "import")
+ON_TEXT = (
+    "go", "prepare", "train", "generate", "evaluate", "runs", "export", "import", "completion",
+)  # fmt: skip
 ON_STUDIES = (
     "studies", "cost", "run", "experiments", "reproduce", "live", "ask", "notebooks", "readme",
     "upgrade",
@@ -154,6 +156,8 @@ def called(name: str, function: Callable[..., None], arguments: Sequence[str]) -
 
 def in_one_line(box: str, name: str) -> str:
     """Return tyro's error message, several lines in a box, as one line."""
+    if box[:1] not in ("╭", "+", " "):
+        return f"{' '.join(box.split())}; see lmcore {name} --help"
     _, *lines = [line[2:-2].rstrip(" ─-") for line in box.splitlines()]
     lines = [*itertools.dropwhile(lambda line: not line, lines)]  # rules are empty now
     end = lines.index("") if "" in lines else len(lines)

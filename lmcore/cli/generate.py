@@ -49,7 +49,7 @@ def run(
         seed: Decides what is drawn; text i uses seed + i.
         n: Texts for each prompt.
         stop: Strings that end a text.
-        device: Where to compute: cpu, cuda, or auto for a GPU if there is one.
+        device: Where to compute: cpu, cuda, mps, or auto for cuda if there is one.
     """
     if n < 1:
         raise ValueError(f"n {n} is less than 1 text for each prompt")
@@ -81,8 +81,10 @@ def read_prompts(path: Path) -> list[str]:
     """Return the lines of the file at path that are not blank.
 
     Raises:
-        ValueError: the file has none, or is not UTF-8.
+        ValueError: the file is not there, has none, or is not UTF-8.
     """
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file that is there: name a file of prompts")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

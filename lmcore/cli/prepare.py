@@ -17,7 +17,7 @@ DEFAULTS = PrepareConfig()
 
 
 def run(
-    text: Annotated[tuple[str, ...], tyro.conf.Positional],
+    text: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
     out: Path,
     validation: tuple[str, ...] = (),
     validation_fraction: float = DEFAULTS.validation_fraction,
@@ -65,9 +65,12 @@ def summary(prepared: PreparedText) -> str:
     note = f", not {asked:,}: the text has no more pairs to merge" if short else ""
     peak = peak_bytes(dataclasses.replace(Runtime(), device="cpu"))
     tokens = " ".join(map(repr, sample_tokens(prepared)))
+    before = (
+        " (prepared before with the same settings, left as it is)" if prepared.was_there else ""
+    )
     return "\n".join(
         [
-            f"{prepared.folder}: {report['split']}",
+            f"{prepared.folder}: {report['split']}{before}",
             f"train       {train.n_tokens:>13,} tokens in {train.n_documents:,} documents, "
             f"{report['bytes_per_token']:.2f} bytes per token",
             f"validation  {valid.n_tokens:>13,} tokens in {valid.n_documents:,} documents, "

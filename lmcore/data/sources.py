@@ -8,8 +8,6 @@ import csv
 import gzip
 import hashlib
 import importlib
-import io
-import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -136,7 +134,7 @@ def documents(
                 seen(len(document))
                 yield document
         if is_empty:
-            raise ValueError(f"{file} is empty: it has no text to learn from")
+            raise ValueError(f"{file} is empty: there is no text in it")
 
 
 def _documents_of(file: str | Path, reading: Reading) -> Iterator[str]:
@@ -150,6 +148,10 @@ def _documents_of(file: str | Path, reading: Reading) -> Iterator[str]:
     if kind in (".jsonl", ".ndjson"):
         return _json_documents(file, reading)
     if _is_binary(file):
+        with _opened(file) as content:
+            is_utf16 = content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        if is_utf16:
+            raise ValueError(f"{file} is UTF-16: convert it with iconv -f utf-16 -t utf-8")
         raise ValueError(f"{file} looks binary: give text, JSON lines, CSV or Parquet")
     return _text_documents(file, reading)
 
@@ -187,7 +189,7 @@ def _is_binary(path: Path) -> bool:
     try:
         with _opened(path) as file:
             return b"\0" in file.read(8192)
-    except (OSError, EOFError):
+    except Exception:  # decompression has errors of its own
         return False  # reading it gives the better message
 
 
@@ -212,8 +214,21 @@ def _blocks(path: Path, errors: str) -> Iterator[str]:
             f"{path} is not UTF-8 (byte {error.object[error.start]:#04x} near {at:,}): convert it "
             "with iconv -t utf-8, or use --errors replace"
         ) from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except Exception as error:  # decompression has errors of its own, which may not be importable
+        if not _kind(path)[1] or isinstance(error, ValueError | MemoryError):
+            raise
         raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _lines(path: Path, errors: str) -> Iterator[str]:
+    """Yield a file's lines with their line breaks."""
+    held = ""
+    for block in _blocks(path, errors):
+        *lines, held = (held + block).split("\n")
+        for line in lines:
+            yield f"{line}\n"
+    if held:
+        yield held
 
 
 def _text_documents(path: Path, reading: Reading) -> Iterator[str]:
@@ -237,13 +252,9 @@ def _trimmed(document: str, reading: Reading) -> str:
 
 
 def _json_documents(path: Path, reading: Reading) -> Iterator[str]:
-    held, number = "", 0
-    for block in itertools.chain(_blocks(path, reading.errors), ["\n"]):
-        *lines, held = (held + block).split("\n")
-        for line in lines:
-            number += 1
-            if line.strip():
-                yield _field_of_line(path, number, line, reading.field)
+    for number, line in enumerate(_lines(path, reading.errors), 1):
+        if line.strip():
+            yield _field_of_line(path, number, line, reading.field)
 
 
 def _field_of_line(path: Path, number: int, line: str, field: str) -> str:
@@ -253,7 +264,9 @@ def _field_of_line(path: Path, number: int, line: str, field: str) -> str:
         raise ValueError(f"{path} is damaged in line {number}: {error}") from None
     names = ", ".join(row) if isinstance(row, dict) else type(row).__name__
     if not isinstance(row, dict) or field not in row:
-        raise ValueError(f"{path} has no field {field!r} in line {number} ({names}): use --field")
+        raise ValueError(
+            f"{path} has no field {field!r} in line {number} ({names}): name it with --field"
+        )
     return _require_text(row[field], f"{path}, line {number}, field {field!r}")
 
 
@@ -266,14 +279,18 @@ def _require_text(value: Any, where: str) -> str:
 
 
 def _csv_documents(path: Path, reading: Reading) -> Iterator[str]:
-    with _opened(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors=reading.errors, newline="")
-        rows = csv.DictReader(text)
+    csv.field_size_limit(2**31 - 1)  # a document is one field, and the default is 128 kB
+    rows = csv.DictReader(_lines(path, reading.errors))
+    try:
         if reading.field not in (rows.fieldnames or ()):
             names = ", ".join(rows.fieldnames or ())
-            raise ValueError(f"{path} has no column {reading.field!r} ({names}): use --field")
+            raise ValueError(
+                f"{path} has no column {reading.field!r} ({names}): name it with --field"
+            )
         for row in rows:
             yield row[reading.field] or ""
+    except csv.Error as error:
+        raise ValueError(f"{path} is damaged in line {rows.line_num}: {error}") from None
 
 
 def _parquet_documents(path: Path, field: str) -> Iterator[str]:
@@ -287,7 +304,9 @@ def _parquet_documents(path: Path, field: str) -> Iterator[str]:
         raise ValueError(f"{path} is damaged: {error}") from None
     names = file.schema_arrow.names
     if field not in names:
-        raise ValueError(f"{path} has no column {field!r} ({', '.join(names)}): use --field")
+        raise ValueError(
+            f"{path} has no column {field!r} ({', '.join(names)}): name it with --field"
+        )
     for batch in file.iter_batches(columns=[field]):
         for value in batch.column(0).to_pylist():
             yield _require_text(value, f"{path}, column {field!r}")
@@ -328,7 +347,9 @@ def _hub_documents(source: str, field: str) -> Iterator[str]:
         for row in rows:
             if field not in row:
                 names = ", ".join(row)
-                raise ValueError(f"{source} has no column {field!r} ({names}): use --field")
+                raise ValueError(
+                    f"{source} has no column {field!r} ({names}): name it with --field"
+                )
             yield _require_text(row[field], f"{source}, column {field!r}")
     except OSError as error:
         raise _hub_error(source, error) from None

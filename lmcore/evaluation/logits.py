@@ -21,6 +21,11 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
+def in_float64(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return x in float64: on its device, or on the CPU where the device is MPS and has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
 def has_gpt_head(model: nn.Module) -> TypeGuard[GPT]:
     """Return whether model is a GPT whose logits are `hidden` times `head_weight`.
 

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from lmcore.boundary import Natural, Size, checked
 from lmcore.data.batches import documents_at, scoring_windows
 from lmcore.data.token_files import Tokens
-from lmcore.evaluation.logits import IGNORE_INDEX, device_of, logit_parts, logits_of
+from lmcore.evaluation.logits import (
+    IGNORE_INDEX,
+    device_of,
+    in_float64,
+    logit_parts,
+    logits_of,
+)
 from lmcore.evaluation.score_types import Answers, Score
 
 
@@ -42,8 +48,7 @@ def answer_score(
     device = device_of(model)
     nats, squares, n_correct = 0.0, 0.0, 0
     for questions, answers in zip(x.split(rows), y.split(rows), strict=True):
-        logits = logits_of(model, questions.to(device), last=answers.shape[1])
-        logits = logits.cpu().double() if device.type == "mps" else logits.double()
+        logits = in_float64(logits_of(model, questions.to(device), last=answers.shape[1]))
         targets = answers.flatten().to(logits.device)
         nats += F.cross_entropy(logits, targets, reduction="sum").item()
         n_correct += int((logits.argmax(-1) == targets).sum())

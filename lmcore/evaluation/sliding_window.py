@@ -5,7 +5,7 @@ the score is lower and evaluation is slower; stride and context are part of the 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -103,16 +103,55 @@ def score_text(
         ValueError: the text is empty, or stride is not from 1 to the model's context length.
     """
     ids = tokenizer.encode_array(text)
+    score, nats = _score_ids(model, ids, len(text), len(text.encode()), stride, start_id)
+    return score, nats, ids
+
+
+@checked
+def score_documents(
+    model: GPT,
+    tokenizer: BaseTokenizer,
+    documents: Sequence[str],
+    stride: int | None = None,
+    eos_id: int | None = None,
+) -> tuple[Score, Float[Tensor, "n"], Integer[np.ndarray, "n"]]:
+    """Return the score of documents, each token's nats, and the tokens' ids.
+
+    As in token files that `prepare` writes, eos_id follows each document and counts as its text,
+    and nothing inside a document counts as special. See `sliding_token_nats`.
+
+    Raises:
+        ValueError: there is no token, or stride is not from 1 to the model's context length.
+    """
+    end = [] if eos_id is None else [eos_id]
+    eos = tokenizer.decode(end)
+    arrays = [np.append(ids, end) for ids in tokenizer.encode_many(documents, "text")]
+    ids = np.concatenate(arrays).astype(tokenizer.dtype) if arrays else np.empty(0, tokenizer.dtype)
+    characters = sum(len(document) + len(eos) for document in documents)
+    n_bytes = sum(len(document.encode()) + len(eos.encode()) for document in documents)
+    score, nats = _score_ids(model, ids, characters, n_bytes, stride, eos_id)
+    return score, nats, ids
+
+
+def _score_ids(
+    model: GPT,
+    ids: Integer[np.ndarray, "n"],
+    characters: int,
+    n_bytes: int,
+    stride: int | None,
+    start_id: int | None,
+) -> tuple[Score, Float[Tensor, "n"]]:
+    """Return the score of ids, which stand for so many characters and bytes, and their nats."""
     nats, best = sliding_token_nats(model, ids, stride, start_id)
     targets = torch.from_numpy(ids.astype(np.int64))
     score = Score(
         nats=nats.sum().item(),
         n_tokens=len(nats),
         of_tokens=len(ids),
-        characters=len(text),
-        bytes=len(text.encode()),
+        characters=characters,
+        bytes=n_bytes,
         n_correct=int((best == targets).sum()),
         n_end_predicted=0 if start_id is None else int((best == start_id).sum()),
         n_end=0 if start_id is None else int((targets == start_id).sum()),
     )
-    return score, nats, ids
+    return score, nats

@@ -4,8 +4,10 @@ No torch here, so that tables and plots load fast.
 """
 
 import contextlib
+import hashlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from lmcore.evaluation.score_types import read_score
-from lmcore.files import from_json, naming, write_text
+from lmcore.files import from_json, naming, read_json, write_json, write_text
 
 Record = dict[str, Any]
 
@@ -166,11 +168,12 @@ class JsonLines:
     """A file of one JSON object a line, each with a step, that a resumed run appends to.
 
     A resumed run repeats the steps after its checkpoint: what it adds first replaces the lines of
-    the same and later steps.
+    the same and later steps. A hidden file next to it has the checksums of the latest `sync`s.
     """
 
     def __init__(self, path: Path):
         self.path, self._is_first = path, True
+        self._sums, self._synced = path.with_name(f".{path.name}.sums.json"), []
 
     def add(self, *records: Record) -> None:
         """Append records, all of one step."""
@@ -180,8 +183,36 @@ class JsonLines:
                 file.write(text)
         elif records:
             self._is_first = False
+            self._sums.unlink(missing_ok=True)
             earlier = [old for old in self.read() if old["step"] < records[0]["step"]]
             write_text(self.path, "".join(json.dumps(old) + "\n" for old in earlier) + text)
+
+    def sync(self) -> None:
+        """Wait until all lines so far are on the disk, and note their checksum."""
+        if not self.path.exists():
+            return
+        with naming(self.path), open(self.path, "rb+") as file:
+            os.fsync(file.fileno())
+            content = file.read()
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._synced = [*self._synced[-1:], {"bytes": len(content), "sha256": sha256}]
+        write_json(self._sums, self._synced)
+
+    def check(self) -> None:
+        """Check the lines of the latest `sync`s, as far as they are still there.
+
+        Raises:
+            ValueError: they are others than those that were written.
+        """
+        try:
+            synced = [(int(note["bytes"]), note["sha256"]) for note in read_json(self._sums)]
+            content = self.path.read_bytes()
+        except (OSError, KeyError, TypeError, ValueError):  # nothing to compare
+            return
+        for n_bytes, sha256 in synced:
+            is_there = n_bytes <= len(content)
+            if is_there and hashlib.sha256(content[:n_bytes]).hexdigest() != sha256:
+                raise ValueError(f"{self.path} is damaged (its checksum differs)")
 
     def read(self) -> list[Record]:
         """Return the records before the first line that is cut off or damaged."""

@@ -1,5 +1,6 @@
 """A bar for a run's records: steps, losses, tokens per second, MFU and the time that is left."""
 
+import sys
 from collections.abc import Iterator
 
 from tqdm.auto import tqdm
@@ -28,11 +29,12 @@ def show_progress(
     """Pass records on, with a bar of steps, loss, score, tokens per second and MFU.
 
     MFU is the share of speed, which large matrix products reach on this device (see `accounting`).
-    Without a speed neither it nor the tokens are shown.
+    Without a speed neither it nor the tokens are shown. A log file gets no bar.
     """
     numbers: dict[str, str] = {}
     first: Record | None = None
-    with tqdm(total=steps, desc=name, unit="step", disable=not shown, leave=False) as bar:
+    hidden = not shown or not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    with tqdm(total=steps, desc=name, unit="step", disable=hidden, leave=False) as bar:
         for record in records:
             if first is None:
                 first, bar.n = record, record.step

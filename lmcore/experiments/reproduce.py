@@ -14,7 +14,7 @@ from lmcore.experiments.environment import git
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import History, Probe, load_finished, run_or_load
-from lmcore.files import write_text
+from lmcore.files import from_json, write_text
 from lmcore.training.runtime import Runtime
 
 ONE_SEED = 0.02
@@ -169,4 +169,4 @@ def replace_run(run: Run, repeated: Repeat, into: Path) -> None:
 def read_notes(path: Path) -> list[Repeat]:
     """Return the repeats that were noted in path, oldest first."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [Repeat(**json.loads(line)) for line in lines]
+    return [Repeat(**from_json(line)) for line in lines]

@@ -4,6 +4,8 @@ No torch here, so that tables and plots load fast.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import time
@@ -16,9 +18,10 @@ from typing import Any
 from lmcore.config import SCHEMA, config_hash, flat_fields, from_dict, stored_config
 from lmcore.experiments.checksums import check_sums, write_sums
 from lmcore.experiments.metrics_file import JsonLines, Records, first_missing, with_scores
-from lmcore.files import as_json, naming, read_json, read_object, write_json, write_text
+from lmcore.files import as_json, read_json, read_object, write_json, write_text
 from lmcore.locks import locked, remove_leftovers
 
+SHA256_DIGITS = 64
 LEFT_OVER_S = 3600
 """Age in seconds from which an unfinished copy of a run belongs to no living process."""
 
@@ -69,9 +72,23 @@ def load_run(folder: Path, kind: type) -> Run:
 
 def write_outcome(folder: Path, outcome: dict[str, Any]) -> None:
     """Write outcome.json, which makes the run in folder a finished one, after its checksums."""
-    text = as_json(outcome)
+    text, environment = as_json(outcome), folder / "environment.json"
+    if environment.exists():
+        write_json(environment, without_checksum(read_object(environment)))
     write_sums(folder, {"outcome.json": text.encode()})
     write_text(folder / "outcome.json", text)
+
+
+def with_checksum(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts with their checksum, which environment.json has until the run is finished."""
+    plain = without_checksum(facts)
+    text = json.dumps(plain, sort_keys=True)
+    return plain | {"checksum": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def without_checksum(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts without their checksum."""
+    return {name: value for name, value in facts.items() if name != "checksum"}
 
 
 def check_schema(folder: Path, schema: int) -> None:
@@ -157,16 +174,29 @@ class RunWriter:
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to environment.json; they replace earlier facts of the same names."""
-        path = self.folder / "environment.json"
-        write_json(path, (self._begun(path) if path.exists() else {}) | facts)
+        write_json(self.folder / "environment.json", with_checksum(self._environment() | facts))
 
     def _facts(self, name: str, default: Any) -> Any:
         """Return what environment.json holds under a name, of default's type."""
-        path = self.folder / "environment.json"
-        value = self._begun(path).get(name, default) if path.exists() else default
+        value = self._environment().get(name, default)
         if type(value) is not type(default):
+            path = self.folder / "environment.json"
             raise self._damaged(f"{path} is damaged: {name} is a {type(value).__name__}")
         return value
+
+    def _environment(self) -> dict[str, Any]:
+        """Return the facts of environment.json, checked if they have a checksum."""
+        path = self.folder / "environment.json"
+        facts = self._begun(path) if path.exists() else {}
+        is_checked = "checksum" in facts
+        # A checksum under another name is one whose name is damaged.
+        is_misnamed = any(
+            isinstance(value, str) and len(value) == SHA256_DIGITS
+            for value in without_checksum(facts).values()
+        )
+        if is_misnamed or (is_checked and facts != with_checksum(facts)):
+            raise self._damaged(f"{path} is damaged (its checksum differs)")
+        return facts
 
     def _begun(self, path: Path) -> dict[str, Any]:
         """Return what a file of the unfinished run holds."""
@@ -187,22 +217,25 @@ class RunWriter:
 
     def sync(self) -> None:
         """Wait until the records so far are on the disk."""
-        path = self.folder / "metrics.jsonl"
-        if path.exists():
-            with naming(path), open(path, "rb+") as file:
-                os.fsync(file.fileno())
+        self._metrics.sync()
 
     def drop_newer_checkpoints(self) -> None:
         """Delete the checkpoints that are newer than the records, so that training repeats steps.
 
         Raises:
-            ValueError: no checkpoint would remain; nothing is deleted.
+            ValueError: no checkpoint would remain, or records have another content than was
+                written; nothing is deleted.
         """
+        try:
+            self._metrics.check()
+        except ValueError as error:
+            raise self._damaged(error) from None
         lacking = first_missing([record["step"] for record in self.records()], self._log_every)
-        paths = {
-            path: int(path.stem.removeprefix("step"))
+        numbers = {
+            path: path.stem.removeprefix("step")
             for path in sorted((self.folder / "checkpoints").glob("step*.safetensors"))
         }
+        paths = {path: int(number) for path, number in numbers.items() if number.isdecimal()}
         newer = [path for path, step in paths.items() if step >= lacking]
         if newer and len(newer) == len(paths):
             raise ValueError(
@@ -231,6 +264,9 @@ class RunWriter:
         shutil.rmtree(whole, ignore_errors=True)
         try:
             shutil.copytree(self.folder, whole, ignore=shutil.ignore_patterns("checkpoints", ".*"))
+            for path in whole.iterdir():
+                with open(path, "rb+") as file:
+                    os.fsync(file.fileno())
             os.replace(whole, destination)
         except OSError:
             # A process with another scratch folder may have finished the same run before this one.

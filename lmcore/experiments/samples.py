@@ -1,11 +1,11 @@
 """Texts that a model writes from fixed prompts while it trains, kept in a run's folder."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lmcore.boundary import Natural, convert_fields
 from lmcore.experiments.metrics_file import JsonLines
+from lmcore.files import from_json
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.gpt import GPT
 from lmcore.tasks.prepared_text import PreparedText
@@ -101,7 +101,7 @@ def read_samples(run: str | Path) -> list[Sample]:
     path = Path(run) / "samples.jsonl"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [Sample(**json.loads(line)) for line in lines]
+        return [Sample(**from_json(line)) for line in lines]
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: the run has written no samples yet") from None
     except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ import torch
 
 from lmcore.boundary import checked, convert_fields
 from lmcore.evaluation.score_types import Score
-from lmcore.evaluation.sliding_window import score_text
+from lmcore.evaluation.sliding_window import score_documents, score_text
 from lmcore.generation.generate import stream_ids
 from lmcore.generation.sampling import Sampling
 from lmcore.generation.stop import StopStringFilter, text_before_stop
@@ -155,16 +155,19 @@ class LanguageModel:
         return text_before_stop(self.tokenizer.decode_stream(ids), stop)
 
     @checked
-    def score(self, text: str, stride: int | None = None) -> Score:
+    def score(self, text: str | Sequence[str], stride: int | None = None) -> Score:
         """Return the score of text: nats per token and character, bits per byte, perplexity.
 
-        Every token is scored once, the first as if it followed an end token. With a stride, windows
-        overlap; see `sliding_token_nats`.
+        Every token is scored once, the first as if it followed an end token. Special tokens in a
+        text count as such; a list is one of documents, see `score_documents`. With a stride,
+        windows overlap; see `sliding_token_nats`.
 
         Raises:
             ValueError: the text is empty, or stride is not from 1 to the model's context length.
         """
-        return score_text(self.model, self.tokenizer, text, stride, self.eos_id)[0]
+        if isinstance(text, str):
+            return score_text(self.model, self.tokenizer, text, stride, self.eos_id)[0]
+        return score_documents(self.model, self.tokenizer, text, stride, self.eos_id)[0]
 
     @checked
     def prompt_ids(self, prompt: str) -> list[int]:

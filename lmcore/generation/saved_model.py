@@ -214,7 +214,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
         what = "is a file, not a folder" if folder.exists() else "is not there"
         raise ValueError(f"{folder} {what}: name the folder of a saved model")
     if not path.exists():
-        raise ValueError(f"{folder} has no config.json: it holds no model that was saved whole")
+        is_text = (folder / "prepared.json").exists()
+        what = (
+            "train one with lmcore train" if is_text else "it holds no model that was saved whole"
+        )
+        raise ValueError(f"{folder} has no config.json: {what}")
     fields = read_json(path)
     if not isinstance(fields, dict) or not {"lmcore", "model_type"} & set(fields):
         raise ValueError(f"{folder} is not a saved model: its config.json describes something else")

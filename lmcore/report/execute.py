@@ -91,7 +91,7 @@ def require_not_edited(source: Path) -> None:
         return
     try:
         cells = cells_of(nbformat.read(target, as_version=4))
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise ValueError(f"{target} is damaged: delete it, it is made from {source.name}") from None
     if cells != cells_of(pair(source)):
         raise ValueError(

@@ -114,7 +114,8 @@ def _html_cell(cell: str) -> str:
     text = html.escape(in_page(cell)).replace(" ± ", "&nbsp;±&nbsp;")
     if not isinstance(cell, Link):
         return text
-    return f'<a href="{html.escape(cell.href)}" title="{html.escape(cell.title)}">{text}</a>'
+    href, title = html.escape(cell.href), html.escape(in_page(cell.title))
+    return f'<a href="{href}" title="{title}">{text}</a>'
 
 
 def _markdown_cell(cell: str) -> str:

@@ -3,10 +3,10 @@
 Both are Markdown, written between two comments of a page, with numbers from committed results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lmcore.experiments.experiment import workspace
+from lmcore.experiments.experiment import RunConfig, workspace
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.runner import load_finished
 from lmcore.experiments.study import Study
@@ -27,9 +27,20 @@ def answered() -> dict[str, Study]:
     }
 
 
-def runs_of(study: Study) -> list[Run]:
-    """Return the finished runs of a study and of those that it compares with."""
-    return load_finished([*study.experiments(), *study.compared_with()])
+Finished = Mapping[RunConfig, Run]
+"""Finished runs by their configs: loaded once, then read by every box, card and table."""
+
+
+def finished_runs() -> Finished:
+    """Return the finished runs of all published studies and of those they compare with."""
+    studies = [study for study in all_studies().values() if study.is_published]
+    asked = [e for study in studies for e in (*study.experiments(), *study.compared_with())]
+    return {run.config: run for run in load_finished(list(dict.fromkeys(asked)))}
+
+
+def known(configs: Sequence[RunConfig], finished: Finished) -> list[Run]:
+    """Return those runs of configs that are finished."""
+    return [finished[config] for config in configs if config in finished]
 
 
 def page_of(study: Study) -> str:
@@ -43,15 +54,15 @@ def notebook_of(study: Study) -> str:
     return path.name
 
 
-def answer_of(study: Study) -> str:
+def answer_of(study: Study, finished: Finished) -> str:
     """Return a study's answer with the numbers of its committed runs."""
     assert study.answer is not None  # as `answered` checks
-    return study.answer(runs_of(study))
+    return study.answer(known([*study.experiments(), *study.compared_with()], finished))
 
 
-def cost(study: Study) -> str:
+def cost(study: Study, finished: Finished) -> str:
     """Return how many runs a study has, and their time in training."""
-    runs = load_finished(study.experiments())
+    runs = known(study.experiments(), finished)
     if not study.trains_models:
         return f"{len(runs)} measurements, no training"
     hours = sum(run.environment["training_s"] for run in runs) / 3600
@@ -63,41 +74,41 @@ def badge(notebook: str, image: str) -> str:
     return f"[![Open in Colab]({image})]({COLAB}/notebooks/{notebook})"
 
 
-def box(study: Study) -> str:
+def box(study: Study, finished: Finished) -> str:
     """Return the box that opens a study's page."""
     notebook = notebook_of(study)
     links = f"**Notebook:** [{notebook}](../notebooks/{notebook}) {badge(notebook, 'colab.svg')}"
     return (
-        f":::{{admonition}} {study.question}\n:class: tip\n{answer_of(study)}\n\n"
-        f"**Cost:** {cost(study)}. {links}\n:::"
+        f":::{{admonition}} {study.question}\n:class: tip\n{answer_of(study, finished)}\n\n"
+        f"**Cost:** {cost(study, finished)}. {links}\n:::"
     )
 
 
-def cards(studies: Sequence[Study]) -> str:
+def cards(studies: Sequence[Study], finished: Finished) -> str:
     """Return a card for each study, which leads to its page."""
     written = [
         f":::{{card}} {study.title}\n:link: {page_of(study)}\n**{study.question}**\n\n"
-        f"{answer_of(study)}\n:::"
+        f"{answer_of(study, finished)}\n:::"
         for study in studies
     ]
     return "\n".join(["::::{grid} 1 1 2 2", *written, "::::"])
 
 
-def answer_table(studies: Sequence[Study]) -> Table:
+def answer_table(studies: Sequence[Study], finished: Finished) -> Table:
     """Return question, answer and notebook of each study, for the README."""
     rows = []
     for study in studies:
         notebook = notebook_of(study)
         question = f"[{study.question}](docs/{page_of(study)})"
-        rows.append((question, answer_of(study), badge(notebook, "docs/colab.svg")))
+        rows.append((question, answer_of(study, finished), badge(notebook, "docs/colab.svg")))
     return Table(("question", "answer", "notebook"), tuple(rows))
 
 
-def findings(studies: Sequence[Study]) -> str:
+def findings(studies: Sequence[Study], finished: Finished) -> str:
     """Return the tables of all findings, each in a fold: those of a study, then the shared one."""
     folds, groups = [], {}
     for study in studies:
-        runs = load_finished(study.experiments())
+        runs = known(study.experiments(), finished)
         if study.findings is not None:
             folds.append((study.title, study.findings(runs).markdown()))
         elif study.trains_models:
@@ -121,14 +132,14 @@ def between(text: str, name: str, written: str) -> str:
     return f"{before}{start}\n{written}\n{end}{rest.split(end, 1)[1]}"
 
 
-def pages() -> dict[Path, str]:
+def pages(finished: Finished) -> dict[Path, str]:
     """Return the pages that hold numbers of committed results, as they should read."""
-    docs, studies = workspace() / "docs", answered()
-    written = {}
-    for study in studies.values():
+    docs, studies, written = workspace() / "docs", list(answered().values()), {}
+    for study in studies:
         path = docs / page_of(study)
-        written[path] = between(path.read_text(encoding="utf-8"), "box", box(study))
+        text = path.read_text(encoding="utf-8")
+        written[path] = between(text, "box", box(study, finished))
     index = docs / "index.md"
-    text = between(index.read_text(encoding="utf-8"), "cards", cards(list(studies.values())))
-    written[index] = between(text, "findings", findings(list(studies.values())))
+    text = between(index.read_text(encoding="utf-8"), "cards", cards(studies, finished))
+    written[index] = between(text, "findings", findings(studies, finished))
     return written

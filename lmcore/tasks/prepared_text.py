@@ -5,7 +5,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class PreparedText:
     train: Tokens
     validation: Tokens
     report: dict[str, Any]
+    was_there: bool = False
+    """Whether `prepare` left it as it was."""
 
     @property
     def eos_id(self) -> int:
@@ -94,15 +96,19 @@ def prepare(
     if tokenizer is not None:
         tokenizer.special_id(config.special_tokens[0])
     require_apart(outputs_in(out), [*files, *held_out])
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder for the prepared text")
     sources = {"train": described(files), "validation": described(held_out)}
     key = _key(config, sources, tokenizer)
-    if not _is_there(out, key):
+    was_there = _is_there(out, key)
+    if not was_there:
         with locked(out, wait=True):
-            if not _is_there(out, key):  # another process may have prepared it meanwhile
+            was_there = _is_there(out, key)  # another process may have prepared it meanwhile
+            if not was_there:
                 remove_leftovers(out)
                 split = _split_of(files, held_out, config, progress)
                 _write(out, split, config, tokenizer, {"key": key, "sources": sources}, progress)
-    return load_prepared(out)
+    return replace(load_prepared(out), was_there=was_there)
 
 
 def outputs_in(out: Path) -> list[Path]:
@@ -166,7 +172,7 @@ def _write(
         "tokenizer": trained.fingerprint,
         "report": report,
     }
-    write_json(out / MANIFEST, manifest)
+    write_json(out / MANIFEST, manifest | {"checksum": _checksum(manifest)})
 
 
 @checked
@@ -186,6 +192,10 @@ def load_prepared(folder: str | Path) -> PreparedText:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{folder / MANIFEST} is of another version: prepare the text again")
     tokenizer = load_tokenizer(folder)
+    if manifest.get("checksum", _checksum(manifest)) != _checksum(manifest):
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged (its checksum differs): prepare the text again"
+        )
     if tokenizer.fingerprint != manifest["tokenizer"]:
         raise ValueError(
             f"{folder} was prepared with tokenizer {manifest['tokenizer']}, its tokenizer.json is "
@@ -208,6 +218,11 @@ def sample_tokens(prepared: PreparedText, n: int = 10) -> list[str]:
     """Return the first n tokens of the training text, each as text."""
     ids = prepared.train.ids[:n].tolist()
     return [prepared.tokenizer.decode([id]) for id in ids]
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    stored = {name: value for name, value in manifest.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def _key(
@@ -363,6 +378,7 @@ def _split(files: Sequence[str | Path], config: PrepareConfig, progress: bool) -
 def _counted(
     files: Sequence[str | Path], reading: Reading, name: str, progress: bool
 ) -> Iterator[str]:
-    """Yield the documents of files with a bar of characters."""
-    with tqdm(desc=name, unit="char", unit_scale=True, disable=not progress, leave=False) as bar:
+    """Yield the documents of files with a bar of characters, on a terminal alone."""
+    hidden = None if progress else True
+    with tqdm(desc=name, unit="char", unit_scale=True, disable=hidden, leave=False) as bar:
         yield from documents(files, reading, bar.update)

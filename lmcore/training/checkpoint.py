@@ -17,6 +17,8 @@ SHAPED = (
     "square_avg", "grad_avg", "acc_delta", "prev", "step_size", "ax", "slow_gradient",
 )  # fmt: skip
 """States of torch's optimizers and ours that have the shape of their parameter."""
+GENERATORS = {"cuda": torch.cuda, "mps": torch.mps}
+"""What holds the random state of a device beside the CPU's."""
 N_CHECKPOINTS = 2
 """How many of the newest checkpoints stay in a run's folder."""
 
@@ -184,8 +186,9 @@ def weights_by_step(folder: Path, model: nn.Module) -> Iterator[tuple[int, nn.Mo
 
 def _state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     random = {"cpu": torch.get_rng_state()}
-    if device_of(model).type == "cuda":
-        random["cuda"] = torch.cuda.get_rng_state()
+    kind = device_of(model).type
+    if kind in GENERATORS:
+        random[kind] = GENERATORS[kind].get_rng_state()
     return {
         "model": model.state_dict(),
         "optimizer": {"kind": type(optimizer).__name__, **optimizer.state_dict()},
@@ -206,8 +209,9 @@ def _restore(
     optimizer.load_state_dict(state["optimizer"])
     model.load_state_dict(weights)
     torch.set_rng_state(state["random"]["cpu"])
-    if "cuda" in state["random"] and device_of(model).type == "cuda":
-        torch.cuda.set_rng_state(state["random"]["cuda"])
+    kind = device_of(model).type
+    if kind in GENERATORS and kind in state["random"]:
+        GENERATORS[kind].set_rng_state(state["random"][kind])
 
 
 def _check_optimizer(

@@ -113,8 +113,9 @@ def train(
     folder = None if checkpoints is None else Path(checkpoints)
     with sole_writer(folder):
         given = {"optimizer": optimizer, "schedule": schedule, "loss": loss, "roles": roles}
-        facts = folder and run_facts(model, config, task, batch, stepper.optimizer, given)
-        progress = resumed_progress(folder, stepper, facts or {}, show)
+        facts = run_facts(model, config, task, batch, stepper.optimizer, given)
+        facts |= {"select": select, "select_mode": select_mode}
+        progress = resumed_progress(folder, stepper, facts, show)
         best_weights = folder / "best.safetensors" if folder else None
         stopping = EarlyStopping(config.evaluation, progress, best_weights, select, select_mode)
         reason = reason_to_stop(progress, stopping, config.max_s, steps)
@@ -190,7 +191,7 @@ class _Run:
     stopping: EarlyStopping
     buffer: MetricBuffer
     folder: Path | None
-    facts: dict[str, Any] | None
+    facts: dict[str, Any]
     done: int
     interrupt: Interrupt
     before_checkpoint: Callable[[], None] | None

@@ -20,8 +20,6 @@ import torch
 
 from lmcore.boundary import convert_fields
 
-DEVICES = ("cpu", "cuda", "mps")
-
 WORTH_COMPILING = 1e14
 """Floating-point operations in a run above which the minute that compilation takes pays off."""
 
@@ -68,12 +66,15 @@ class Runtime:
         device = self.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.split(":")[0] not in DEVICES:
-            raise ValueError(f"unknown device {device!r}: take {', '.join(DEVICES)} or auto")
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError("device cuda was asked for, but torch sees no GPU here")
-        if device.startswith("mps") and not torch.backends.mps.is_available():
-            raise ValueError("device mps was asked for, but torch sees no Mac's GPU here")
+        kind = device.split(":")[0]
+        if kind not in ("cpu", "cuda", "mps"):
+            raise ValueError(f"unknown device {device!r}: take cpu, cuda, mps or auto")
+        is_there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        if kind in is_there and not is_there[kind]():
+            raise ValueError(
+                f"device {kind} was asked for, but torch sees no GPU of that kind here: take cpu, "
+                "or auto for what there is"
+            )
         precision = precision if self.precision == "auto" else self.precision
         if precision == "bfloat16" and device.startswith("mps"):
             raise ValueError("mps trains in float32: take float32 or auto")
@@ -83,7 +84,7 @@ class Runtime:
             raise ValueError(f"{device} here has no TF32: take float32, bfloat16 or auto")
         compile_ = self.compile
         if compile_ == "auto":
-            can = device.startswith("cuda") or (device == "cpu" and bool(shutil.which("g++")))
+            can = kind == "cuda" or (kind == "cpu" and shutil.which("g++") is not None)
             compile_ = "yes" if can and (flops or 0) > WORTH_COMPILING else "no"
         return dataclasses.replace(self, device=device, precision=precision, compile=compile_)
 
@@ -108,9 +109,14 @@ class Runtime:
         """Compute matrix products in this precision inside the block."""
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
-        kind = self.device.split(":")[0]
+        kind, is_bfloat16 = self.device.split(":")[0], self.precision == "bfloat16"
+        plain = kind == "mps" and not is_bfloat16  # old macOS lacks even an autocast that is off
         try:
-            with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            with (
+                contextlib.nullcontext()
+                if plain
+                else torch.autocast(kind, torch.bfloat16, enabled=is_bfloat16)
+            ):
                 yield
         finally:
             torch.set_float32_matmul_precision(before)

@@ -127,7 +127,7 @@ def read_state(source: PathOrFile) -> dict[str, Any]:
             key: _decoded(value, tensors) for key, value in json.loads(metadata["tree"]).items()
         }
         is_intact = metadata["checksum"] == _checksum(metadata["tree"], tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise _damaged(source, error) from None
     if not is_intact:
         raise _damaged(source, "its checksum differs")

@@ -185,7 +185,7 @@ def test_a_file_goes_on_top_of_the_preset_and_flags_on_top_of_it(command, tmp_pa
         (("--model.d-model", "130"), "d_model 130 does not split into 4 heads"),
         (("--train.steps", "5", "--train.epochs", "2"), "exactly one of epochs, steps"),
         (("--train.batch-size", "100000"), "do not fill one batch of 100000"),
-        (("--runtime.device", "cuda"), "torch sees no GPU here"),
+        (("--runtime.device", "cuda"), "torch sees no GPU"),
         (("--runtime.device", "tpu"), "unknown device 'tpu'"),
         (("--train.schedule.kind", "constant", "--train.schedule.min-lr-ratio", "0.1"), "constant"),
         (("--train.schedule.warmup-steps", "900"), "warmup_steps must be between 0 and the 500"),

@@ -10,7 +10,7 @@ from made import PLAIN
 from lmcore.config import flat_fields, with_fields
 from lmcore.experiments.cost import cost, expected_steps
 from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, task_of
-from lmcore.experiments.run_folder import RunWriter
+from lmcore.experiments.run_folder import RunWriter, with_checksum
 from lmcore.experiments.runner import load, load_finished, record_to_dict, run_all, run_or_load
 from lmcore.files import read_json, write_json
 from lmcore.model.config import ModelConfig
@@ -194,7 +194,7 @@ def test_a_run_does_not_go_on_with_another_text(workspace):
     path = workspace / ".smoke/runs" / SMALL.path / "environment.json"
     environment = read_json(path)
     environment["data"]["text_sha256"] = "0" * 64
-    write_json(path, environment)
+    write_json(path, with_checksum(environment))
     with pytest.raises(ValueError, match="began on the text 000000000000, this one is"):
         run_or_load(SMALL, never, runtime=PLAIN, progress=False)
 

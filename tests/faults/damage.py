@@ -78,7 +78,7 @@ def damaged(store, n: int) -> dict:
                 else:
                     (folder / part).write_bytes(now)
                 value = reading(store, folder)
-                state = {new: "right", old: "old"}.get(value)
+                state = {old: "old", new: "right"}.get(value)
                 if state is None:
                     is_noticed = value.startswith(store.refusals)
                     is_error = value.startswith("died of") or "Error" in value.split(":")[0]

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -154,15 +155,56 @@ def injected(store, fault: str, points: int | None) -> dict:
     return {"operations": n_operations, "found": dict(found), "notes": notes[:20]}
 
 
-if __name__ == "__main__":
+def _writer(store, folder: Path, seconds: float) -> int:
+    """Return the number of a new process that writes versions 1 and 2 in turn."""
+    child = os.fork()
+    if child == 0:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for version in (1, 2):
+                attempt(lambda version=version: store.write(folder, version) or "")
+        os._exit(0)
+    return child
+
+
+def contended(store, seconds: float) -> dict:
+    """Return what a third process reads while two processes write versions 1 and 2 in turn."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        base = Path(name)
+        expected = []
+        for version in (1, 2):
+            (base / f"whole{version}").mkdir()
+            store.write(base / f"whole{version}", version)
+            expected.append(reading(store, base / f"whole{version}"))
+        folder = base / "store"
+        folder.mkdir()
+        store.write(folder, 1)
+        writers = [_writer(store, folder, seconds) for _ in range(2)]
+        found, end = Counter(), time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = reading(store, folder)
+            is_noticed = value.startswith(store.refusals)
+            found["whole" if value in expected else "lost" if is_noticed else "wrong"] += 1
+        for writer in writers:
+            os.waitpid(writer, 0)
+        last = reading(store, folder)
+    return {"found": dict(found), "in the end": "whole" if last in expected else last[:200]}
+
+
+def main(names: list[str], kinds: list[str], n_points: int | None) -> dict:
+    """Return what is found for each store under each kind of fault."""
     from stores import STORES
 
-    names, kinds, n_points = json.loads(sys.argv[1])
-    print(
-        json.dumps(
-            {
-                name: {kind: injected(STORES[name](), kind, n_points) for kind in kinds}
-                for name in names
-            }
-        )
-    )
+    return {
+        name: {
+            kind: contended(STORES[name](), 5.0)
+            if kind == "contended"
+            else injected(STORES[name](), kind, n_points)
+            for kind in kinds
+        }
+        for name in names
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*json.loads(sys.argv[1]))))

@@ -7,7 +7,9 @@ of a program that fell over. A reader that `may_crash` is called in a process of
 
 import hashlib
 import json
+import shutil
 import sqlite3
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -206,6 +208,20 @@ class TrainedRun:
         return digest([list(run.records), run.environment, run.outcome, run.config])
 
 
+class UnfinishedRun(TrainedRun):
+    """A run that was interrupted; reading it is finishing it, with the same numbers."""
+
+    def write(self, folder: Path, version: int) -> None:
+        if version == 1 and not (folder / "run").exists():
+            super().write(folder, 1)
+
+    def read(self, folder: Path) -> str:
+        with tempfile.TemporaryDirectory() as name:
+            copy = shutil.copytree(folder, Path(name) / "copy")
+            super().write(copy, 2)
+            return super().read(copy)
+
+
 # Other systems: the same tensors, as their users save them
 
 
@@ -284,6 +300,7 @@ STORES = {
     "save_checkpoint": CheckpointFile,
     "checkpoints": Checkpoint,
     "run": TrainedRun,
+    "unfinished run": UnfinishedRun,
     "tokens": TokenFile,
     "prepared text": Prepared,
     "saved model": SavedModel,

@@ -145,6 +145,14 @@ def test_an_optimizer_of_one_s_own_with_another_learning_rate_is_refused(tmp_pat
         run(tmp_path, shape=LLAMA, optimizer=lambda m: torch.optim.Adam(m.parameters(), lr=0.1))
 
 
+def test_early_stopping_by_another_number_is_refused(tmp_path):
+    rising = with_fields(PLAN, patience=9, eval_every=1)
+    metrics = {"size": lambda model: 1.0, "depth": lambda model: 2.0}
+    interrupted(tmp_path, config=rising, metrics=metrics, select="size")
+    with pytest.raises(ValueError, match=r"select size -> depth"):
+        run(tmp_path, rising, shape=LLAMA, metrics=metrics, select="depth")
+
+
 def test_the_rows_of_another_dataset_order_are_refused(tmp_path):
     def rows(seed):
         ids = torch.arange(320).view(20, 16) % TINY.vocab_size

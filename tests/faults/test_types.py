@@ -20,7 +20,7 @@ from lmcore.data.datasets import DatasetBatches, IterableBatches
 from lmcore.data.sources import Reading
 from lmcore.evaluation.attention_maps import attention_maps, with_context_length
 from lmcore.evaluation.scores import answer_score, challenge_score, score
-from lmcore.evaluation.sliding_window import score_text
+from lmcore.evaluation.sliding_window import score_documents, score_text
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.samples import SampleConfig
 from lmcore.experiments.text_config import TextRun
@@ -197,6 +197,9 @@ def calls(folder):
         "score_text": (score_text, dict(
             model=model, tokenizer=tokenizer, text="the cat", stride=2, start_id=0
         )),
+        "score_documents": (score_documents, dict(
+            model=model, tokenizer=tokenizer, documents=["the cat"], stride=2, eos_id=0
+        )),
         "attention_maps": (attention_maps, dict(model=model, ids=ONE, documents=ONE)),
         "with_context_length": (with_context_length, dict(
             model=GPT(dataclasses.replace(TINY, positions="rope")), context_length=16
@@ -241,8 +244,9 @@ NAMES = (
     "LanguageModel.prompt_ids", "next_probabilities", "top_next_tokens", "log_probabilities",
     "save", "load", "load_tokenizer", "load_pretrained", "save_pretrained", "Batches", "get_batch",
     "DatasetBatches", "IterableBatches", "TextTask", "RowsTask", "score", "challenge_score",
-    "answer_score", "score_text", "attention_maps", "with_context_length", "train", "AdamW", "SGD",
-    "Muon", "GPT", "Attention", "MLP", "Block", "RMSNorm", "prepare", "load_prepared",
+    "answer_score", "score_text", "score_documents", "attention_maps", "with_context_length",
+    "train", "AdamW", "SGD", "Muon", "GPT", "Attention", "MLP", "Block", "RMSNorm", "prepare",
+    "load_prepared",
 )  # fmt: skip
 """The names of `calls`, which pytest has to know before there are models."""
 

@@ -23,6 +23,7 @@ from widgets import export
 from lmcore.generation.web_export import web_export
 from lmcore.model.rope import rope_table, rotate
 from lmcore.tokenizer.byte_bpe import Tokenizer
+from lmcore.tokenizer.saved_tokenizer import load_tokenizer
 from lmcore.training.checkpoint import latest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,8 +290,11 @@ def test_data_come_back_from_their_script_bit_for_bit(tmp_path):
 def finished(smoke_run):
     """A finished run with the checkpoint and the tokenizer that it left."""
     workspace, run = smoke_run
-    [tokenizer] = {path.parent for path in workspace.rglob("corpus/*/tokenizer.json")}
-    return run, latest_checkpoint(next(workspace.rglob("checkpoints"))), tokenizer
+    folders = {path.parent for path in workspace.rglob("corpus/*/tokenizer.json")}
+    expected = run.environment["data"]["tokenizer"]
+    [tokenizer] = [f for f in folders if load_tokenizer(f).fingerprint == expected]
+    place = f"{run.config.name}/seed{run.config.seed}/checkpoints"
+    return run, latest_checkpoint(next(workspace.rglob(place))), tokenizer
 
 
 def test_a_finished_run_becomes_a_model_that_says_where_it_is_from(finished):

@@ -7,9 +7,9 @@ from lmcore.studies.front import between
 
 
 @pytest.fixture(scope="module")
-def pages():
+def pages(committed_runs):
     """The pages as they should read."""
-    return front.pages()
+    return front.pages({run.config: run for run in committed_runs})
 
 
 def test_the_boxes_and_cards_of_the_pages_are_what_the_results_say(pages):

@@ -187,6 +187,7 @@ WRONG = {
     "empty": (b"", r"a\.txt is empty"),
     "blank": (b" \n\n", r"a\.txt is empty"),
     "binary": (b"ab\0cd", r"a\.txt looks binary"),
+    "utf-16": ("café".encode("utf-16"), r"a\.txt is UTF-16: convert it with iconv"),
     "latin-1": (
         "caf\xe9 noir".encode("latin-1"),
         r"not UTF-8 \(byte 0xe9 near 3\).*--errors replace",
@@ -213,11 +214,12 @@ def test_bytes_that_are_not_utf8_can_be_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"text": ""}\n{"body": ""}', r"no field 'text' in line 2 \(body\): use"),
+        ("a.jsonl", '{"text": ""}\n{"body": ""}', r"no field 'text' in line 2 \(body\): name it"),
         ("a.jsonl", '{"text": "x"}\n{"text": ', r"damaged in line 2"),
         ("a.jsonl", '{"text": 3}', r"line 1, field 'text' holds int 3, not text"),
         ("a.jsonl", "[1]", r"no field 'text' in line 1 \(list\)"),
-        ("a.csv", "id,title\n1,x\n", r"no column 'text' \(id, title\): use --field"),
+        ("a.csv", "id,title\n1,x\n", r"no column 'text' \(id, title\): name it with --field"),
+        ("a.csv", b"text\ncaf\xe9\n", r"a\.csv is not UTF-8"),
         ("a.txt.gz", "not compressed", r"a\.txt\.gz is damaged"),
         ("a.parquet", "PAR1 not really", r"a\.parquet is damaged"),
     ],
@@ -225,9 +227,36 @@ def test_bytes_that_are_not_utf8_can_be_replaced(tmp_path):
 def test_a_damaged_or_unsuitable_file_is_named(tmp_path, name, content, message):
     if name.endswith(".parquet"):
         pytest.importorskip("pyarrow")
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+@pytest.mark.parametrize("cut", [8, 200])
+def test_a_damaged_compressed_file_is_named_wherever_the_damage_is(tmp_path, ending, cut):
+    path, text = tmp_path / f"a.txt.{ending}", "".join(map(chr, range(33, 5000))).encode()
+    if ending == "gz":
+        whole = gzip.compress(text)
+    else:
+        whole = pytest.importorskip("zstandard").compress(text)
+    path.write_bytes(whole)
+    assert read(path)[0].encode() == text
+    path.write_bytes(whole[:cut] + b"damage" + whole[cut + 6 :])
+    with pytest.raises(ValueError, match=rf"a\.txt\.{ending} is (damaged|not UTF-8)"):
+        read(path)
+
+
+def test_a_csv_field_may_be_long_and_hold_line_breaks(tmp_path):
+    document = "a, b\n" * 50_000
+    (tmp_path / "a.csv").write_text(f'text,n\n"{document}",1\nshort,2\n')
+    assert read(tmp_path / "a.csv") == [document, "short"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error(text, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ValueError, match="out is a file: name a folder"):
+        prepare(text, tmp_path / "out", LINES)
 
 
 def test_a_folder_that_is_not_prepared_says_how_to_prepare_it(tmp_path):

@@ -53,11 +53,11 @@ def test_fewer_stories_keep_the_tokenizer_and_every_other_split(corpus, cache):
     assert fewer.origin["text_sha256"] != corpus.origin["text_sha256"]
 
 
-def test_tokens_of_another_tokenizer_are_of_the_same_text_under_a_false_label(corpus, cache):
+def test_tokens_of_another_tokenizer_are_of_the_same_text_and_named_as_such(corpus, cache):
     wrong = prepare(replace(CONFIG, validation_tokenizer="validation"), cache)
     right = corpus.tokenizer.fingerprint
     assert wrong.origin["tokenizer"] == right != wrong.origin["validation_tokenizer"]
-    assert wrong.validation.info.tokenizer == right
+    assert wrong.validation.info.tokenizer == wrong.origin["validation_tokenizer"]
     assert wrong.validation.info.text_sha256 == corpus.validation.info.text_sha256
     assert not np.array_equal(wrong.validation.ids, corpus.validation.ids)
     np.testing.assert_array_equal(wrong.train.ids, corpus.train.ids)

@@ -5,6 +5,7 @@ Usage: python tests/processes.py FOLDER STEPS
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -32,10 +33,11 @@ def losses(folder, n_records):
     model = GPT(TINY)
     runtime = replace(PLAIN, grad_accum_steps=2 // parallel.world(), checkpoint_every_s=0.0)
     source = text_source(CONFIG.batch_size)
-    found = [
-        {"step": r.step, "loss": r.loss, "norm": r.grad_norm, "scores": sorted(r.scores)}
-        for r in islice(train(model, CONFIG, source, runtime, folder), n_records)
-    ]
+    with closing(train(model, CONFIG, source, runtime, folder)) as records:  # frees the folder
+        found = [
+            {"step": r.step, "loss": r.loss, "norm": r.grad_norm, "scores": sorted(r.scores)}
+            for r in islice(records, n_records)
+        ]
     return {"records": found, "weights": [p.sum().item() for p in model.parameters()]}
 
 

@@ -7,12 +7,13 @@ from lmcore.training.runtime import Runtime
 
 
 def test_a_device_that_nobody_knows_is_an_error_that_says_which_there_are():
-    with pytest.raises(ValueError, match="unknown device 'tpu': take cpu, cuda or auto"):
+    with pytest.raises(ValueError, match="unknown device 'tpu': take cpu, cuda, mps or auto"):
         Runtime(device="tpu").resolve(1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
 def test_a_gpu_that_is_not_there_is_an_error_and_never_a_silent_cpu(device):
     with pytest.raises(ValueError, match="torch sees no GPU"):
         Runtime(device=device).resolve(1)

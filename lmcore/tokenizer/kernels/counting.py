@@ -10,7 +10,7 @@ from jaxtyping import Int64, UInt8
 from lmcore.tokenizer.kernels.arrays import Bytes, Numbers, writable
 from lmcore.tokenizer.kernels.compiler import compiled
 from lmcore.tokenizer.kernels.scanner import character_classes, pre_token_end
-from lmcore.tokenizer.kernels.spans import Spans, grown, new_spans, slot_of
+from lmcore.tokenizer.kernels.spans import Spans, grown, new_spans, slot_of, write_values
 from lmcore.tokenizer.pretokens import BLOCK, in_threads
 
 
@@ -53,9 +53,8 @@ class WordCounter:
     def words(self) -> Words:
         """Return the distinct pre-tokens and their counts."""
         starts = self._spans.starts[: self._spans.size[0] + 1]
-        used = self._spans.slots[self._spans.slots["number"] >= 0]
-        counts = np.empty(len(used), dtype=np.int64)
-        counts[used["number"]] = used["value"]
+        counts = np.empty(len(starts) - 1, dtype=np.int64)
+        write_values(self._spans.slots, counts)
         return Words(self._spans.arena[: starts[-1]], starts, counts)
 
 

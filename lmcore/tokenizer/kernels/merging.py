@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, Int64, UInt8
 
 from lmcore.tokenizer.bpe import ALPHABET, Pair
-from lmcore.tokenizer.kernels.arrays import Bytes, Numbers
+from lmcore.tokenizer.kernels.arrays import Numbers
 from lmcore.tokenizer.kernels.compiler import compiled, part
 from lmcore.tokenizer.kernels.counting import Words, as_words
 from lmcore.tokenizer.kernels.spans import hash_of_key
@@ -20,31 +20,54 @@ from lmcore.tokenizer.pretokens import Report, no_report
 LOW_HALF = 2**32 - 1
 
 WIDE = 2**31
-"""From this many places on, their numbers take 64 bits."""
+"""From this many entries of lists, or bytes of text, on, their numbers take 64 bits."""
 
 MERGES_AT_ONCE = 64
 """How many merges pass between two updates of the progress bar and two looks at Ctrl-C."""
 
-TOKENS, PAIRS, LISTED, QUEUED = range(4)
+TOKENS, PAIRS, LISTED, QUEUED, FREE, RISEN, MERGES = range(7)
+"""What size counts: tokens, pairs, entries of lists, the queue, pairs in risen, and merges. FREE is
+the first of the entries that no list has any more, or -1.
+"""
+
+FIRST = 1
+"""The place of the first word, after an unused one."""
+
+SPACING = 16
+"""Places from one entry in word_at to the next."""
 
 
 class Merging(NamedTuple):
-    """The distinct words of a text, laid end to end, while pairs of their tokens are merged."""
+    """The distinct words of a text, laid end to end, while pairs of their tokens are merged.
 
-    text: UInt8[np.ndarray, "places"]
-    """The 256 bytes, then the words, each after one unused place."""
-    places: np.ndarray
-    """The token that begins at a place, or -1; where the token before begins; the word's count."""
+    Memory is what limits the text, so a place has only the number that it cannot do without.
+    """
+
+    text: UInt8[np.ndarray, "bytes"]
+    """The words."""
+    starts: Int64[np.ndarray, "starts"]
+    """Where words start and end in text."""
+    places: Int[np.ndarray, "places"]
+    """Words as in text, with an unused place between them: at a token's first byte its number, at
+    the last byte of a longer one its length below zero, and -1 at unused places and inside tokens.
+    """
+    counts: Int64[np.ndarray, "words"]
+    """How often each word occurs."""
+    word_at: Int[np.ndarray, "spaced"]
+    """The word at every SPACING-th place, or the one before an unused place."""
     tokens: np.ndarray
-    """Where in text the bytes of a token first occur, and how many they are."""
+    """Where in text the bytes of a merged token occur, and how many they are."""
     pairs: np.ndarray
     """The left token, and the right one in the low 32 bits; the count; the largest count that the
-    queue has for the pair; the latest entry in the list of its places."""
+    queue has for the pair; the latest entry in the list of its places; the latest merge after which
+    it is in risen."""
     listed: np.ndarray
-    """An entry of a pair's list: a place where it came up, the entry before, and the pair."""
+    """An entry of a pair's list: a place where it came up, and the entry before."""
+    risen: Int[np.ndarray, "most_risen"]
+    """The pairs that came up in the latest merge, each once."""
     queue: np.ndarray
     """A heap of pairs, with their counts when they were queued."""
-    size: Int64[np.ndarray, "4"]
+    size: Int64[np.ndarray, "7"]
 
 
 def new_merging(
@@ -58,58 +81,87 @@ def new_merging(
     Each join removes one token and lists at most two places, so the bytes of the distinct words
     bound all sizes. The parts of the arrays that are never used take no memory.
     """
+    n_places = FIRST + len(text) + len(counts)
     listed = 3 * len(text) + 1
-    index = "i4" if listed < WIDE else "i8"
+    n_bytes = int(np.diff(starts) @ counts)  # no pair occurs more often
+    index = "i4" if max(listed, n_bytes) < WIDE else "i8"
 
     def room(n: int, **fields: str) -> np.ndarray:
         return np.empty(n, dtype=np.dtype(list(fields.items()), align=True))
 
-    merging = Merging(
-        text=np.empty(256 + len(text) + len(counts) + 1, dtype=np.uint8),
-        places=room(256 + len(text) + len(counts) + 1, token="i4", before=index, count="i8"),
-        tokens=room(256 + min(n_new, len(text)), first=index, length=index),
-        pairs=room(listed, key="i8", count="i8", most="i8", latest=index),
-        listed=room(listed, place=index, earlier=index, pair=index),
-        queue=room(listed, count="i8", pair=index),
-        size=np.zeros(4, dtype=np.int64),
-    )
+    n_tokens = 256 + min(n_new, len(text))
     n_pairs = min(2**16, len(text))  # there are no more pairs of bytes
+    merging = Merging(
+        text=text,
+        starts=starts,
+        places=np.empty(n_places + 1, dtype=index),
+        counts=counts,
+        word_at=np.empty(n_places // SPACING + 1, dtype=index),
+        tokens=room(n_tokens, first=index, length=index),
+        pairs=room(listed, key="i8", count=index, most=index, latest=index, merge="i4"),
+        listed=room(listed, place=index, earlier=index),
+        risen=np.empty(max(n_pairs, 2 * n_tokens), dtype=index),
+        queue=room(listed, count=index, pair=index),
+        size=np.zeros(7, dtype=np.int64),
+    )
+    merging.size[FREE] = -1
     pair_slots = np.full(2 ** (2 * n_pairs).bit_length(), -1, dtype=index)
-    lay_out(merging, pair_slots, text, starts, counts)
+    lay_out(merging, pair_slots)
     return merging, pair_slots
 
 
 @compiled
-def lay_out(m: Merging, pair_slots: Numbers, text: Bytes, starts: Numbers, counts: Numbers) -> None:
+def lay_out(m: Merging, pair_slots: Numbers) -> None:
     """Write the 256 bytes and the words, count the pairs, and queue them."""
     for byte in range(256):
-        m.text[byte] = byte
         new_token(m, byte, np.int64(1))
-    m.places[256].token = -1
-    end = 257
-    for word in range(len(counts)):
-        for i in range(starts[word], starts[word + 1]):
-            m.text[end], m.places[end].token = text[i], text[i]
-            m.places[end].before, m.places[end].count = end - 1, counts[word]
-            end += 1
-        m.places[end].token = -1
-        end += 1
-    for place in range(257, end - 1):
-        if token_at(m, place) >= 0 and token_at(m, place + 1) >= 0:
-            gain(m, pair_slots, place, token_at(m, place), token_at(m, place + 1))
-    queue_risen(m, np.int64(0))
+    m.places[0], m.word_at[0] = -1, 0
+    for word in range(len(m.counts)):
+        first, end = start_of(m, word), start_of(m, word + 1)
+        for place in range(first, end - 1):
+            m.places[place] = m.text[m.starts[word] + place - first]
+        m.places[end - 1] = -1
+        for block in range((first + SPACING - 1) // SPACING, (end - 1) // SPACING + 1):
+            m.word_at[block] = word
+    for word in range(len(m.counts)):
+        for place in range(start_of(m, word), start_of(m, word + 1) - 2):
+            left, right = token_at(m, place), token_at(m, place + 1)
+            gain(m, pair_slots, place, left, right, m.counts[word])
+    queue_risen(m)
+
+
+@part
+def start_of(m: Merging, word: int) -> int:
+    """Return the place where a word starts."""
+    return FIRST + m.starts[word] + word
+
+
+@part
+def word_of(m: Merging, place: int) -> int:
+    """Return the word at place."""
+    word = np.int64(m.word_at[place >> 4])
+    while start_of(m, word + 1) <= place:
+        word += 1
+    return word
+
+
+@part
+def count_at(m: Merging, place: int) -> int:
+    """Return how often the word at place occurs."""
+    return m.counts[word_of(m, place)]
 
 
 @part
 def token_at(m: Merging, place: int) -> int:
-    """Return the token that begins at place, or -1."""
-    return np.int64(m.places[place].token)
+    """Return the token that begins at place, or a number below zero."""
+    return np.int64(m.places[place])
 
 
 @part
 def before_of(m: Merging, place: int) -> int:
-    """Return where the token before the one at place begins."""
-    return np.int64(m.places[place].before)
+    """Return where the token before the one at place begins, or the unused place before it."""
+    last = np.int64(m.places[place - 1])
+    return place + last if last < -1 else place - 1
 
 
 @part
@@ -139,7 +191,7 @@ def pair_of(m: Merging, pair_slots: Numbers, left: int, right: int) -> int:
         slot = (slot + 1) & mask
     pair = m.size[PAIRS]
     pair_slots[slot] = pair
-    m.pairs[pair].key, m.pairs[pair].latest = key, -1
+    m.pairs[pair].key, m.pairs[pair].latest, m.pairs[pair].merge = key, -1, -1
     m.pairs[pair].count, m.pairs[pair].most = 0, 0
     m.size[PAIRS] += 1
     return pair
@@ -167,33 +219,48 @@ def fill_pair_slots(pair_slots: Numbers, m: Merging) -> None:
 
 
 @part
-def gain(m: Merging, pair_slots: Numbers, place: int, left: int, right: int) -> None:
-    """Count and list the pair of left and right that is now at place."""
-    pair, entry = pair_of(m, pair_slots, left, right), m.size[LISTED]
-    m.pairs[pair].count += m.places[place].count
-    m.listed[entry].place, m.listed[entry].pair = place, pair
-    m.listed[entry].earlier = m.pairs[pair].latest
+def gain(m: Merging, pair_slots: Numbers, place: int, left: int, right: int, count: int) -> None:
+    """Count and list the pair of left and right that is now at place, in a word with this count."""
+    pair, entry = pair_of(m, pair_slots, left, right), m.size[FREE]
+    if entry < 0:
+        entry = m.size[LISTED]
+        m.size[LISTED] += 1
+    else:
+        m.size[FREE] = m.listed[entry].earlier
+    m.pairs[pair].count += count
+    m.listed[entry].place, m.listed[entry].earlier = place, m.pairs[pair].latest
     m.pairs[pair].latest = entry
-    m.size[LISTED] += 1
+    if m.pairs[pair].merge != m.size[MERGES]:
+        m.pairs[pair].merge = m.size[MERGES]
+        m.risen[m.size[RISEN]] = pair
+        m.size[RISEN] += 1
 
 
 @part
-def queue_risen(m: Merging, first_listed: int) -> None:
-    """Queue the pairs whose count has risen since entry first_listed, with their present count."""
-    for entry in range(first_listed, m.size[LISTED]):
-        pair = np.int64(m.listed[entry].pair)
+def queue_risen(m: Merging) -> None:
+    """Queue the pairs whose count has risen in the latest merge, with their present count."""
+    for i in range(m.size[RISEN]):
+        pair = np.int64(m.risen[i])
         if m.pairs[pair].count > m.pairs[pair].most:
             push(m, pair)
+    m.size[RISEN] = 0
+    m.size[MERGES] += 1
 
 
 @part
 def spells_more(m: Merging, a: int, b: int) -> bool:
     """Return whether the bytes of token a come after those of token b."""
-    first, other = m.tokens[a].first, m.tokens[b].first
     for i in range(min(length_of(m, a), length_of(m, b))):
-        if m.text[first + i] != m.text[other + i]:
-            return m.text[first + i] > m.text[other + i]
+        one, other = byte_of(m, a, i), byte_of(m, b, i)
+        if one != other:
+            return one > other
     return length_of(m, a) > length_of(m, b)
+
+
+@part
+def byte_of(m: Merging, token: int, i: int) -> int:
+    """Return byte number i of a token."""
+    return token if token < 256 else np.int64(m.text[m.tokens[token].first + i])
 
 
 @part
@@ -213,7 +280,7 @@ def precedes(m: Merging, count: int, pair: int, i: int) -> bool:
 @part
 def push(m: Merging, pair: int) -> None:
     """Queue a pair with its present count."""
-    count, i = m.pairs[pair].count, m.size[QUEUED]
+    count, i = np.int64(m.pairs[pair].count), m.size[QUEUED]
     m.pairs[pair].most = count
     m.size[QUEUED] += 1
     while i > 0 and precedes(m, count, pair, (i - 1) // 2):
@@ -227,10 +294,13 @@ def drop_first(m: Merging) -> None:
     """Remove the first pair from the queue."""
     m.size[QUEUED] -= 1
     n, i, child = m.size[QUEUED], np.int64(0), np.int64(1)
-    count, pair = m.queue[n].count, np.int64(m.queue[n].pair)
+    count, pair = np.int64(m.queue[n].count), np.int64(m.queue[n].pair)
     while child < n:
         if child + 1 < n and precedes(
-            m, m.queue[child + 1].count, np.int64(m.queue[child + 1].pair), child
+            m,
+            np.int64(m.queue[child + 1].count),
+            np.int64(m.queue[child + 1].pair),
+            child,
         ):
             child += 1
         if precedes(m, count, pair, child):
@@ -248,7 +318,7 @@ def most_frequent(m: Merging) -> int:
     largest count that the queue has for a pair is never too small.
     """
     while m.size[QUEUED]:
-        count, pair = m.queue[0].count, np.int64(m.queue[0].pair)
+        count, pair = np.int64(m.queue[0].count), np.int64(m.queue[0].pair)
         drop_first(m)
         if count == m.pairs[pair].count:
             return pair
@@ -268,33 +338,37 @@ def is_pair_at(m: Merging, place: int, left: int, right: int) -> bool:
 @part
 def join(m: Merging, pair_slots: Numbers, place: int, left: int, right: int, new: int) -> None:
     """Join left and right at place to the token new, and update the pairs on both sides."""
-    middle = place + length_of(m, left)
+    middle, count = place + length_of(m, left), count_at(m, place)
     before, after = before_of(m, place), middle + length_of(m, right)
-    m.places[place].token, m.places[middle].token = new, -1
+    m.places[place], m.places[middle] = new, -1
+    m.places[after - 1] = place - after
     if token_at(m, before) >= 0:
         lost = pair_of(m, pair_slots, token_at(m, before), left)
-        m.pairs[lost].count -= m.places[place].count
-        gain(m, pair_slots, before, token_at(m, before), new)
+        m.pairs[lost].count -= count
+        gain(m, pair_slots, before, token_at(m, before), new, count)
     if token_at(m, after) >= 0:
         lost = pair_of(m, pair_slots, right, token_at(m, after))
-        m.pairs[lost].count -= m.places[place].count
-        gain(m, pair_slots, place, new, token_at(m, after))
-        m.places[after].before = place
+        m.pairs[lost].count -= count
+        gain(m, pair_slots, place, new, token_at(m, after), count)
 
 
 @part
 def join_all(m: Merging, pair_slots: Numbers, pair: int, left: int, right: int, new: int) -> None:
-    """Join left and right at each listed place where they still are."""
-    entry = np.int64(m.pairs[pair].latest)
+    """X"""
+    entry = last = np.int64(m.pairs[pair].latest)
     while entry >= 0:
         place = np.int64(m.listed[entry].place)
         if left == right and token_at(m, place) == left:
-            while token_at(m, before_of(m, place)) == left:  # a run is joined from its left end
+            while token_at(m, before_of(m, place)) == left:
                 place = before_of(m, place)
         while is_pair_at(m, place, left, right):
             join(m, pair_slots, place, left, right, new)
             place += length_of(m, new)
-        entry = np.int64(m.listed[entry].earlier)
+        last, entry = entry, np.int64(m.listed[entry].earlier)
+    if last >= 0:
+        m.listed[last].earlier = m.size[FREE]
+        m.size[FREE] = m.pairs[pair].latest
+    m.pairs[pair].latest = -1
 
 
 @part
@@ -328,11 +402,11 @@ def merge_some(
             push(m, pair)
             return n, 2 * n_listed
         merges[n, 0], merges[n, 1] = left, right
-        new = new_token(m, place, length_of(m, left) + length_of(m, right))
-        newest = m.size[LISTED]
+        first = place - FIRST - word_of(m, place)
+        new = new_token(m, first, length_of(m, left) + length_of(m, right))
         join_all(m, pair_slots, pair, left, right, new)
-        m.pairs[pair].count, m.pairs[pair].most, m.pairs[pair].latest = 0, 0, -1
-        queue_risen(m, newest)
+        m.pairs[pair].count, m.pairs[pair].most = 0, 0
+        queue_risen(m)
     return len(merges), 0
 
 

@@ -55,6 +55,14 @@ def move_slots(slots: np.ndarray, larger: np.ndarray) -> None:
             larger[new] = slots[old]
 
 
+@compiled
+def write_values(slots: np.ndarray, values: Int64[np.ndarray, "strings"]) -> None:
+    """Write the value of each string to its place in values, without a copy of the slots."""
+    for slot in range(len(slots)):
+        if slots[slot].number >= 0:
+            values[slots[slot].number] = slots[slot].value
+
+
 @part
 def hash_of_key(key: int) -> int:
     """Return a hash whose low bits depend on all bits of the key."""
