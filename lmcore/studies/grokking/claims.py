@@ -242,7 +242,7 @@ def check_leak(results: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
     assert len(controls) == len(SEEDS)
     for result in controls:
         assert result["with the leak"] >= 0.9
-        assert 0.15 < result["only keys"] < 0.25
+        assert 0.18 <= result["only keys"] < 0.245
         assert result["whole"] < 0.05
     for with_leak, without in lookup_scores(FAST.task):
         assert with_leak == 1

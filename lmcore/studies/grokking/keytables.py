@@ -17,6 +17,7 @@ from lmcore.tasks.modular import ModularConfig
 ENOUGH = 0.97
 """The share of unseen pairs that key waves alone must have right for a model to pass."""
 LOOKUP_SHARES = (0.2, 0.3, 0.4, 0.5)
+ARROW = {"arrowstyle": "-", "color": plotting.OURS, "lw": 0.8}
 WEIGHTS = {"both only keys": "weights: only keys", "both without keys": "weights: no keys"}
 SHOWN = {"only keys": "only keys", "projected": "projected", "without keys": "no keys"} | WEIGHTS
 """Results that tables show, by the name of their column."""
@@ -105,8 +106,8 @@ def plot_tests(runs: Sequence[Run], config: ModularConfig) -> Figure:
     for name, (group, color, marker) in groups.items():
         x, y = ([r[key] for r in group] for key in ("with the leak", "only keys"))
         ax.plot(x, y, marker, color=color, ms=5, alpha=0.55, label=f"{name}: {len(group)} runs")
-    n = sum(passes(r) and knows(r) for r in results)
-    ax.annotate(f"{n} of them above the dotted line", (0.99, 0.9), ha="right", color=plotting.OURS)
+    n = sum(passes(r) for r in groups["knows the unseen pairs"][0])
+    ax.annotate(f"{n} runs", (0.985, 0.985), (0.86, 0.83), color=plotting.OURS, arrowprops=ARROW)
     x, y = zip(*lookup_scores(config), strict=True)
     ax.plot(x, y, "x", color=plotting.REFERENCE, ms=7, mew=2, label="a lookup table")
     ax.axhline(ENOUGH, color=plotting.REFERENCE, lw=0.8, ls=":")
