@@ -9,7 +9,8 @@ from lmcore.experiments.experiment import smoke
 from lmcore.experiments.run_folder import Run, RunWriter
 from lmcore.studies.grokking import experiments as grokking
 from lmcore.studies.speedrun import experiments as speedrun
-from lmcore.studies.speedrun import runner, tables
+from lmcore.studies.speedrun import leaderboard as tables
+from lmcore.studies.speedrun import runner
 
 SMALL = speedrun.smoke(speedrun.shares()[0])
 
@@ -127,6 +128,15 @@ def test_the_interval_of_a_median_holds_it_and_narrows_with_more_seeds():
         assert low <= tables.quantile(heats, 0.5) <= high
     width = [high - low for low, high in map(tables.median_interval, (few, many))]
     assert width[1] < width[0]
+
+
+def test_the_page_has_the_rules_and_says_so_while_no_race_is_long_enough():
+    text = tables.written_leaderboard([])
+    assert all(rule in text for rule in speedrun.RULES)
+    assert f"No recipe has {tables.LEAST} seeds yet" in text
+    assert f"0 of {len(speedrun.PRIMES)} primes" in text
+    full = tables.written_leaderboard([heat(1001, *tables.LEAST * [200])])
+    assert full.count("| --- |") == 1
 
 
 def test_the_table_of_primes_says_what_was_not_run():

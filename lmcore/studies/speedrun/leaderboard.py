@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import Table, number
-from lmcore.studies.speedrun.experiments import HEAT
+from lmcore.studies.speedrun.experiments import HEAT, PRIMES, RULES
 
 QUANTILES = (0.5, 0.9, 0.99)
 LEAST = HEAT
@@ -108,6 +108,23 @@ def prime_table(runs: Sequence[Run]) -> Table:
 def prime_cell(heats: Sequence[Run] | None) -> str:
     """Return the median step and how many seeds solved their table, as a cell."""
     return f"{step_cell(quantile(heats, 0.5))} ({solved(heats)})" if heats else "not run"
+
+
+def written_leaderboard(runs: Sequence[Run]) -> str:
+    """Return the rules, the leaderboard and the table of primes as Markdown for a page."""
+    rules = "\n".join(f"{place}. {rule}" for place, rule in enumerate(RULES, 1))
+    modulo_97 = [run for run in runs if "-share" in run.config.name]
+    across = [run for run in runs if "-share" not in run.config.name]
+    board, tables = leaderboard(modulo_97), []
+    if board.rows:
+        tables.append(f"Modulo 97:\n\n{board.markdown()}")
+    else:
+        tables.append(f"No recipe has {LEAST} seeds yet, so the leaderboard is empty.")
+    if across:
+        tables.append(f"Half of the table modulo each prime:\n\n{prime_table(across).markdown()}")
+    n = len({run.config.experiment.task.p for run in across})
+    missing = f"{n} of {len(PRIMES)} primes from {PRIMES[0]} to {PRIMES[-1]} have been run."
+    return "\n\n".join([rules, *tables, missing])
 
 
 def step_cell(step: float) -> str:
