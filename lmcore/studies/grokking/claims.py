@@ -183,6 +183,8 @@ def check_delay(runs: Sequence[Run]) -> None:
     assert 6.9 < min(solved) < max(solved) < 34
     assert not any(ratios["cosine", "AdamW", 0.2])
     assert max(r for share in DELAY_SHARES for r in ratios["cosine", "Muon", share]) < 2.7
+    scarce = sorted(delay(run) or math.inf for run in select(runs, "keys-smallest"))
+    assert (len(scarce), *scarce[:3:2], scarce[-1]) == (5, 1, 6, 16)
     latest = max(cells["cosine", "Muon", 0.5], key=lambda run: solved_at(run) or 0)
     assert solved_at(latest) > 2_500
     assert delay(latest) == 1
