@@ -11,6 +11,12 @@ def per_token(row: Row) -> float:
     return row["bytes"] / row["tokens"]
 
 
+def coverage(n_tokens: float, batch_size: int, context_length: int) -> float:
+    """Return the share of n_tokens that the challenge's evaluator scores; see `challenge_score`."""
+    n_scored = batch_size * context_length
+    return n_tokens // (n_scored + 1) * n_scored / n_tokens
+
+
 def excess(run: Run) -> np.ndarray:
     """Return the share of extra tokens by training text and encoded text."""
     texts = run.config.texts
