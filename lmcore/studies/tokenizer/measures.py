@@ -24,7 +24,7 @@ def per_token(row: Row) -> float:
     return row["bytes"] / row["tokens"]
 
 
-def coverage(n_tokens: float, batch_size: int, context_length: int) -> float:
+def coverage(n_tokens: float | int, batch_size: int, context_length: int) -> float:
     """Return the share of n_tokens that the challenge's evaluator scores; see `challenge_score`."""
     n_scored = batch_size * context_length
     return n_tokens // (n_scored + 1) * n_scored / n_tokens
