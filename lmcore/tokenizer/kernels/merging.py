@@ -354,7 +354,7 @@ def join(m: Merging, pair_slots: Numbers, place: int, left: int, right: int, new
 
 @part
 def join_all(m: Merging, pair_slots: Numbers, pair: int, left: int, right: int, new: int) -> None:
-    """X"""
+    """Join left and right wherever a pair is listed, and free the entries of its list."""
     entry = last = np.int64(m.pairs[pair].latest)
     while entry >= 0:
         place = np.int64(m.listed[entry].place)
