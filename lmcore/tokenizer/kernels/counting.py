@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from lmcore.tokenizer.kernels.arrays import Bytes, Numbers, writable
+from lmcore.tokenizer.kernels.arrays import Bytes, Numbers, writable, zeros
 from lmcore.tokenizer.kernels.compiler import compiled, part
 from lmcore.tokenizer.kernels.scanner import character_classes, pre_token_end
 from lmcore.tokenizer.kernels.spans import Spans, enter_all, new_slots, new_spans, slot_of
@@ -86,7 +86,7 @@ class WordCounter:
 
 def longer(array: np.ndarray, used: int, n: int) -> np.ndarray:
     """Return the used part of array, with zeros up to n numbers."""
-    out = np.zeros(n, dtype=array.dtype)
+    out = zeros(n, array.dtype)
     out[:used] = array[:used]
     return out
 

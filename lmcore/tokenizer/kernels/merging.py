@@ -211,8 +211,8 @@ def pair_of(m: Merging, pair_slots: Numbers, left: int, right: int) -> int:
 def with_room(
     pair_slots: Int[np.ndarray, "slots"], m: Merging, n_more: int
 ) -> Int[np.ndarray, "more_slots"]:
-    """Return a larger table of the same pairs, half empty even after n_more are added."""
-    n_slots = 2 ** (2 * (int(m.size[PAIRS]) + n_more)).bit_length()
+    """Return a larger table of the same pairs, a third empty even after n_more are added."""
+    n_slots = 2 ** (3 * (int(m.size[PAIRS]) + n_more) // 2).bit_length()
     out = np.full(n_slots, -1, dtype=pair_slots.dtype)
     fill_pair_slots(out, m)
     return out
@@ -441,11 +441,11 @@ def merge_some(
             return n, 0
         left, right = m.pairs[pair].key >> 32, m.pairs[pair].key & LOW_HALF
         n_listed, place = survey(m, pair, left, right)
-        if m.size[LISTED] + 2 * n_listed > len(m.text) * 5 // 4:
+        if m.size[LISTED] + 2 * n_listed > len(m.text):
             drop_gone(m, pair_slots)
             pair = most_frequent(m)
             n_listed, place = survey(m, pair, left, right)
-        if 2 * (m.size[PAIRS] + 2 * n_listed) > len(pair_slots):
+        if 3 * (m.size[PAIRS] + 2 * n_listed) > 2 * len(pair_slots):
             return n, 2 * n_listed
         drop_first(m)
         merges[n, 0], merges[n, 1] = left, right

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from lmcore.tokenizer.kernels.arrays import Bytes
+from lmcore.tokenizer.kernels.arrays import Bytes, zeros
 from lmcore.tokenizer.kernels.compiler import compiled, part
 
 SIGN = -(2**63)
@@ -34,7 +34,7 @@ def new_spans(n_slots: int, n_bytes: int) -> Spans:
 
 def new_slots(n: int) -> np.ndarray:
     """Return n empty slots."""
-    slots = np.zeros(n, dtype=[("key", "i8"), ("value", "i4"), ("number", "i4")])
+    slots = zeros(n, [("key", "i8"), ("value", "i4"), ("number", "i4")])
     slots["number"] = -1
     return slots
 
