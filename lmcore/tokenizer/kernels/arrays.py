@@ -1,6 +1,7 @@
 """The arrays that the loops of this folder work on."""
 
 import mmap
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,8 @@ from jaxtyping import Int, UInt8
 
 Bytes = UInt8[np.ndarray, "n"]
 Numbers = Int[np.ndarray, "n"]
+Rows = Any
+"""A structured array: type checkers do not know the names of its fields."""
 
 
 def writable(raw: bytes) -> Bytes:

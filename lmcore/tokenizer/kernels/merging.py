@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, Int64, UInt8
 
 from lmcore.tokenizer.bpe import ALPHABET, Pair
-from lmcore.tokenizer.kernels.arrays import Numbers
+from lmcore.tokenizer.kernels.arrays import Numbers, Rows
 from lmcore.tokenizer.kernels.compiler import compiled, part
 from lmcore.tokenizer.kernels.counting import Words, as_words
 from lmcore.tokenizer.kernels.spans import hash_of_key
@@ -55,17 +55,17 @@ class Merging(NamedTuple):
     """How often each word occurs."""
     word_at: Int[np.ndarray, "spaced"]
     """The word at every SPACING-th place, or the one before an unused place."""
-    tokens: np.ndarray
+    tokens: Rows
     """Where in text the bytes of a merged token occur, and how many they are."""
-    pairs: np.ndarray
+    pairs: Rows
     """The left token, and the right one in the low 32 bits; the count; where in listed its places
     begin, or its latest entry in new."""
     listed: Int[np.ndarray, "most_listed"]
     """The places of pairs, in the order of pairs; the complement of the last one of each. A pair
     may be gone from a place that is listed for it."""
-    new: np.ndarray
+    new: Rows
     """The places of the pairs of a merge under way, each with the entry before of the same pair."""
-    queue: np.ndarray
+    queue: Rows
     """A heap of pairs, with counts that may be too large."""
     size: Int64[np.ndarray, "5"]
 
@@ -86,7 +86,7 @@ def new_merging(
     n_bytes = int(np.diff(starts) @ counts)  # no pair occurs more often
     index = "i4" if max(most, n_bytes) < WIDE else "i8"
 
-    def room(n: int, **fields: str) -> np.ndarray:
+    def room(n: int, **fields: str) -> Rows:
         return np.empty(n, dtype=np.dtype(list(fields.items()), align=True))
 
     merging = Merging(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from lmcore.tokenizer.kernels.arrays import Bytes, zeros
+from lmcore.tokenizer.kernels.arrays import Bytes, Rows, zeros
 from lmcore.tokenizer.kernels.compiler import compiled, part
 
 SIGN = -(2**63)
@@ -18,7 +18,7 @@ class Spans(NamedTuple):
     memory in one place.
     """
 
-    slots: np.ndarray
+    slots: Rows
     """A string's key, value, and number or -1. Three of four are used before it is full."""
     starts: Int64[np.ndarray, "starts"]
     arena: UInt8[np.ndarray, "bytes"]
@@ -32,7 +32,7 @@ def new_spans(n_slots: int, n_bytes: int) -> Spans:
     return Spans(new_slots(n_slots), starts, arena, size)
 
 
-def new_slots(n: int) -> np.ndarray:
+def new_slots(n: int) -> Rows:
     """Return n empty slots."""
     slots = zeros(n, [("key", "i8"), ("value", "i4"), ("number", "i4")])
     slots["number"] = -1
