@@ -109,11 +109,23 @@ function output(node, page) {
   if (type) return outputPicture(bundle, type, page);
   // Our own notebooks wrote this HTML and reviewers read it there, so it is trusted as it stands.
   const html = bundle["text/html"];
-  if (html) return `<div class="html-output scroll">${breakable(joined(html.content))}</div>`;
+  if (html) return htmlOutput(joined(html.content));
   const latex = bundle["text/latex"] ?? bundle["text/markdown"] ?? bundle["text/plain"];
   if (latex) return `<pre class="result">${escape(joined(latex.content))}</pre>`;
   report(`output with ${Object.keys(bundle).join(", ") || "no data"}`, page);
   return "";
+}
+
+// A definition that a notebook shows is coloured like the code of the page.
+const SOURCE = /^<pre class="source"><code>([^]*?)<\/code><\/pre>/;
+const unescaped = (text) =>
+  text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&quot;/g, '"').replace(/&#x27;/g, "'").replace(/&amp;/g, "&");
+
+function htmlOutput(html) {
+  const shown = SOURCE.exec(html);
+  if (!shown) return `<div class="html-output scroll">${breakable(html)}</div>`;
+  const lines = highlightLines(unescaped(shown[1]), "python").join("\n");
+  return `<div class="code"><pre><code data-language="python">${lines}</code></pre></div>${html.slice(shown[0].length)}`;
 }
 
 function outputs(node, page) {
