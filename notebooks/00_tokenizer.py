@@ -123,6 +123,12 @@ plotting.save(fig, "fig-tokenizer-alphabets", [runs["alphabets"]])
 tables.alphabet_table(runs["alphabets"])
 
 # %%
+#| label: fig-tokenizer-evaluator
+#| caption: What the challenge's evaluator scores, and a public sweep as reported and corrected.
+fig = figures.plot_evaluator(runs["evaluator"])
+plotting.save(fig, "fig-tokenizer-evaluator", [runs["evaluator"]])
+
+# %%
 #| label: fig-tokenizer-training
 #| caption: Time and memory of BPE training beside other libraries.
 fig = figures.plot_contest(training, costs.median_s, "seconds")
