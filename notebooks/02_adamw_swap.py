@@ -89,7 +89,7 @@ if SCALE == "full":
 # These are the lines:
 
 # %%
-source(figures, "plot_rates", first="for lr in", last="clip_on")
+source(figures, "plot_rates", first="for lr in contender.rates:", last="clip_on")
 
 # %%
 #| label: tbl-adamw-swap-steps

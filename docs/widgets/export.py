@@ -18,7 +18,7 @@ from lmcore.generation.language_model import LanguageModel
 from lmcore.generation.saved_model import load_tokenizer
 from lmcore.generation.web_export import read_web_export, tokenizer_tensors, web_export
 from lmcore.model.gpt import GPT
-from lmcore.report.plotting import METADATA, OURS, REFERENCE, WIDTH, use_style
+from lmcore.report.plotting import METADATA, OURS, REFERENCE, use_style
 from lmcore.report.tables import nats_per_character_of, select, validation
 from lmcore.report.text import in_figure
 from lmcore.report.web_curves import web_curves
@@ -126,7 +126,7 @@ def title_losses() -> dict[str, Any]:
 
 def plot_losses(found: dict[str, Any]) -> Figure:
     """Return the loss of each token of a title, a row for each token and a dot for each model."""
-    fig, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.27 * len(found["tokens"])))
+    fig, ax = plt.subplots(figsize=(4.6, 1.1 + 0.24 * len(found["tokens"])))
     rows = range(len(found["tokens"]))
     values = np.array(list(found["losses"].values()))
     ax.hlines(rows, values.min(0), values.max(0), color="#d0d4d9", lw=2, zorder=0)
@@ -139,7 +139,7 @@ def plot_losses(found: dict[str, Any]) -> Figure:
     ax.set_xlim(0, None)
     ax.set_xlabel("loss, nats")
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.08), ncols=2, frameon=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), frameon=False)
     return fig
 
 

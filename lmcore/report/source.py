@@ -3,6 +3,7 @@
 import ast
 import html
 import inspect
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -50,7 +51,7 @@ def source(module: ModuleType, name: str, first: str = "", last: str = "") -> So
     shown = [lines[n - 1] for n in numbers if n not in _docstring_lines(node)]
     start = _index(shown, first, module, name) if first else 0
     end = start + _index(shown[start:], last, module, name) if last else len(shown) - 1
-    code = inspect.cleandoc("\n".join(shown[start : end + 1])).replace("  # fmt: skip", "")
+    code = textwrap.dedent("\n".join(shown[start : end + 1])).replace("  # fmt: skip", "")
     return Source(f"{module.__name__.replace('.', '/')}.py", name, code)
 
 
