@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from lmcore.report.execute import execute, pair, tags
 from lmcore.report.notebook import drive, source_hash
@@ -68,6 +69,19 @@ def test_no_cell_is_longer_than_fifteen_lines(source):
 def test_nothing_is_defined_in_a_notebook(source):
     code = "\n".join(cell.source for cell in pair(source).cells if cell.cell_type == "code")
     assert not re.findall(r"^\s*(?:def|class) \w+", code, re.MULTILINE)
+
+
+def test_a_notebook_s_title_in_the_menu_is_its_page_s_and_short():
+    toc = yaml.safe_load((ROOT / "myst.yml").read_text(encoding="utf-8"))["project"]["toc"]
+    pages = [page for part in toc for page in part.get("children", []) if "children" in page]
+    assert len(pages) == len(SOURCES)
+    for page in pages:
+        (entry,) = page["children"]
+        head = (ROOT / page["file"]).read_text(encoding="utf-8").split("---")[1]
+        title = f"{yaml.safe_load(head)['title']}: the notebook"
+        cells = pair((ROOT / entry["file"]).with_suffix(".py")).cells
+        assert cells[0].source.splitlines()[0] == f"# {title}"
+        assert len(title) < 50
 
 
 def test_all_notebooks_share_one_setup_cell():
