@@ -15,7 +15,7 @@ from lmcore.experiments.experiment import smoke
 from lmcore.experiments.run_folder import Run
 from lmcore.model.accounting import model_parts
 from lmcore.model.gpt import GPT
-from lmcore.studies.stories import experiments, figures, measures, probes, tables
+from lmcore.studies.stories import experiments, figures, measures, probes, tables, text_figures
 from lmcore.studies.stories_full_scale.experiments import FULL_SCALE
 from lmcore.tasks.stories import prepare
 
@@ -132,7 +132,7 @@ def made_run(name, losses, seed=experiments.SEEDS[0]):
         | ({} if loss is None else {"validation": made_score(5 * loss)})
         for step, loss in zip(steps, losses, strict=True)
     ]
-    metrics = {"words": 9.0} | dict.fromkeys(figures.METRICS, 0.5)
+    metrics = dict.fromkeys(text_figures.METRICS | text_figures.ENDED, 0.5)
     entry = {"metrics": metrics, "texts": ["Once upon a time"]}
     counting = {"train": 5.0, "validation": 5.5}
     history = {
@@ -187,14 +187,16 @@ def test_tables_and_figures_are_drawn_with_runs_that_diverged_and_runs_that_lack
     runs += [made_run("lr-0.128", [4.0, 3.0, None], experiments.SEEDS[1])]
     (ax,) = figures.plot_rates(runs).axes
     assert [line for line in ax.lines if line.get_markerfacecolor() == "white"]
-    drawn = ("overfitting", "repairs", "changes", "text", "sampling", "loss_and_text")
-    for name in drawn:
-        chosen = figures.healthy_runs(runs) if name == "loss_and_text" else runs
-        assert getattr(figures, f"plot_{name}")(chosen).axes
+    for name in ("overfitting", "repairs", "widths", "dropout", "batches", "changes"):
+        assert getattr(figures, f"plot_{name}")(runs).axes
+    assert figures.plot_group(runs, "norms and positions").axes
+    for name in ("text", "sampling"):
+        assert len(getattr(text_figures, f"plot_{name}")(runs).axes) == 6
+    assert text_figures.plot_loss_and_text(text_figures.healthy_runs(runs)).axes
     plt.close("all")
     for group in experiments.GROUPS:
         assert len(tables.changes_table(runs, group).rows) >= 2
-    assert len(tables.overfitting_table(runs).rows) == 3
+    assert len(tables.overfitting_table(runs).header) == 1 + len(tables.TRIO)
     assert len(tables.stride_table(runs).rows) == 1
     rows = tables.findings(runs).rows
     assert [row[0] for row in rows] == [tables.shown(name) for name in tables.FINDINGS]

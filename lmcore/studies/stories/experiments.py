@@ -15,11 +15,13 @@ proxy and not tuned again for each change.
 Fixed hyperparameters: stories, splits, tokenizer, context, tokens read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lmcore.config import with_fields
 from lmcore.experiments.experiment import Experiment, seeded
+from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.stories import StoriesConfig
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -198,9 +200,14 @@ def group(name: str) -> list[Experiment]:
     return [proxy(each) for each in GROUPS[name]]
 
 
-def curve_names() -> list[str]:
-    """Return the names of the experiments whose curves are drawn."""
-    return [name for group in CURVES.values() for name in group]
+def sweep_names() -> list[str]:
+    """Return the names of the reference and of its single changes."""
+    return [name for group in SWEEPS.values() for name in group]
+
+
+def compared(runs: Sequence[Run], name: str) -> list[Run]:
+    """Return the runs of a group of single changes, and those of the reference."""
+    return [run for run in runs if run.config.name in {REFERENCE.name, *SWEEPS[name]}]
 
 
 def proxies(*names: str, most: int = len(SEEDS)) -> list[Experiment]:
