@@ -48,7 +48,8 @@ from lmcore.studies.stories import STUDY, experiments, figures, tables, text_fig
 
 planned = experiments.proxies()
 if SCALE == "smoke":
-    planned = [STUDY.smoke(experiment) for experiment in experiments.proxies(most=1)]
+    fewer = experiments.proxies("overfitting", "repairs", "learning rate", most=1)
+    planned = [STUDY.smoke(experiment) for experiment in fewer[:11]]
 compare.settings([e for e in planned if e.name in experiments.CURVES["overfitting"]])
 
 # %% [markdown]
