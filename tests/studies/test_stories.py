@@ -173,6 +173,14 @@ def test_a_change_is_held_against_the_reference_of_its_own_seed():
     assert measures.differences(runs, "no-norm") == pytest.approx([0.5, 0.7])
 
 
+def test_a_change_at_another_rate_is_held_against_the_reference_at_that_rate():
+    runs = [made_run("reference", [3.0]), made_run("lr-0.001", [4.0])]
+    runs += [made_run(name, [4.5]) for name in ("no-norm", "no-norm-lr-0.001", "batch-1-lr")]
+    assert measures.differences(runs, "no-norm") == pytest.approx([1.5])
+    assert measures.differences(runs, "no-norm-lr-0.001") == pytest.approx([0.5])
+    assert measures.differences(runs, "batch-1-lr") == pytest.approx([1.5])
+
+
 def test_the_gap_is_the_score_minus_the_batches_just_before():
     run = made_run("few-stories", [4.0, 2.0, 3.5])
     assert measures.gap(run, 100) == pytest.approx(2.5)

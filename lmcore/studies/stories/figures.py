@@ -183,5 +183,5 @@ def draw_differences(runs: Sequence[Run], names: Sequence[str]) -> Figure:
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 0.9 + 0.27 * len(higher)))
     draw_changes(ax, higher)
     ax.set_ylim(len(higher) - 0.5, -0.5)
-    ax.set_xlabel("higher than the reference, nats per token")
+    ax.set_xlabel("higher than the reference at the same learning rate, nats per token")
     return fig

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select
-from lmcore.studies.stories.experiments import REFERENCE
+from lmcore.studies.stories.experiments import base_of
 
 RECENT = 25
 """Steps before a score over which the training loss is averaged."""
@@ -50,9 +50,12 @@ def guessing(run: Run) -> float:
     return math.log(run.config.model.vocab_size)
 
 
-def differences(runs: Sequence[Run], name: str, base: str = REFERENCE.name) -> list[float]:
-    """Return for each seed by how much the run called name ends above the one called base."""
-    known = {run.config.seed: final_loss(run) for run in select(runs, base)}
+def differences(runs: Sequence[Run], name: str, base: str | None = None) -> list[float]:
+    """Return for each seed by how much the run called name ends above the one called base.
+
+    Without a base it is what a single change is compared with.
+    """
+    known = {run.config.seed: final_loss(run) for run in select(runs, base or base_of(name))}
     pairs = [(final_loss(run), known.get(run.config.seed)) for run in select(runs, name)]
     return [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import Number, Table, link_to_runs, mean_sd, number, select
-from lmcore.studies.stories.experiments import BASELINE, GROUPS, REFERENCE, SWEEPS
+from lmcore.studies.stories.experiments import BASELINE, GROUPS, REFERENCE, SWEEPS, base_of
 from lmcore.studies.stories.measures import (
     counting_gap,
     differences,
@@ -29,7 +29,6 @@ FINDINGS = (
 
 
 WORDS = {
-    "no-norm-lr-0.001": "no norm, lr 0.001",
     **{f"silu-{times}x": f"SiLU, {times} × d_model" for times in (1, 2, 4, 8)},
     **{f"batch-{size}-lr": f"batch {size}, lr scaled" for size in (1, 32)},
 }
@@ -38,6 +37,9 @@ WORDS = {
 
 def shown(name: str) -> str:
     """Return an experiment's name in words."""
+    change, _, rate = name.rpartition("-lr-")
+    if change and rate:
+        return f"{shown(change)}, lr {rate}"
     return WORDS.get(name, name.replace("-", " "))
 
 
@@ -88,7 +90,9 @@ def overfitting_table(runs: Sequence[Run]) -> Table:
 
 def changes_table(runs: Sequence[Run], group: str, base: str = REFERENCE.name) -> Table:
     """Return the final loss of a group's experiments and of what they are compared with."""
-    names = [base, *(name for name in GROUPS[group] if name != base)]
+    others = [name for name in GROUPS[group] if name != base]
+    bases = {name: base_of(name) if base == REFERENCE.name else base for name in others}
+    names = dict.fromkeys([base, *bases.values(), *others])
     rows = []
     for name in names:
         chosen = select(runs, name)
@@ -100,7 +104,7 @@ def changes_table(runs: Sequence[Run], group: str, base: str = REFERENCE.name) -
                     number(chosen[0].config.model.flops_per_token / 1e6, ".2f"),
                     mean_sd([final_loss(run) for run in chosen], 3),
                     mean_sd([test_loss(run) for run in chosen], 3),
-                    "" if name == base else signed(differences(runs, name, base)),
+                    signed(differences(runs, name, bases[name])) if name in bases else "",
                 )
             )
     header = ("run", "parameters", "MFLOP/token", "validation", "test", "change, seed by seed")
