@@ -15,7 +15,15 @@ from lmcore.experiments.experiment import smoke
 from lmcore.experiments.run_folder import Run
 from lmcore.model.accounting import model_parts
 from lmcore.model.gpt import GPT
-from lmcore.studies.stories import experiments, figures, measures, probes, tables, text_figures
+from lmcore.studies.stories import (
+    experiments,
+    figures,
+    judge,
+    measures,
+    probes,
+    tables,
+    text_figures,
+)
 from lmcore.studies.stories_full_scale.experiments import FULL_SCALE
 from lmcore.tasks.stories import prepare
 
@@ -120,6 +128,18 @@ def test_the_most_probable_text_is_the_same_each_time(corpus, model):
     assert len(set(greedy["texts"])) == 1
 
 
+def test_a_judge_with_equal_odds_gives_every_token_the_same_loss(corpus):
+    uniform = GPT(replace(smoke(experiments.BASELINE).model, tie_embeddings=False))
+    torch.nn.init.zeros_(uniform.head_weight)
+    text = corpus.train_texts[0]
+    [loss, same] = judge.judged(uniform, corpus, [text, "", text])
+    n_tokens = len(corpus.tokenizer.encode(text))
+    assert loss == same == pytest.approx(math.log(400) * n_tokens / len(text), rel=1e-5)
+    runs = [made_run("baseline", [4.0, 3.0])]
+    settings = {(t, p) for t in probes.TEMPERATURES for p in probes.TOP_PS}
+    assert judge.by_sampling(uniform, corpus, runs).keys() == settings
+
+
 # What is read off runs
 
 
@@ -201,6 +221,9 @@ def test_tables_and_figures_are_drawn_with_runs_that_diverged_and_runs_that_lack
     for name in ("text", "sampling"):
         assert len(getattr(text_figures, f"plot_{name}")(runs).axes) == 6
     assert text_figures.plot_loss_and_text(text_figures.healthy_runs(runs)).axes
+    log = [replace(runs[0], config=experiments.LOG)]
+    assert figures.plot_log(log).axes
+    assert len(tables.samples_table(log, "log").rows) >= 3
     plt.close("all")
     for group in experiments.GROUPS:
         assert len(tables.changes_table(runs, group).rows) >= 2

@@ -64,6 +64,17 @@ def draw_training(ax: Axes, runs: Sequence[Run], steps: np.ndarray) -> None:
     ax.plot(places, values.mean(0), color=color, label="training")
 
 
+def plot_log(runs: Sequence[Run]) -> Figure:
+    """Return training and validation loss of the log against steps."""
+    fig, ax = plt.subplots()
+    steps, _ = plotting.curves(ax, runs, validation_loss, label="validation", marker="o", ms=3)
+    draw_training(ax, runs, steps)
+    plotting.step_axis(ax, int(steps[-1]))
+    ax.set_ylabel("loss, nats per token")
+    ax.legend(fontsize=9)
+    return fig
+
+
 def plot_repairs(runs: Sequence[Run]) -> Figure:
     """Return the validation loss of the overfitting run and of each repair against steps."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))

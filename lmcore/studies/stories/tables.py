@@ -147,9 +147,11 @@ def stride_table(runs: Sequence[Run]) -> Table:
     return Table(("stride", *(shown(name) for name in groups)), tuple(rows))
 
 
-def samples_table(runs: Sequence[Run], steps: int = 4, width: int = 160) -> Table:
-    """Return the beginning of a text that the first seed's baseline wrote after some steps."""
-    entries = select(runs, BASELINE.name)[0].outcome["history"]["steps"]
+def samples_table(
+    runs: Sequence[Run], name: str = BASELINE.name, steps: int = 4, width: int = 160
+) -> Table:
+    """Return the beginning of a text that an experiment's first seed wrote after some steps."""
+    entries = select(runs, name)[0].outcome["history"]["steps"]
     chosen = entries[:: max(1, (len(entries) - 1) // (steps - 1))]
     rows = tuple(
         (number(entry["step"]), " ".join(entry["texts"][0].split())[:width]) for entry in chosen
