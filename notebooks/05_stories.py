@@ -113,7 +113,7 @@ plotting.save(fig, "fig-stories-changes", changed)
 
 # %%
 #| label: fig-stories-rates
-#| caption: Final loss against the learning rate; a dot is a seed, hollow where it diverged.
+#| caption: Final loss against the learning rate; a seed is a dot, hollow if worse than guessing.
 rated = [run for run in runs if run.config.name in experiments.SWEEPS["learning rate"]]
 fig = figures.plot_rates(rated)
 plotting.save(fig, "fig-stories-rates", rated)

@@ -186,6 +186,13 @@ def test_a_run_that_diverged_has_no_loss_and_makes_the_mean_infinite():
     assert measures.mean_loss([wild, made_run("lr-0.128", [4.0, 3.0])]) == math.inf
 
 
+def test_a_run_that_ends_worse_than_guessing_has_learned_nothing():
+    assert measures.learned(made_run("lr-0.128", [7.0, 7.5]))
+    worse = made_run("lr-0.128", [7.0, 62.0])
+    assert not measures.learned(worse)
+    assert measures.mean_loss([worse]) == math.inf
+
+
 def test_a_change_is_held_against_the_reference_of_its_own_seed():
     first, second = experiments.SEEDS[:2]
     runs = [made_run("reference", [4.0, 3.0], first), made_run("reference", [4.0, 2.0], second)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select
-from lmcore.studies.stories.experiments import BASELINE, FEW, GROUPS, SEEDS
+from lmcore.studies.stories.experiments import BASELINE, FEW, GROUPS, RATES, SEEDS, SWEEPS
 from lmcore.studies.stories.measures import (
     counting_gap,
     differences,
@@ -30,6 +30,10 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_bug(healthy, select(runs, "other-tokenizer"))
     check_repairs(runs)
     check_rates(runs)
+    check_norms(runs)
+    check_mlps(runs)
+    check_dropout(runs)
+    check_batches(runs)
     check_text(healthy, few)
     check_strides(healthy)
 
@@ -88,12 +92,41 @@ def check_repairs(runs: Sequence[Run]) -> None:
 
 def check_rates(runs: Sequence[Run]) -> None:
     """Assert what the text says about the learning rate."""
-    higher = {lr: differences(runs, f"lr-{lr:g}") for lr in (1e-3, 2e-3, 8e-3, 1.6e-2)}
-    assert {len(changes) for changes in higher.values()} == {len(SEEDS)}
+    higher = {lr: changes_of(runs, f"lr-{lr:g}") for lr in RATES}
     assert min(higher[1e-3]) > 0.3
     assert 0 < min(higher[2e-3]) < max(higher[2e-3]) < 0.2
     assert min(higher[8e-3]) > 0.4
     assert min(higher[1.6e-2]) > 0.6
+    assert 1.2 < min(higher[1.28e-1]) < max(higher[1.28e-1]) < 1.4
+
+
+def check_norms(runs: Sequence[Run]) -> None:
+    """Assert what the text says about norms and positions."""
+    for run in select(runs, "post-norm"):
+        counted = run.outcome["probe"]["counting"]["validation"]
+        assert abs((final_loss(run) or 0) - counted) < 0.03
+    assert min(changes_of(runs, "post-norm")) > 1.6
+    assert 0.7 < min(changes_of(runs, "no-norm")) < max(changes_of(runs, "no-norm")) < 1
+    positions = changes_of(runs, "no-positions")
+    assert -0.05 < min(positions) < 0 < max(positions) < 0.2
+
+
+def check_mlps(runs: Sequence[Run]) -> None:
+    """Assert what the text says about the MLP and about parallel parts."""
+    changes = {name: changes_of(runs, name) for name in SWEEPS["MLP"]}
+    assert min(changes["silu-1x"]) > 0.25
+    assert max(changes["silu-4x"]) < 0
+    assert max(changes["parallel"]) < 0
+    wider = differences(runs, "silu-8x", "silu-4x")
+    assert min(wider) < 0 < max(wider)
+    assert max(map(abs, wider)) < 0.06
+
+
+def changes_of(runs: Sequence[Run], name: str) -> list[float]:
+    """Return the differences of a single change, one for each seed."""
+    changes = differences(runs, name)
+    assert len(changes) == len(SEEDS), f"{name} lacks a seed or its reference"
+    return changes
 
 
 def check_text(healthy: Sequence[Run], few: Sequence[Run]) -> None:

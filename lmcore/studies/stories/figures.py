@@ -16,6 +16,7 @@ from lmcore.studies.stories.experiments import BASELINE, REFERENCE, SWEEPS, prox
 from lmcore.studies.stories.measures import (
     differences,
     final_loss,
+    learned,
     mean_loss,
     training_loss,
     validation_loss,
@@ -163,14 +164,14 @@ def draw_levels(
 ) -> None:
     """Draw the final loss of experiments against their level: a dot for each seed, lines for means.
 
-    A hollow dot at the top is a level at which a seed diverged; the line has a hole there.
+    A hollow dot at the top is a level at which a seed ends worse than guessing; no line leads there.
     """
     groups = {level: select(runs, name) for name, level in levels.items()}
     groups = {level: groups[level] for level in sorted(groups) if groups[level]}
     means = np.array([mean_loss(group) for group in groups.values()])
     ax.plot([*groups], np.where(np.isfinite(means), means, np.nan), color=color)
     for level, group in groups.items():
-        losses = [loss for run in group if (loss := final_loss(run)) is not None]
+        losses = [final_loss(run) for run in group if learned(run)]
         ax.plot([level] * len(losses), losses, marker, color=color, ms=4.5, alpha=0.8)
         if len(losses) < len(group):
             at = ax.get_xaxis_transform()

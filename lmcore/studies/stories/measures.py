@@ -38,11 +38,16 @@ def test_loss(run: Run) -> float | None:
 test_loss.__test__ = False  # pytest takes it for a test where it is imported
 
 
+def learned(run: Run) -> bool:
+    """Return whether a run ended with a lower loss than guessing."""
+    loss = final_loss(run)
+    return loss is not None and loss < guessing(run)
+
+
 def mean_loss(runs: Sequence[Run]) -> float:
-    """Return the mean of `final_loss`, infinite if a run diverged or there is none."""
-    losses = [final_loss(run) for run in runs]
-    known = [loss for loss in losses if loss is not None]
-    return statistics.fmean(known) if known and len(known) == len(losses) else math.inf
+    """Return the mean of `final_loss`, infinite if a run learned nothing or there is none."""
+    losses = [loss for run in runs if learned(run) and (loss := final_loss(run)) is not None]
+    return statistics.fmean(losses) if losses and len(losses) == len(runs) else math.inf
 
 
 def guessing(run: Run) -> float:
