@@ -164,7 +164,7 @@ def draw_levels(
 ) -> None:
     """Draw the final loss of experiments against their level: a dot for each seed, lines for means.
 
-    A hollow dot at the top is a level at which a seed ends worse than guessing; no line leads there.
+    A hollow dot at the top is a level at which a seed ends worse than guessing, without a line.
     """
     groups = {level: select(runs, name) for name, level in levels.items()}
     groups = {level: groups[level] for level in sorted(groups) if groups[level]}
@@ -176,6 +176,8 @@ def draw_levels(
         if len(losses) < len(group):
             at = ax.get_xaxis_transform()
             ax.plot([level], [1], marker, mfc="white", mec=color, transform=at, clip_on=False)
+            words = {"xytext": (-7, -3), "textcoords": "offset points", "ha": "right"}
+            ax.annotate("worse than guessing", (level, 1), xycoords=at, fontsize=9, **words)
     ax.plot([], [], marker + ("-" if len(levels) > 1 else ""), color=color, ms=4.5, label=label)
 
 
@@ -195,5 +197,5 @@ def draw_differences(runs: Sequence[Run], names: Sequence[str]) -> Figure:
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 0.9 + 0.27 * len(higher)))
     draw_changes(ax, higher)
     ax.set_ylim(len(higher) - 0.5, -0.5)
-    ax.set_xlabel("higher than the reference at the same learning rate, nats per token")
+    ax.set_xlabel("higher than the reference, nats per token")
     return fig
