@@ -23,6 +23,9 @@ from lmcore.generation.saved_model import load
 from lmcore.tasks.prepared_text import PrepareConfig, PreparedText, prepare
 from lmcore.training.runtime import Runtime, keep_large_blocks
 
+TRAINING_SHARE = 0.5
+"""Least share of the time that is left for the model where preparing the text takes long."""
+
 
 def run(
     text: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
@@ -40,7 +43,7 @@ def run(
     Args:
         text: Text files, JSON lines, CSV, Parquet (also .gz and .zst), folders, or hub:owner/name.
         out: Folder for data and run. None: runs/ and the name of the text.
-        minutes: Time for all of it.
+        minutes: Time for all of it. The model has at least half of it, however long the rest takes.
         prompt: What the text at the end begins with. None: a line of the text kept for validation.
         runtime: Device, precision and compilation; chosen for this machine by default.
     """
@@ -53,7 +56,8 @@ def run(
     prepared = prepare(
         text, out / "data", PrepareConfig(vocab_size=vocab_size), progress=sys.stderr.isatty()
     )
-    left_s = max(1.0, 60 * minutes - (time.perf_counter() - started))
+    total_s = 60 * minutes
+    left_s = max(TRAINING_SHARE * total_s, total_s - (time.perf_counter() - started))
     is_begun = is_text_run(out / "run")
     config = stored_run(out / "run") if is_begun else default_run(prepared, left_s, runtime)
     print(choice_lines(prepared, config, text, out))
