@@ -194,6 +194,11 @@ def load_prepared(folder: str | Path) -> PreparedText:
         ValueError: there is none, a file is damaged, or tokens are another tokenizer's.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise ValueError(
+            f"{folder} is a file, not a prepared text: make one with lmcore prepare {folder} "
+            "--out FOLDER and name that folder"
+        )
     if not (folder / MANIFEST).is_file():
         raise ValueError(
             f"{folder} holds no prepared text ({MANIFEST} is missing): "
