@@ -6,7 +6,7 @@
 # Prepare the text, choose a shape, train, look at the curves, then generate: each is a line or two.
 # The text here is Python's own manual, because every Python has it. Put yours in its place.
 #
-# It takes about a minute and a half on two CPU cores, and downloads nothing. On Colab, a GPU is
+# It takes under three minutes on two CPU cores, and downloads nothing. On Colab, a GPU is
 # faster but not needed.
 #
 # [![Open in Colab](../docs/colab.svg)](https://colab.research.google.com/github/lmcore/lmcore/blob/main/notebooks/10_your_own_text.ipynb)
