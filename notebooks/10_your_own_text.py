@@ -198,7 +198,8 @@ frame[["name", "model.positions", "n_parameters", "validation.loss", "validation
 # %% [markdown]
 # One run of each is not evidence: another seed moves the loss too. `with_fields(config, seed=1)`
 # repeats a run with other first weights and another order of batches.
-#
+
+# %% [markdown]
 # ## The same on the command line
 #
 # ```bash
@@ -211,7 +212,8 @@ frame[["name", "model.positions", "n_parameters", "validation.loss", "validation
 # lmcore export runs/first hf --to transformers
 # lmcore runs runs --plot curves.svg
 # ```
-#
+
+# %% [markdown]
 # ## Exercises
 #
 # Predict the result before you run it, and write your prediction down.
@@ -223,6 +225,8 @@ frame[["name", "model.positions", "n_parameters", "validation.loss", "validation
 # 3. **Learning rate.** Change `lr` to 3e-4, then to 0.1. Which curve is flat, and which is wild?
 # 4. **Overfitting.** Keep only the first 20,000 characters of the text. At which step does the
 #    validation loss turn? Does `dropout=0.2` move it?
+
+# %% [markdown]
 # 5. **Stop it.** Give `folder` a path that stays, interrupt the kernel during training, restart it
 #    and run everything. From which step does it resume?
 # 6. **Size.** Double `d_model`. By how much does the number of parameters grow? By how much does

@@ -54,6 +54,7 @@ def learning_curves(runs: Mapping[str, Records] | Records) -> Figure:
     plotting.step_axis(ax, max(records[-1]["step"] for records in read.values()) or 1)
     ax.set_ylabel("validation loss, bits/byte" if in_bytes else "loss, nats/token")
     plotting.name_ends(ax)
+    plt.close(fig)  # a notebook would show it twice
     return fig
 
 
