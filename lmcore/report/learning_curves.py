@@ -1,7 +1,7 @@
 """Learning curves: training and validation loss of one or several runs against steps."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -38,7 +38,8 @@ def learning_curves(runs: Mapping[str, Records] | Records) -> Figure:
     Raises:
         ValueError: a run has no loss to draw yet; the message names it.
     """
-    by_name = runs if isinstance(runs, Mapping) else {ONLY_RUN: runs}
+    is_one = not isinstance(runs, Mapping)
+    by_name = cast("Mapping[str, Records]", {ONLY_RUN: runs} if is_one else runs)
     read = {name: list(_as_dicts(records)) for name, records in by_name.items()}
     scores = {name: _scores(records) for name, records in read.items()}
     in_bytes = len({_tokens_per_byte(of_run) for of_run in scores.values()} - {None}) > 1
@@ -50,7 +51,7 @@ def learning_curves(runs: Mapping[str, Records] | Records) -> Figure:
             plt.close(fig)
             raise ValueError(f"{name} has no loss to draw yet: leave it out of the figure")
         color = plotting.PALETTE[number % len(plotting.PALETTE)]
-        _draw(ax, training, validation, color, "" if len(read) == 1 else name)
+        _draw(ax, training, validation, color, "" if is_one else name)
     plotting.step_axis(ax, max(records[-1]["step"] for records in read.values()) or 1)
     ax.set_ylabel("validation loss, bits/byte" if in_bytes else "loss, nats/token")
     plotting.name_ends(ax)
