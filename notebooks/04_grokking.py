@@ -50,6 +50,7 @@ from lmcore.studies.grokking import (
     delay,
     experiments,
     figures,
+    keytables,
     keywaves,
     live,
     tables,
@@ -85,8 +86,9 @@ for experiment in live.live_experiments() if LIVE else ():
 # %% [markdown]
 # ## Experiments
 #
-# The two pictures of division have five seeds and everything else has three, chosen before any of
-# them was run. The table shows the settings in which five of the experiments differ.
+# The two pictures of division and the compared methods have five seeds, the delay grid and the
+# recipes whose key waves are tested have three to five, and everything else has three. They were
+# chosen before any of them was run. The table shows the settings in which five experiments differ.
 
 # %%
 planned, crossed = experiments.first_experiments(), experiments.delay_experiments()
@@ -245,13 +247,20 @@ keywaves.lookup_table(experiments.FAST.task)
 
 # %%
 #| label: tbl-grokking-keys
-#| caption: Key waves with the leak and without, run by run.
-delay.key_table([run for run in crossed_runs if run.config.name.startswith("keys-")])
+#| caption: Key waves tested without a leak, recipe by recipe.
+keytables.key_table(crossed_runs)
 
 # %%
-#| label: tbl-grokking-claim
-#| caption: Keep the key frequencies, and nothing else.
-tables.claim_table([*fast, *classic])
+#| label: tbl-grokking-exceptions
+#| caption: Runs that fail the test, or do not know the unseen pairs.
+keytables.exception_table(crossed_runs)
+
+# %%
+#| label: fig-grokking-keys
+#| caption: What the leak does.
+probed = [run for run in crossed_runs if "without leak" in run.outcome.get("probe", {})]
+fig = keytables.plot_tests(probed, experiments.FAST.task)
+plotting.save(fig, "fig-grokking-keys", probed)
 
 # %%
 #| label: fig-grokking-attention

@@ -15,6 +15,7 @@ from lmcore.experiments.cost import cost
 from lmcore.experiments.experiment import Experiment, seeded
 from lmcore.experiments.fitting import fitted, on_text
 from lmcore.experiments.on_ray import run_on_ray
+from lmcore.experiments.on_slurm import run_on_slurm
 from lmcore.experiments.overrides import grid
 from lmcore.experiments.run_folder import Run
 from lmcore.experiments.search import parse_space
@@ -104,10 +105,20 @@ class Running:
 
     jobs: int = 1
     """Processes side by side; they share this machine's threads."""
-    on: Literal["here", "ray"] = "here"
-    """Where runs are made: in processes here, or on a Ray cluster (extra `cluster`)."""
+    on: Literal["here", "ray", "slurm"] = "here"
+    """Where runs are made: in processes here, on a Ray cluster (extra `cluster`), or as jobs of
+    Slurm (extra `slurm`).
+    """
     address: str | None = None
     """The Ray cluster, such as auto or ray://head:10001. None: one that is started here."""
+    partition: str | None = None
+    """Slurm's partition. None: the default one."""
+    minutes: int = 24 * 60
+    """Time limit of a Slurm job; one that runs out of time is queued again and resumes."""
+    cpus: int = 1
+    """Processor cores of each run on a cluster."""
+    gpus: int = 0
+    """GPUs of each run on a cluster."""
     dry_run: bool = False
     """Print what it costs and stop."""
     scratch: Path | None = None
@@ -211,7 +222,18 @@ def run_chosen(choice: Selection, how: Running, experiments: Sequence[Experiment
     }
     probe = study.probe or no_probe
     if how.on == "ray":
-        result = run_on_ray(chosen, probe, address=how.address, **options)
+        share = {"cpus_per_run": how.cpus, "gpus_per_run": how.gpus}
+        result = run_on_ray(chosen, probe, address=how.address, **share, **options)
+    elif how.on == "slurm":
+        result = run_on_slurm(
+            chosen,
+            probe,
+            partition=how.partition,
+            minutes=how.minutes,
+            cpus_per_run=how.cpus,
+            gpus_per_run=how.gpus,
+            **options,
+        )
     else:
         result = run_batch(chosen, probe, jobs=how.jobs, **options)
     report(result, choice)

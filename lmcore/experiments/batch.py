@@ -146,11 +146,15 @@ def run_batch(
     outcomes: dict[Path, Outcome] = {}
     for outcome in run_jobs:
         outcomes[outcome.experiment.path] = outcome
-        if show:
-            reason = f": {outcome.reason}" if outcome.reason else ""
-            name = outcome.experiment.path.as_posix()
-            show(f"[{len(outcomes)}/{len(planned)}] {name} {outcome.state}{reason}")
+        show_outcome(show, outcome, len(outcomes), len(planned))
     return BatchResult(outcomes=tuple(outcomes[e.path] for e in experiments))
+
+
+def show_outcome(show: Show | None, outcome: Outcome, number: int, n: int) -> None:
+    """Show how it went with the number-th of n experiments."""
+    if show:
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        show(f"[{number}/{n}] {outcome.experiment.path.as_posix()} {outcome.state}{reason}")
 
 
 def require_distinct(experiments: Sequence[Experiment]) -> None:

@@ -9,7 +9,8 @@ from lmcore.config import with_fields
 from lmcore.experiments.batch import Show
 from lmcore.experiments.experiment import Experiment, prepared
 from lmcore.files import read_json
-from lmcore.tasks.file_text import GENERATED, FileText, FileTextConfig
+from lmcore.tasks.file_text import GENERATED, FileTextConfig
+from lmcore.tasks.text_corpus import TextCorpus
 
 
 def on_text(experiment: Experiment, text: str) -> Experiment:
@@ -37,7 +38,7 @@ def fitted(
     for experiment in experiments:
         if isinstance(experiment.task, FileTextConfig):
             corpus = prepared(experiment, experiment.root / ".cache/corpus", data, progress)
-            assert isinstance(corpus, FileText), "as its config is a FileTextConfig"
+            assert isinstance(corpus, TextCorpus), "as its config is a FileTextConfig"
             experiment = with_reached_vocabulary(experiment, corpus, show)
             require_same_text(experiment, corpus.origin)
         out.append(experiment)
@@ -45,7 +46,7 @@ def fitted(
 
 
 def with_reached_vocabulary(
-    experiment: Experiment, corpus: FileText, show: Show | None
+    experiment: Experiment, corpus: TextCorpus, show: Show | None
 ) -> Experiment:
     """Return experiment with the vocabulary of corpus, if it is smaller than its own."""
     asked, reached = experiment.task.vocab_size, corpus.tokenizer.vocab_size
@@ -53,7 +54,7 @@ def with_reached_vocabulary(
         return experiment
     if show:
         show(
-            f"{corpus.config.text} gives a vocabulary of {reached:,}, not {asked:,}: "
+            f"{corpus.name} gives a vocabulary of {reached:,}, not {asked:,}: "
             f"{experiment.name} is trained with {reached:,}"
         )
     return with_fields(experiment, {"task.vocab_size": reached, "model.vocab_size": reached})

@@ -7,12 +7,9 @@ the extra `cluster`.
 import functools
 import importlib
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from lmcore.experiments.batch import (
     After,
@@ -21,11 +18,12 @@ from lmcore.experiments.batch import (
     Outcome,
     Show,
     require_distinct,
-    run_job,
+    show_outcome,
 )
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.runner import History, Probe
-from lmcore.training.runtime import Runtime, keep_large_blocks
+from lmcore.experiments.worker import send_whole, work_in
+from lmcore.training.runtime import Runtime
 
 RETRIES = 3
 """How often Ray starts an experiment again whose worker or machine was lost."""
@@ -75,7 +73,7 @@ def run_on_ray(
     ]
     try:
         for function in (probe, history, after):
-            _send_whole(ray, function)
+            send_whole(ray.cloudpickle, function)
         return _run(ray, jobs, cpus_per_run, gpus_per_run, show)
     finally:
         if is_ours:
@@ -85,26 +83,15 @@ def run_on_ray(
 def _run(
     ray: Any, jobs: Sequence[Job], cpus: int, gpus: int | float, show: Show | None
 ) -> BatchResult:
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_work)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(work_in)
     by_reference = {task.remote(job, str(Path.cwd()), cpus): job for job in jobs}
     waiting, outcomes = list(by_reference), {}
     while waiting:
         [done], waiting = ray.wait(waiting)
         job = by_reference[done]
         outcomes[job.experiment.path] = outcome = _outcome(ray, done, job)
-        if show:
-            reason = f": {outcome.reason}" if outcome.reason else ""
-            name = job.experiment.path.as_posix()
-            show(f"[{len(outcomes)}/{len(jobs)}] {name} {outcome.state}{reason}")
+        show_outcome(show, outcome, len(outcomes), len(jobs))
     return BatchResult(outcomes=tuple(outcomes[job.experiment.path] for job in jobs))
-
-
-def _work(job: Job, folder: str, threads: int) -> Outcome:
-    """Run job in the folder of the process that asked, on a worker of the cluster."""
-    os.chdir(folder)
-    torch.set_num_threads(threads)
-    keep_large_blocks()
-    return run_job(job)
 
 
 def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:
@@ -115,13 +102,6 @@ def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:
         return failed(reason=f"its worker was lost {1 + RETRIES} times, as when memory runs out")
     except ray.exceptions.RayError as error:
         return failed(reason=" ".join(str(error).split()))
-
-
-def _send_whole(ray: Any, function: Callable[..., Any] | None) -> None:
-    """Send the code of a user's file along with its function, as workers cannot import the file."""
-    module = sys.modules.get(getattr(function, "__module__", ""))
-    if module is not None and module.__name__.split(".")[0] not in ("lmcore", "__main__"):
-        ray.cloudpickle.register_pickle_by_value(module)
 
 
 def _ray() -> Any:

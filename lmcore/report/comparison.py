@@ -100,6 +100,8 @@ def at_cost(run: Run, seconds_per_step: float, budget_s: float) -> float:
     points = [(r["step"], r["validation"].bpb) for r in run.records if "validation" in r]
     steps, values = zip(*[point for point in points if point[0]], strict=True)
     step = budget_s / seconds_per_step
+    if math.isclose(step, steps[-1]):  # its own time, but for rounding
+        step = steps[-1]
     if not steps[0] <= step <= steps[-1]:
         return math.nan
     return float(np.interp(math.log(step), np.log(steps), values))

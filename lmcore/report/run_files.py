@@ -10,7 +10,8 @@ from lmcore.generation.saved_model import save
 from lmcore.model.gpt import GPT
 from lmcore.report import plotting
 from lmcore.report.comparison_figures import plot_loss, save_figures
-from lmcore.tasks.file_text import EOS, FileText, FileTextConfig
+from lmcore.tasks.file_text import FileTextConfig
+from lmcore.tasks.text_corpus import EOS, TextCorpus
 from lmcore.training.checkpoint import load_weights
 
 MODEL = "model"
@@ -40,7 +41,7 @@ def write_model(run: Run, job: Job, weights: Path) -> None:
     """Write the model of a run with these weights to its folder, and delete its checkpoints."""
     config, folder = run.config, job.folder
     corpus = prepared(config, config.root / ".cache/corpus", job.data)
-    assert isinstance(corpus, FileText), "as its config is a FileTextConfig"
+    assert isinstance(corpus, TextCorpus), "as its config is a FileTextConfig"
     model = GPT(config.model)
     load_weights(weights, model)
     save(folder / MODEL, model, corpus.tokenizer, eos_token=EOS)

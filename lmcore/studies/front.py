@@ -12,6 +12,8 @@ from lmcore.experiments.runner import load_finished
 from lmcore.experiments.study import Study
 from lmcore.report.tables import Table, scores
 from lmcore.studies import all_studies
+from lmcore.studies.speedrun import experiments as speedrun
+from lmcore.studies.speedrun.leaderboard import written_leaderboard
 
 COLAB = "https://colab.research.google.com/github/lmcore/lmcore/blob/main"
 ORDER = ("tokenizer", "baseline", "adamw_swap", "rope_and_vocab", "grokking", "stories", "named")
@@ -32,9 +34,10 @@ Finished = Mapping[RunConfig, Run]
 
 
 def finished_runs() -> Finished:
-    """Return the finished runs of all published studies and of those they compare with."""
+    """Return the finished runs of all published studies, of those they compare with, and races."""
     studies = [study for study in all_studies().values() if study.is_published]
     asked = [e for study in studies for e in (*study.experiments(), *study.compared_with())]
+    asked += speedrun.all_experiments()
     return {run.config: run for run in load_finished(list(dict.fromkeys(asked)))}
 
 
@@ -139,6 +142,9 @@ def pages(finished: Finished) -> dict[Path, str]:
         path = docs / page_of(study)
         text = path.read_text(encoding="utf-8")
         written[path] = between(text, "box", box(study, finished))
+    races = docs / page_of(all_studies()["grokking"])
+    table = written_leaderboard(known(speedrun.all_experiments(), finished))
+    written[races] = between(written[races], "leaderboard", table)
     index = docs / "index.md"
     text = between(index.read_text(encoding="utf-8"), "cards", cards(studies, finished))
     written[index] = between(text, "findings", findings(studies, finished))

@@ -6,7 +6,6 @@ that are scored do not depend on the vocabulary, so bits per byte can be compare
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,21 +16,16 @@ import numpy as np
 
 from lmcore.boundary import convert_fields
 from lmcore.data import grammar
-from lmcore.data.batches import Batches, Order
 from lmcore.data.sources import Reading, described, documents, files_of
 from lmcore.data.token_files import Tokens, load_tokens, write_documents
-from lmcore.evaluation.scores import Answers, Score, score
 from lmcore.files import write_json
 from lmcore.locks import locked, remove_leftovers
-from lmcore.model.gpt import GPT
-from lmcore.tasks.text import TextTask
-from lmcore.tokenizer.base import BaseTokenizer
+from lmcore.tasks.text_corpus import EOS, TextCorpus, data_folder
 from lmcore.tokenizer.byte_bpe import Tokenizer
 
 GENERATED = "generated"
 """The name of the text that is drawn from the grammar of titles, for runs of seconds."""
 N_GENERATED = 3_000
-EOS = "<|endoftext|>"
 SPLITS = ("train", "validation", "test")
 FORMAT = 1
 """Version of a prepared folder. It is part of the folder's name, so other formats are not read."""
@@ -69,7 +63,7 @@ class FileTextConfig:
         if self.scored_bytes < 1:
             raise ValueError(f"scored_bytes must be above 0, not {self.scored_bytes}")
 
-    def prepare(self, cache: Path, data: Path | None = None, progress: bool = False) -> "FileText":
+    def prepare(self, cache: Path, data: Path | None = None, progress: bool = False) -> TextCorpus:
         """Return the text as data, as `prepare` does."""
         return prepare(self, cache, data, progress)
 
@@ -79,57 +73,6 @@ class FileTextConfig:
         shape = {"vocab_size": 300, "context_length": 32, "d_model": 32, "n_layers": 2}
         plan = {"steps": 24, "epochs": None, "n_tokens": None, "batch_size": 8, "lr": 0.1}
         return text, shape | {"n_heads": 2, "d_ff": None}, plan | {"eval_at": (4, 12)}
-
-
-@dataclass(frozen=True, eq=False)
-class FileText:
-    """Tokenized splits, their tokenizer, and where the text came from.
-
-    With within_documents, no token attends to another document, in training or in any score.
-    """
-
-    config: FileTextConfig
-    tokenizer: BaseTokenizer
-    train: Tokens
-    validation: Tokens
-    test: Tokens
-    origin: dict[str, Any]
-    within_documents: bool = False
-
-    @property
-    def eos_id(self) -> int:
-        """The id of the token that ends every document."""
-        return self.tokenizer.special_id(EOS)
-
-    def source(
-        self,
-        *,
-        batch_size: int,
-        context_length: int,
-        order: Order,
-        seed: int,
-    ) -> TextTask:
-        """Return the task of a run with these numbers: batches of the training share, and scores.
-
-        Raises:
-            ValueError: the text has fewer entries of a vocabulary than the config asks for.
-        """
-        if self.tokenizer.vocab_size < self.config.vocab_size:
-            raise ValueError(
-                f"{self.config.text} gives a vocabulary of {self.tokenizer.vocab_size:,}, not "
-                f"{self.config.vocab_size:,}: set vocab_size of task and model to the first"
-            )
-        used = first_share(self.train, self.config.share)
-        return TextTask(
-            batches=Batches(used, batch_size, context_length, order, seed),
-            validation=self.validation,
-            eos_id=self.eos_id,
-            within_documents=self.within_documents,
-        )
-
-    def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
-        """Return the score of the test text."""
-        return {"test": score(model, self.test, self.eos_id, self.within_documents)}
 
 
 def first_share(tokens: Tokens, share: float) -> Tokens:
@@ -148,7 +91,7 @@ def text_files(config: FileTextConfig, data: Path | None) -> Sequence[str | Path
     """
     if config.text == GENERATED:
         return []
-    place = data or (Path(os.environ["LMCORE_DATA"]) if os.environ.get("LMCORE_DATA") else None)
+    place = data_folder(data)
     if place is None:
         raise ValueError(
             f"{config.text} was not given: name a text with --data FILE, "
@@ -217,7 +160,7 @@ def beginnings(texts: Sequence[str], n_bytes: int) -> list[str]:
 
 def prepare(
     config: FileTextConfig, cache: Path, data: Path | None = None, progress: bool = False
-) -> FileText:
+) -> TextCorpus:
     """Return the text of config, kept in a folder of cache named by a hash of config and text.
 
     The tokenizer is trained on the training split alone. The share of it that an experiment uses is
@@ -250,7 +193,15 @@ def prepare(
         **{f"{split}_tokens": part.info.n_tokens for split, part in parts.items()},
         **{f"{split}_bytes": part.info.bytes for split, part in parts.items()},
     }
-    return FileText(config, tokenizer, train, validation, test, origin)
+    return TextCorpus(
+        name=config.text,
+        vocab_size=config.vocab_size,
+        tokenizer=tokenizer,
+        train=first_share(train, config.share),
+        validation=validation,
+        test=test,
+        origin=origin,
+    )
 
 
 def write_splits(

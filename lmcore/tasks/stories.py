@@ -5,9 +5,7 @@ The text is prepared once for each vocabulary; splits are the first stories of w
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,18 +13,14 @@ import numpy as np
 
 from lmcore.boundary import convert_fields
 from lmcore.data import grammar
-from lmcore.data.batches import Batches, Order
 from lmcore.data.token_files import Tokens
-from lmcore.evaluation.scores import Answers, Score, score
 from lmcore.files import write_text
-from lmcore.model.gpt import GPT
 from lmcore.tasks.prepared_text import PrepareConfig, PreparedText
 from lmcore.tasks.prepared_text import prepare as prepare_text
-from lmcore.tasks.text import TextTask
+from lmcore.tasks.text_corpus import EOS, TextCorpus, data_folder
 from lmcore.tokenizer.base import BaseTokenizer
 
 HUB_DATASET = "roneneldan/TinyStories"
-EOS = "<|endoftext|>"
 FILES = {"train": "tinystories-train.txt", "validation": "tinystories-valid.txt"}
 """The local files of both splits; a line <|endoftext|> follows each story."""
 
@@ -59,9 +53,7 @@ class StoriesConfig:
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
 
-    def prepare(
-        self, cache: Path, data: Path | None = None, progress: bool = False
-    ) -> "StoriesCorpus":
+    def prepare(self, cache: Path, data: Path | None = None, progress: bool = False) -> TextCorpus:
         """Return the corpus, as `prepare` does."""
         return prepare(self, cache, data, progress)
 
@@ -84,43 +76,9 @@ class StoriesConfig:
         return stories, shape | {"n_heads": 2, "d_ff": 64}, plan
 
 
-@dataclass(frozen=True, eq=False)
-class StoriesCorpus:
-    """Tokenized splits, their tokenizer, and where the text came from."""
-
-    tokenizer: BaseTokenizer
-    train: Tokens
-    validation: Tokens
-    test: Tokens
-    origin: dict[str, str | int]
-
-    @property
-    def eos_id(self) -> int:
-        """The id of the token that ends every story."""
-        return self.tokenizer.special_id(EOS)
-
-    @cached_property
-    def train_stories(self) -> list[str]:
-        """The training stories as text."""
-        return self.tokenizer.decode(self.train.ids).split(EOS)[:-1]
-
-    def source(self, *, batch_size: int, context_length: int, order: Order, seed: int) -> TextTask:
-        """Return the task of a run with these numbers: batches of the train split, and scores."""
-        return TextTask(
-            batches=Batches(self.train, batch_size, context_length, order, seed),
-            validation=self.validation,
-            eos_id=self.eos_id,
-            validation_tokenizer=str(self.origin["validation_tokenizer"]),
-        )
-
-    def test_scores(self, model: GPT) -> dict[str, Score | Answers]:
-        """Return the score of the test stories."""
-        return {"test": score(model, self.test, self.eos_id)}
-
-
 def prepare(
     config: StoriesConfig, cache: Path, data: Path | None = None, progress: bool = False
-) -> StoriesCorpus:
+) -> TextCorpus:
     """Return the corpus of config, from token files in cache that are written where they lack.
 
     Raises:
@@ -152,7 +110,14 @@ def prepare(
         **{f"{name}_tokens": tokens.info.n_tokens for name, tokens in parts.items()},
         **{f"{name}_characters": tokens.info.characters for name, tokens in parts.items()},
     }
-    return StoriesCorpus(tokenizer, **parts, origin=origin)
+    return TextCorpus(
+        name="stories",
+        vocab_size=config.vocab_size,
+        tokenizer=tokenizer,
+        **parts,
+        origin=origin,
+        validation_tokenizer=held_out.tokenizer.fingerprint,
+    )
 
 
 def texts_of(
@@ -161,7 +126,7 @@ def texts_of(
     """Return the sources of the train and validation text, and a description of them."""
     if config.source == "generated":
         return _generated(cache), "generated from the grammar of known entropy"
-    folder = data or (Path(os.environ["LMCORE_DATA"]) if os.environ.get("LMCORE_DATA") else None)
+    folder = data_folder(data)
     if folder is None:
         hub = {name: f"hub:{HUB_DATASET}:{name}" for name in FILES}
         return dict(hub), f"hub data set {HUB_DATASET}"

@@ -1,8 +1,10 @@
 """Comparisons: the Pareto front, and power laws with their error."""
 
+import math
+
 import pytest
 
-from lmcore.report.comparison import pareto, power_law
+from lmcore.report.comparison import at_cost, pareto, power_law
 
 
 def test_the_pareto_front_has_the_points_that_no_other_beats():
@@ -22,3 +24,11 @@ def test_a_power_law_is_read_from_points_on_it(exponent):
 def test_one_size_gives_no_line():
     with pytest.raises(ValueError, match=r"two different sizes, not \[16\]"):
         power_law([16, 16], [1.0, 2.0])
+
+
+def test_a_run_s_own_time_gives_its_last_score_however_the_time_rounds(committed_runs):
+    run = next(run for run in committed_runs if run.config.name == "eighth-embd_small")
+    steps, last = run.records[-1]["step"], run.records[-1]["validation"].bpb
+    for total_s in (23.1, 22.94, 17.3, 0.7, 1e-3):
+        assert at_cost(run, total_s / steps, total_s) == pytest.approx(last)
+    assert math.isnan(at_cost(run, 1.0, steps + 1.0))

@@ -15,7 +15,15 @@ from lmcore.experiments.experiment import smoke
 from lmcore.experiments.run_folder import Run
 from lmcore.model.accounting import model_parts
 from lmcore.model.gpt import GPT
-from lmcore.studies.stories import experiments, figures, measures, probes, tables
+from lmcore.studies.stories import (
+    experiments,
+    figures,
+    judge,
+    measures,
+    probes,
+    tables,
+    text_figures,
+)
 from lmcore.studies.stories_full_scale.experiments import FULL_SCALE
 from lmcore.tasks.stories import prepare
 
@@ -120,6 +128,18 @@ def test_the_most_probable_text_is_the_same_each_time(corpus, model):
     assert len(set(greedy["texts"])) == 1
 
 
+def test_a_judge_with_equal_odds_gives_every_token_the_same_loss(corpus):
+    uniform = GPT(replace(smoke(experiments.BASELINE).model, tie_embeddings=False))
+    torch.nn.init.zeros_(uniform.head_weight)
+    text = corpus.train_texts[0]
+    [loss, same] = judge.judged(uniform, corpus, [text, "", text])
+    n_tokens = len(corpus.tokenizer.encode(text))
+    assert loss == same == pytest.approx(math.log(400) * n_tokens / len(text), rel=1e-5)
+    runs = [made_run("baseline", [4.0, 3.0])]
+    settings = {(t, p) for t in probes.TEMPERATURES for p in probes.TOP_PS}
+    assert judge.by_sampling(uniform, corpus, runs).keys() == settings
+
+
 # What is read off runs
 
 
@@ -132,7 +152,7 @@ def made_run(name, losses, seed=experiments.SEEDS[0]):
         | ({} if loss is None else {"validation": made_score(5 * loss)})
         for step, loss in zip(steps, losses, strict=True)
     ]
-    metrics = {"words": 9.0} | dict.fromkeys(figures.METRICS, 0.5)
+    metrics = dict.fromkeys(text_figures.METRICS | text_figures.ENDED, 0.5)
     entry = {"metrics": metrics, "texts": ["Once upon a time"]}
     counting = {"train": 5.0, "validation": 5.5}
     history = {
@@ -166,11 +186,26 @@ def test_a_run_that_diverged_has_no_loss_and_makes_the_mean_infinite():
     assert measures.mean_loss([wild, made_run("lr-0.128", [4.0, 3.0])]) == math.inf
 
 
+def test_a_run_that_ends_worse_than_guessing_has_learned_nothing():
+    assert measures.learned(made_run("lr-0.128", [7.0, 7.5]))
+    worse = made_run("lr-0.128", [7.0, 62.0])
+    assert not measures.learned(worse)
+    assert measures.mean_loss([worse]) == math.inf
+
+
 def test_a_change_is_held_against_the_reference_of_its_own_seed():
     first, second = experiments.SEEDS[:2]
     runs = [made_run("reference", [4.0, 3.0], first), made_run("reference", [4.0, 2.0], second)]
     runs += [made_run("no-norm", [4.0, 3.5], first), made_run("no-norm", [4.0, 2.7], second)]
     assert measures.differences(runs, "no-norm") == pytest.approx([0.5, 0.7])
+
+
+def test_a_change_at_another_rate_is_held_against_the_reference_at_that_rate():
+    runs = [made_run("reference", [3.0]), made_run("lr-0.001", [4.0])]
+    runs += [made_run(name, [4.5]) for name in ("no-norm", "no-norm-lr-0.001", "batch-1-lr")]
+    assert measures.differences(runs, "no-norm") == pytest.approx([1.5])
+    assert measures.differences(runs, "no-norm-lr-0.001") == pytest.approx([0.5])
+    assert measures.differences(runs, "batch-1-lr") == pytest.approx([1.5])
 
 
 def test_the_gap_is_the_score_minus_the_batches_just_before():
@@ -187,14 +222,19 @@ def test_tables_and_figures_are_drawn_with_runs_that_diverged_and_runs_that_lack
     runs += [made_run("lr-0.128", [4.0, 3.0, None], experiments.SEEDS[1])]
     (ax,) = figures.plot_rates(runs).axes
     assert [line for line in ax.lines if line.get_markerfacecolor() == "white"]
-    drawn = ("overfitting", "repairs", "changes", "text", "sampling", "loss_and_text")
-    for name in drawn:
-        chosen = figures.healthy_runs(runs) if name == "loss_and_text" else runs
-        assert getattr(figures, f"plot_{name}")(chosen).axes
+    for name in ("overfitting", "repairs", "widths", "dropout", "batches", "changes"):
+        assert getattr(figures, f"plot_{name}")(runs).axes
+    assert figures.plot_group(runs, "norms and positions").axes
+    for name in ("text", "sampling"):
+        assert len(getattr(text_figures, f"plot_{name}")(runs).axes) == 6
+    assert text_figures.plot_loss_and_text(text_figures.healthy_runs(runs)).axes
+    log = [replace(runs[0], config=experiments.LOG)]
+    assert figures.plot_log(log).axes
+    assert len(tables.samples_table(log, "log").rows) >= 3
     plt.close("all")
     for group in experiments.GROUPS:
         assert len(tables.changes_table(runs, group).rows) >= 2
-    assert len(tables.overfitting_table(runs).rows) == 3
+    assert len(tables.overfitting_table(runs).header) == 1 + len(tables.TRIO)
     assert len(tables.stride_table(runs).rows) == 1
     rows = tables.findings(runs).rows
     assert [row[0] for row in rows] == [tables.shown(name) for name in tables.FINDINGS]

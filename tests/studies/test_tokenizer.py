@@ -155,3 +155,11 @@ def test_a_small_survey_measures_and_is_then_loaded(tmp_path, monkeypatch, surve
 def test_the_exponent_of_a_power_law_is_found():
     x = [1.0, 10.0, 100.0]
     assert costs.exponent(x, [3 * value**0.7 for value in x]) == pytest.approx(0.7)
+
+
+def test_the_survey_covers_what_the_baseline_s_runs_scored(committed_runs):
+    [survey] = [run for run in committed_runs if run.config.name == "evaluator"]
+    tokens = measures.tokens_of(survey)[16_000]
+    scored = [run.records[-1]["challenge"] for run in committed_runs if run.config.name == "sgd"]
+    assert {score.of_tokens for score in scored} == {tokens}
+    assert {score.coverage for score in scored} == {measures.coverage(tokens, 64, 128)}

@@ -4,13 +4,13 @@ import pytest
 
 from lmcore.data import grammar
 from lmcore.tasks.file_text import (
-    EOS,
     FileTextConfig,
     beginnings,
     first_share,
     prepare,
     split_by_place,
 )
+from lmcore.tasks.text_corpus import EOS
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from lmcore.data import grammar
 from lmcore.experiments.experiment import Experiment
 from lmcore.studies.stories.experiments import LOG
 from lmcore.tasks.protocols import Data, Task
-from lmcore.tasks.stories import EOS, FILES, StoriesConfig, documents_between, prepare, texts_of
+from lmcore.tasks.stories import FILES, StoriesConfig, documents_between, prepare, texts_of
+from lmcore.tasks.text_corpus import EOS
 
 CONFIG = StoriesConfig(
     source="generated", vocab_size=300, n_validation_stories=20, n_test_stories=30
@@ -42,13 +43,13 @@ def test_splits_are_the_first_stories_and_validation_and_test_share_none(corpus)
     held_out = grammar.stories(60, seed=2)
     assert stories_in(corpus.validation, corpus.tokenizer) == held_out[:20]
     assert stories_in(corpus.test, corpus.tokenizer) == held_out[20:50]
-    assert corpus.train_stories == grammar.stories(600, seed=1)
+    assert corpus.train_texts == grammar.stories(600, seed=1)
 
 
 def test_fewer_stories_keep_the_tokenizer_and_every_other_split(corpus, cache):
     fewer = prepare(replace(CONFIG, n_train_stories=7), cache)
     assert fewer.tokenizer.fingerprint == corpus.tokenizer.fingerprint
-    assert fewer.train_stories == corpus.train_stories[:7]
+    assert fewer.train_texts == corpus.train_texts[:7]
     np.testing.assert_array_equal(fewer.validation.ids, corpus.validation.ids)
     assert fewer.origin["text_sha256"] != corpus.origin["text_sha256"]
 
@@ -66,7 +67,7 @@ def test_tokens_of_another_tokenizer_are_of_the_same_text_and_named_as_such(corp
 
 def test_a_part_of_the_tokens_has_the_record_of_a_text_of_its_own(corpus):
     part = documents_between(corpus.train, 3, 5, corpus.tokenizer)
-    text = "".join(story + EOS for story in corpus.train_stories[3:5])
+    text = "".join(story + EOS for story in corpus.train_texts[3:5])
     assert (part.info.characters, part.info.bytes) == (len(text), len(text.encode()))
     assert part.documents.tolist() == [0, len(corpus.tokenizer.encode(text.split(EOS)[0])) + 1]
     assert part.info.n_documents == 2

@@ -1,4 +1,4 @@
-"""Several processes under torchrun do what one does, and one of them writes."""
+"""Several processes under torchrun do what one does; one writes, and FSDP splits the weights."""
 
 import json
 import subprocess
@@ -67,6 +67,17 @@ def test_a_run_of_one_process_is_taken_up_by_two(tmp_path, both):
     losses(tmp_path / "checkpoints", 3)
     rest, _ = two_processes(tmp_path, 99)
     assert close(rest, alone | {"records": alone["records"][2:]})
+
+
+def test_a_model_that_fsdp_shards_has_the_losses_of_a_whole_one():
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    script = Path(__file__).with_name("sharded.py")
+    done = subprocess.run([*start, script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout)
+    (whole, n_whole), (sharded, n_sharded) = told["whole"], told["sharded"]
+    assert whole == pytest.approx(sharded, rel=1e-5)
+    assert n_sharded == pytest.approx(n_whole / 2, rel=0.05)
 
 
 def test_alone_a_process_is_the_first_of_one():

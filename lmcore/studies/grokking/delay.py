@@ -1,4 +1,4 @@
-"""How much later unseen pairs are solved than trained ones, and key waves judged without a leak."""
+"""How much later unseen pairs are solved than trained ones."""
 
 import math
 import statistics
@@ -51,32 +51,21 @@ def delay_table(runs: Sequence[Run]) -> Table:
                     head,
                     optimizer,
                     f"{share:.0%}",
+                    str(len(group)),
                     median_and_range([solved_at(run, name="train") for run in group]),
                     median_and_range([solved_at(run) for run in group]),
                     median_and_range([delay(run) for run in group], 1),
                 )
             )
-    header = ("head", "optimizer", "of the table", "trained pairs", "unseen pairs", "delay")
-    return Table(header, tuple(rows))
-
-
-def key_table(runs: Sequence[Run]) -> Table:
-    """Return the unseen pairs that key waves have right, with the leak and without, run by run."""
-    names = ("whole", "only keys", "projected", "without keys", "both only keys")
-    rows = []
-    for run in runs:
-        result = run.outcome.get("probe", {}).get("without leak")
-        if result:
-            with_leak = run.outcome["probe"]["claim"]["only keys"]
-            shown = (with_leak, *(result[name] for name in (*names, "both without keys")))
-            n_keys = "/".join(str(len(keys)) for keys in result["keys"])
-            rows.append(
-                (run.config.name, str(run.config.seed), n_keys, *(f"{x:.1%}" for x in shown))
-            )
     header = (
-        "run", "seed", "keys", "only keys, with the leak", "whole", "only keys", "projected",
-        "no keys", "weights: only keys", "weights: no keys",
-    )  # fmt: skip
+        "head",
+        "optimizer",
+        "of the table",
+        "seeds",
+        "trained pairs",
+        "unseen pairs",
+        "delay",
+    )
     return Table(header, tuple(rows))
 
 

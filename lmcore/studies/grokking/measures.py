@@ -1,5 +1,6 @@
 """Numbers read from runs: accuracy, the step at which a table is solved, best settings."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from lmcore.report import plotting
 from lmcore.report.tables import mean_sd, select
 from lmcore.studies.grokking.experiments import METHODS, RATES, SOLVED
 from lmcore.training.early_stopping import ACCURATE_EVALUATIONS
+
+APART = 0.5
+"""How far apart shares of right answers are two groups, of which no mean is taken."""
 
 
 def accuracy(record: dict[str, Any], name: str = "validation") -> float | None:
@@ -51,6 +55,26 @@ def first_step_at(run: Run, level: float, name: str) -> int | None:
 def percent(values: Sequence[float | None]) -> str:
     """Return mean ± standard deviation of shares in percent, as `mean_sd` does."""
     return mean_sd([None if value is None else 100 * value for value in values], 1, " %")
+
+
+def percent_by_group(values: Sequence[float | None]) -> str:
+    """Return shares as `percent` does, or as two groups of seeds where half the scale is between.
+
+    A mean of seeds that solved a table and seeds that did not describes neither.
+    """
+    known = sorted((value for value in values if value is not None), reverse=True)
+    gaps = [high - low for high, low in itertools.pairwise(known)]
+    if max(gaps, default=0.0) < APART:
+        return percent(values)
+    split = gaps.index(max(gaps)) + 1
+    high, low = (_range_in_percent(group) for group in (known[:split], known[split:]))
+    return f"{split} of {len(values)} seeds {high}, others {low}"
+
+
+def _range_in_percent(values: Sequence[float]) -> str:
+    """Return the least and the greatest of some shares in percent."""
+    ends = dict.fromkeys(f"{100 * value:.1f}" for value in (min(values), max(values)))
+    return f"{'–'.join(ends)} %"
 
 
 def outcome_accuracy(run: Run, name: str) -> float | None:

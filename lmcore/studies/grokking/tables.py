@@ -12,6 +12,7 @@ from lmcore.studies.grokking.measures import (
     mean_solving_step,
     outcome_accuracy,
     percent,
+    percent_by_group,
     seconds_to,
     solved_at,
 )
@@ -32,8 +33,8 @@ def drawn_table(runs: Sequence[Run]) -> Table:
                     [1 - origin["unseen test_rows"] / origin["test_rows"] for origin in origins]
                 ),
                 percent([origin["memoriser"] for origin in origins]),
-                percent([outcome_accuracy(run, "test") for run in group]),
-                percent([outcome_accuracy(run, "unseen test") for run in group]),
+                percent_by_group([outcome_accuracy(run, "test") for run in group]),
+                percent_by_group([outcome_accuracy(run, "unseen test") for run in group]),
             )
         )
     header = (
@@ -113,25 +114,6 @@ def method_table(runs: Sequence[Run]) -> Table:
     return Table(header, tuple(rows))
 
 
-def claim_table(runs: Sequence[Run]) -> Table:
-    """Return accuracies with and without the key frequencies, a row for each run."""
-    rows = []
-    for run in runs:
-        claim = run.outcome["probe"]["claim"]
-        rows.append(
-            (
-                run.config.name,
-                str(run.config.seed),
-                ", ".join(map(str, sorted(claim["keys"]))),
-                number(claim["waves"], ".1%"),
-                *(number(claim[name], ".1%") for name in ("whole", "only keys", "without keys")),
-                number(claim["only others"], ".1%"),
-            )
-        )
-    header = ("run", "seed", "key frequencies", "waves", "all", "only keys", "no keys", "others")
-    return Table(header, tuple(rows))
-
-
 def findings(runs: Sequence[Run]) -> Table:
     """Return the study's goals and what the runs reached."""
 
@@ -139,7 +121,9 @@ def findings(runs: Sequence[Run]) -> Table:
         return mean_sd([solved_at(run) for run in select(runs, name)])
 
     def unseen(name: str) -> str:
-        return percent([outcome_accuracy(run, "unseen test") for run in select(runs, name)])
+        return percent_by_group(
+            [outcome_accuracy(run, "unseen test") for run in select(runs, name)]
+        )
 
     def seconds(name: str) -> str:
         return mean_sd([seconds_to(run, solved_at(run)) for run in select(runs, name)], 1)

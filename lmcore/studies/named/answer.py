@@ -25,6 +25,7 @@ def answer(runs: Sequence[Run]) -> str:
             seeds = f"{len(changed)} seed{'s' if len(changed) > 1 else ''}"
             moved.append(f"{words} **{mean_sd(changed, 3)}** ({seeds})")
     return (
-        "Wider embeddings help and smaller vocabularies harm, at equal steps and at equal time. "
+        "Wider embeddings help and smaller vocabularies harm at equal steps; at equal time wider "
+        "embeddings still help, and of the smaller vocabularies the smallest still harms. "
         f"Changes in bits per byte at an eighth of the published size: {', '.join(moved)}."
     )

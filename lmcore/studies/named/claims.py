@@ -16,6 +16,12 @@ from lmcore.studies.named.measures import (
 
 HELPS = ("embd_large", "embd_xlarge", "lr_high")
 HARMS = ("vocab_small", "vocab_medium", "embd_small", "lr_low")
+SLOWER = ("arch_deep",)
+"""What helps at equal steps and harms at equal time."""
+LEVEL_IN_TIME = ("vocab_medium",)
+"""What harms at equal steps, and at equal time for some seeds only."""
+NEITHER = ("arch_wide", "data_small", "data_medium")
+"""What helps some seeds and harms others."""
 
 
 def check_claims(runs: Sequence[Run]) -> None:
@@ -35,10 +41,16 @@ def check_changes(runs: Sequence[Run]) -> None:
         for name in (*HELPS, *HARMS):
             changed = differences(runs, scaled_name(name, part), scaled_name("baseline", part))
             assert all((change < 0) == (name in HELPS) for change in changed), name
-    for name in (*HELPS, *HARMS):
-        if group(runs, name) and group(runs, "baseline"):
-            changed = differences_at_equal_time(runs, name)
-            assert all((change < 0) == (name in HELPS) for change in changed), name
+    for name in (*HELPS, *HARMS, *SLOWER, *NEITHER):
+        if not (group(runs, name) and group(runs, "baseline")):
+            continue
+        steps = differences(runs, scaled_name(name, PART), scaled_name("baseline", PART))
+        time = differences_at_equal_time(runs, name)
+        if name in (*NEITHER, *LEVEL_IN_TIME):
+            assert len(time) < 3 or min(time) < 0 < max(time), name
+        else:
+            assert all((change < 0) == (name in HELPS) for change in time), name
+        assert name in NEITHER or all((change < 0) == (name not in HARMS) for change in steps), name
     width, rate = (
         differences(runs, scaled_name(name, PART), scaled_name("baseline", PART))
         for name in ("embd_xlarge", "lr_high")

@@ -4,14 +4,14 @@ from typing import Any
 
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.gpt import GPT
-from lmcore.tasks.file_text import FileText
+from lmcore.tasks.text_corpus import TextCorpus
 
 PROMPTS = ("It was", "She looked at", "In the morning")
 N_TOKENS = 24
 TEMPERATURE = 0.8
 
 
-def probe(model: GPT, corpus: FileText) -> dict[str, Any]:
+def probe(model: GPT, corpus: TextCorpus) -> dict[str, Any]:
     """Return a sample for each prompt, text i drawn with seed i."""
     lm = LanguageModel(model, corpus.tokenizer, (corpus.eos_id,))
     texts = lm.generate([*PROMPTS], N_TOKENS, temperature=TEMPERATURE, seed=0)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select
-from lmcore.studies.stories.experiments import BASELINE, FEW, GROUPS, SEEDS
+from lmcore.studies.stories.experiments import BASELINE, FEW, GROUPS, RATES, SEEDS, SWEEPS
 from lmcore.studies.stories.measures import (
     counting_gap,
     differences,
@@ -30,6 +30,10 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_bug(healthy, select(runs, "other-tokenizer"))
     check_repairs(runs)
     check_rates(runs)
+    check_norms(runs)
+    check_mlps(runs)
+    check_dropout(runs)
+    check_batches(runs)
     check_text(healthy, few)
     check_strides(healthy)
 
@@ -88,12 +92,75 @@ def check_repairs(runs: Sequence[Run]) -> None:
 
 def check_rates(runs: Sequence[Run]) -> None:
     """Assert what the text says about the learning rate."""
-    higher = {lr: differences(runs, f"lr-{lr:g}") for lr in (1e-3, 2e-3, 8e-3, 1.6e-2)}
-    assert {len(changes) for changes in higher.values()} == {len(SEEDS)}
+    higher = {lr: changes_of(runs, f"lr-{lr:g}") for lr in RATES}
     assert min(higher[1e-3]) > 0.3
     assert 0 < min(higher[2e-3]) < max(higher[2e-3]) < 0.2
     assert min(higher[8e-3]) > 0.4
     assert min(higher[1.6e-2]) > 0.6
+    for run in select(runs, "lr-0.512"):
+        counted = run.outcome["probe"]["counting"]["validation"]
+        assert counted - 0.25 < (final_loss(run) or 0) < counted
+    for run in select(runs, "lr-2.048"):
+        assert (final_loss(run) or 0) > 25 > guessing(run)
+
+
+def check_norms(runs: Sequence[Run]) -> None:
+    """Assert what the text says about norms and positions."""
+    for run in select(runs, "post-norm"):
+        counted = run.outcome["probe"]["counting"]["validation"]
+        assert abs((final_loss(run) or 0) - counted) < 0.03
+    assert min(changes_of(runs, "post-norm")) > 1.6
+    gentle = changes_of(runs, "post-norm-lr-0.001")
+    assert 0.2 < min(gentle) < max(gentle) < 0.4
+    assert min(differences(runs, "no-norm-lr-0.001", "no-norm")) > 0.5
+    assert 0.7 < min(changes_of(runs, "no-norm")) < max(changes_of(runs, "no-norm")) < 1
+    positions = changes_of(runs, "no-positions")
+    assert -0.05 < min(positions) < 0 < max(positions) < 0.2
+
+
+def check_mlps(runs: Sequence[Run]) -> None:
+    """Assert what the text says about the MLP and about parallel parts."""
+    changes = {name: changes_of(runs, name) for name in SWEEPS["MLP"]}
+    assert min(changes["silu-1x"]) > 0.25
+    assert max(changes["silu-4x"]) < 0
+    assert max(changes["parallel"]) < 0
+    wider = differences(runs, "silu-8x", "silu-4x")
+    assert min(wider) < 0 < max(wider)
+    assert max(map(abs, wider)) < 0.06
+    assert max(changes["silu-4x-lr-0.002"]) < 0
+    assert max(changes["parallel-lr-0.002"]) < 0
+    narrow, wide = (select(runs, name)[0].config.model for name in ("silu-4x", "silu-8x"))
+    assert 1.41 < wide.n_parameters / narrow.n_parameters < 1.43
+
+
+def check_dropout(runs: Sequence[Run]) -> None:
+    """Assert what the text says about dropout where nothing is read twice."""
+    assert -0.04 < min(changes_of(runs, "dropout-0.1")) < 0 < max(changes_of(runs, "dropout-0.1"))
+    assert max(changes_of(runs, "dropout-0.1")) < 0.22
+    assert min(changes_of(runs, "dropout-0.3")) > 0.25
+    for name in SWEEPS["dropout"]:
+        for run in select(runs, name):
+            assert passes(run) < 0.1
+
+
+def check_batches(runs: Sequence[Run]) -> None:
+    """Assert what the text says about the batch size."""
+    assert -0.45 < min(changes_of(runs, "batch-4")) < max(changes_of(runs, "batch-4")) < -0.29
+    assert min(changes_of(runs, "batch-32")) > 1
+    single = differences(runs, "batch-1", "batch-4")
+    assert min(single) < 0 < max(single) < 0.11
+    scaled = differences(runs, "batch-32-lr", "batch-32")
+    assert min(scaled) < 0 < max(scaled)
+    assert {run.records[-1]["step"] for run in select(runs, "batch-32")} == {62}
+    slower = differences(runs, "batch-1-lr", "batch-1")
+    assert 0 < min(slower) < max(slower) < 0.2
+
+
+def changes_of(runs: Sequence[Run], name: str) -> list[float]:
+    """Return the differences of a single change, one for each seed."""
+    changes = differences(runs, name)
+    assert len(changes) == len(SEEDS), f"{name} lacks a seed or its reference"
+    return changes
 
 
 def check_text(healthy: Sequence[Run], few: Sequence[Run]) -> None:

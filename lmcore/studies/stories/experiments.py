@@ -15,11 +15,13 @@ proxy and not tuned again for each change.
 Fixed hyperparameters: stories, splits, tokenizer, context, tokens read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lmcore.config import with_fields
 from lmcore.experiments.experiment import Experiment, seeded
+from lmcore.experiments.run_folder import Run
 from lmcore.model.config import ModelConfig
 from lmcore.tasks.stories import StoriesConfig
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -121,7 +123,7 @@ def _lr(lr: float) -> Change:
     return Change(train={"lr": lr})
 
 
-RATES = (1e-3, 2e-3, 8e-3, 1.6e-2, 3.2e-2, 1.28e-1)
+RATES = (1e-3, 2e-3, 8e-3, 1.6e-2, 3.2e-2, 1.28e-1, 5.12e-1, 2.048)
 """The learning rates tried besides the proxy's."""
 CURVES: dict[str, dict[str, Change]] = {
     "overfitting": {
@@ -146,6 +148,7 @@ SWEEPS: dict[str, dict[str, Change]] = {
     "learning rate": {REFERENCE.name: Change(), **{f"lr-{lr:g}": _lr(lr) for lr in RATES}},
     "norms and positions": {
         "post-norm": Change(model={"norm_at": "post"}),
+        "post-norm-lr-0.001": Change(model={"norm_at": "post"}, train={"lr": 1e-3}),
         "no-norm": Change(model={"norm": "none"}),
         "no-norm-lr-0.001": Change(model={"norm": "none"}, train={"lr": 1e-3}),
         "no-positions": Change(model={"positions": "none"}),
@@ -156,6 +159,8 @@ SWEEPS: dict[str, dict[str, Change]] = {
         "silu-4x": _width(4),
         "silu-8x": _width(8),
         "parallel": Change(model={"parallel_residual": True}),
+        "silu-4x-lr-0.002": replace(_width(4), train={"lr": 2e-3}),
+        "parallel-lr-0.002": Change(model={"parallel_residual": True}, train={"lr": 2e-3}),
     },
     "dropout": {
         "dropout-0.1": Change(model={"dropout": 0.1}),
@@ -198,9 +203,24 @@ def group(name: str) -> list[Experiment]:
     return [proxy(each) for each in GROUPS[name]]
 
 
-def curve_names() -> list[str]:
-    """Return the names of the experiments whose curves are drawn."""
-    return [name for group in CURVES.values() for name in group]
+def sweep_names() -> list[str]:
+    """Return the names of the reference and of its single changes."""
+    return [name for group in SWEEPS.values() for name in group]
+
+
+def base_of(name: str) -> str:
+    """Return the name of the experiment that a single change is compared with.
+
+    A change that is tried at another learning rate too is compared with the reference at that rate.
+    """
+    change, _, rate = name.rpartition("-lr-")
+    return f"lr-{rate}" if change and rate else REFERENCE.name
+
+
+def compared(runs: Sequence[Run], name: str) -> list[Run]:
+    """Return the runs of a group of single changes, and those that they are compared with."""
+    names = {REFERENCE.name, *SWEEPS[name], *(base_of(change) for change in SWEEPS[name])}
+    return [run for run in runs if run.config.name in names]
 
 
 def proxies(*names: str, most: int = len(SEEDS)) -> list[Experiment]:

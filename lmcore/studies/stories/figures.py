@@ -1,8 +1,7 @@
-"""Figures of the study of stories."""
+"""Figures of the losses of stories: overfitting and its repairs, and one change at a time."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,23 +12,17 @@ from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.report.tables import select
 from lmcore.studies.headlines.figures import draw_changes
-from lmcore.studies.stories.experiments import BASELINE, SWEEPS
+from lmcore.studies.stories.experiments import BASELINE, REFERENCE, SWEEPS, proxy
 from lmcore.studies.stories.measures import (
     differences,
     final_loss,
+    learned,
     mean_loss,
-    text_metric,
     training_loss,
     validation_loss,
 )
-from lmcore.studies.stories.tables import shown
+from lmcore.studies.stories.tables import TRIO, shown
 
-TRIO = {
-    "baseline": "healthy",
-    "few-stories": "overfitting",
-    "other-tokenizer": "another tokenizer",
-}
-"""The three runs that one figure compares, with its words for them."""
 REPAIR_COLORS = {
     "few-stories": plotting.REFERENCE,
     "few-stories-early-stopping": "black",
@@ -38,14 +31,8 @@ REPAIR_COLORS = {
     "few-stories-smaller": "#e69f00",
     "more-stories": plotting.OTHER,
 }
-METRICS = {
-    "distinct_2": "distinct pairs",
-    "repetition_4": "repeated fours",
-    "known_words": "known words",
-    "longest_copy": "longest copy, words",
-}
-"""Metrics of generated text that figures show, with their names there."""
-TOP_P_COLORS = {1.0: plotting.OURS, 0.9: plotting.OTHER, 0.5: "#e69f00"}
+FINAL_LOSS = "validation loss in the end, nats per token"
+GATED_COLORS = (plotting.PUBLISHED, plotting.OTHER)
 
 
 def plot_overfitting(runs: Sequence[Run]) -> Figure:
@@ -78,6 +65,17 @@ def draw_training(ax: Axes, runs: Sequence[Run], steps: np.ndarray) -> None:
     ax.plot(places, values.mean(0), color=color, label="training")
 
 
+def plot_log(runs: Sequence[Run]) -> Figure:
+    """Return training and validation loss of the log against steps."""
+    fig, ax = plt.subplots()
+    steps, _ = plotting.curves(ax, runs, validation_loss, label="validation", marker="o", ms=3)
+    draw_training(ax, runs, steps)
+    plotting.step_axis(ax, int(steps[-1]))
+    ax.set_ylabel("loss, nats per token")
+    ax.legend(fontsize=9)
+    return fig
+
+
 def plot_repairs(runs: Sequence[Run]) -> Figure:
     """Return the validation loss of the overfitting run and of each repair against steps."""
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.2))
@@ -101,112 +99,103 @@ def plot_repairs(runs: Sequence[Run]) -> Figure:
 
 
 def plot_rates(runs: Sequence[Run]) -> Figure:
-    """Return the final loss against the learning rate; a dot is a seed, the line their mean.
-
-    A hollow dot at the top is a rate at which a seed diverged.
-    """
+    """Return the final loss against the learning rate."""
     fig, ax = plt.subplots()
-    groups = [select(runs, name) for name in SWEEPS["learning rate"]]
-    groups = sorted((g for g in groups if g), key=lambda g: g[0].config.train.optimizer.lr)
-    rates = [group[0].config.train.optimizer.lr for group in groups]
-    means = np.array([mean_loss(group) for group in groups])
-    ax.plot(rates, np.where(np.isfinite(means), means, np.nan), color=plotting.OURS)
-    for lr, group in zip(rates, groups, strict=True):
-        losses = [loss for run in group if (loss := final_loss(run)) is not None]
-        ax.plot([lr] * len(losses), losses, "o", color=plotting.OURS, ms=4)
-        if len(losses) < len(group):
-            at = ax.get_xaxis_transform()
-            ax.plot([lr], [1], "o", mfc="white", mec=plotting.OURS, transform=at, clip_on=False)
+    names = SWEEPS["learning rate"]
+    draw_levels(ax, runs, {name: proxy(name).train.optimizer.lr for name in names})
     ax.set_xscale("log")
     ax.set_xlabel("peak learning rate (log scale)")
-    ax.set_ylabel("validation loss in the end, nats per token")
+    ax.set_ylabel(FINAL_LOSS)
     return fig
 
 
-def changed_names() -> list[str]:
-    """Return the experiments that `plot_changes` shows, in order."""
-    return [name for group in SWEEPS if group != "learning rate" for name in SWEEPS[group]]
+def plot_widths(runs: Sequence[Run]) -> Figure:
+    """Return the final loss against the width of a plain MLP, with SwiGLU's at equal weights."""
+    fig, ax = plt.subplots()
+    widths = {f"silu-{times}x": times for times in (1, 2, 4, 8)}
+    draw_levels(ax, runs, widths, label="SiLU")
+    gated = {REFERENCE.name: "SwiGLU", "parallel": "SwiGLU, attention and MLP in parallel"}
+    for (name, label), color, place in zip(gated.items(), GATED_COLORS, (3.8, 4.2), strict=True):
+        draw_levels(ax, runs, {name: place}, color=color, marker="D", label=label)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks([*widths.values()], [f"{times}" for times in widths.values()])
+    ax.set_xlabel(
+        "width of the MLP, times d_model (log scale)\nSwiGLU: where it has as many weights"
+    )
+    ax.set_ylabel(FINAL_LOSS)
+    ax.legend(fontsize=9)
+    return fig
+
+
+def plot_dropout(runs: Sequence[Run]) -> Figure:
+    """Return the final loss against dropout where no story is read twice."""
+    fig, ax = plt.subplots()
+    names = (REFERENCE.name, *SWEEPS["dropout"])
+    draw_levels(ax, runs, {name: proxy(name).model.dropout for name in names})
+    ax.set_xlabel("dropout")
+    ax.set_ylabel(FINAL_LOSS)
+    return fig
+
+
+def plot_batches(runs: Sequence[Run]) -> Figure:
+    """Return the final loss against the batch size, with the learning rate kept and scaled."""
+    fig, ax = plt.subplots()
+    ways = {"the same learning rate": "", "scaled by the root of the batch size": "-lr"}
+    for (label, end), color in zip(ways.items(), (plotting.OURS, plotting.OTHER), strict=True):
+        names = [n for n in SWEEPS["batch size"] if n.endswith("-lr") == bool(end)]
+        sizes = {name: proxy(name).train.batch_size for name in (*names, REFERENCE.name)}
+        draw_levels(ax, runs, sizes, color=color, label=label)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks([1, 4, 8, 32], ["1", "4", "8", "32"])
+    ax.set_xlabel("windows in a batch (log scale)")
+    ax.set_ylabel(FINAL_LOSS)
+    ax.legend(fontsize=9)
+    return fig
+
+
+def draw_levels(
+    ax: Axes,
+    runs: Sequence[Run],
+    levels: Mapping[str, int | float],
+    *,
+    color: str = plotting.OURS,
+    marker: str = "o",
+    label: str = "_",
+) -> None:
+    """Draw the final loss of experiments against their level: a dot for each seed, lines for means.
+
+    A hollow dot at the top is a level at which a seed ends worse than guessing, without a line.
+    """
+    groups = {level: select(runs, name) for name, level in levels.items()}
+    groups = {level: groups[level] for level in sorted(groups) if groups[level]}
+    means = np.array([mean_loss(group) for group in groups.values()])
+    ax.plot([*groups], np.where(np.isfinite(means), means, np.nan), color=color)
+    for level, group in groups.items():
+        losses = [final_loss(run) for run in group if learned(run)]
+        ax.plot([level] * len(losses), losses, marker, color=color, ms=4.5, alpha=0.8)
+        if len(losses) < len(group):
+            at = ax.get_xaxis_transform()
+            ax.plot([level], [1], marker, mfc="white", mec=color, transform=at, clip_on=False)
+            words = {"xytext": (-7, -3), "textcoords": "offset points", "ha": "right"}
+            ax.annotate("worse than guessing", (level, 1), xycoords=at, fontsize=9, **words)
+    ax.plot([], [], marker + ("-" if len(levels) > 1 else ""), color=color, ms=4.5, label=label)
+
+
+def plot_group(runs: Sequence[Run], group: str) -> Figure:
+    """Return how much higher each change of a group ends than the reference, by seed."""
+    return draw_differences(runs, [*SWEEPS[group]])
 
 
 def plot_changes(runs: Sequence[Run]) -> Figure:
-    """Return how much higher each single change ends than the reference, by seed."""
-    names = [name for name in changed_names() if select(runs, name)]
-    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 0.9 + 0.27 * len(names)))
-    draw_changes(ax, {shown(name): differences(runs, name) for name in names})
+    """Return how much higher every single change ends than the reference, by seed."""
+    return draw_differences(runs, [n for g in SWEEPS if g != "learning rate" for n in SWEEPS[g]])
+
+
+def draw_differences(runs: Sequence[Run], names: Sequence[str]) -> Figure:
+    """Return a row for each experiment: a dot for each seed, a bar for their mean."""
+    higher = {shown(name): differences(runs, name) for name in names if select(runs, name)}
+    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 0.9 + 0.27 * len(higher)))
+    draw_changes(ax, higher)
+    ax.set_ylim(len(higher) - 0.5, -0.5)
     ax.set_xlabel("higher than the reference, nats per token")
-    return fig
-
-
-def plot_text(runs: Sequence[Run]) -> Figure:
-    """Return metrics of the text that models write against steps, on many stories and on few."""
-    fig, axes = plt.subplots(2, 2, figsize=(plotting.WIDTH, 4.8), sharex=True)
-    colors = {"baseline": plotting.OURS, "few-stories": plotting.PUBLISHED}
-    for ax, (metric, label) in zip(axes.flat, METRICS.items(), strict=True):
-        for name, color in colors.items():
-            _draw_entries(ax, select(runs, name), "steps", "step", metric, color)
-        ax.set_title(label)
-    for ax in axes[1]:
-        ax.set_xlabel("optimizer step")
-    note = {"fontsize": 9, "xycoords": "axes fraction"}
-    axes[1, 1].annotate("all stories", (0.55, 0.25), color=colors["baseline"], **note)
-    axes[1, 1].annotate("50 stories", (0.55, 0.12), color=colors["few-stories"], **note)
-    return fig
-
-
-def plot_sampling(runs: Sequence[Run]) -> Figure:
-    """Return metrics of the proxy's text against temperature, a line for each top-p."""
-    fig, axes = plt.subplots(2, 2, figsize=(plotting.WIDTH, 4.8), sharex=True)
-    group = select(runs, BASELINE.name)
-    for ax, (metric, label) in zip(axes.flat, METRICS.items(), strict=True):
-        for top_p, color in TOP_P_COLORS.items():
-            keep = _has_top_p(top_p)
-            _draw_entries(ax, group, "sampling", "temperature", metric, color, keep)
-        ax.set_title(label)
-    for ax in axes[1]:
-        ax.set_xlabel("temperature")
-    for place, (top_p, color) in enumerate(TOP_P_COLORS.items()):
-        at = (0.06, 0.9 - 0.12 * place)
-        axes[0, 0].annotate(
-            f"top-p {top_p:g}", at, xycoords="axes fraction", color=color, fontsize=9
-        )
-    return fig
-
-
-def _has_top_p(top_p: float) -> Callable[[dict[str, Any]], bool]:
-    return lambda entry: entry["top_p"] == top_p
-
-
-def _draw_entries(
-    ax: Axes,
-    runs: Sequence[Run],
-    kind: str,
-    x: str,
-    metric: str,
-    color: str,
-    keep: Callable[[dict[str, Any]], bool] = bool,
-) -> None:
-    """Draw a metric of one kind of entries in the runs' histories, its mean and its range."""
-    chosen = [[entry for entry in run.outcome["history"][kind] if keep(entry)] for run in runs]
-    values = np.array([[text_metric(entry, metric) for entry in entries] for entries in chosen])
-    places = [entry[x] for entry in chosen[0]]
-    ax.fill_between(places, values.min(0), values.max(0), color=color, alpha=0.25, lw=0)
-    ax.plot(places, values.mean(0), color=color, marker="o", ms=3)
-
-
-def healthy_runs(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs on the proxy's text that did not diverge."""
-    with_all = [run for run in runs if run.config.task.n_train_stories is None]
-    right = [run for run in with_all if run.config.task.validation_tokenizer == "train"]
-    return [run for run in right if final_loss(run) is not None]
-
-
-def plot_loss_and_text(runs: Sequence[Run]) -> Figure:
-    """Return two metrics of generated text against the loss: a dot for each run on the proxy."""
-    fig, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.2))
-    losses = [final_loss(run) for run in runs]
-    for ax, metric in zip(axes, ("known_words", "longest_copy"), strict=True):
-        values = [text_metric(run.outcome["probe"], metric) for run in runs]
-        ax.plot(losses, values, "o", color=plotting.OURS, ms=4, alpha=0.6)
-        ax.set_title(METRICS[metric])
-        ax.set_xlabel("validation loss, nats per token")
     return fig

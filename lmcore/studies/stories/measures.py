@@ -7,7 +7,7 @@ from typing import Any
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.tables import select
-from lmcore.studies.stories.experiments import REFERENCE
+from lmcore.studies.stories.experiments import base_of
 
 RECENT = 25
 """Steps before a score over which the training loss is averaged."""
@@ -38,11 +38,16 @@ def test_loss(run: Run) -> float | None:
 test_loss.__test__ = False  # pytest takes it for a test where it is imported
 
 
+def learned(run: Run) -> bool:
+    """Return whether a run ended with a lower loss than guessing."""
+    loss = final_loss(run)
+    return loss is not None and loss < guessing(run)
+
+
 def mean_loss(runs: Sequence[Run]) -> float:
-    """Return the mean of `final_loss`, infinite if a run diverged or there is none."""
-    losses = [final_loss(run) for run in runs]
-    known = [loss for loss in losses if loss is not None]
-    return statistics.fmean(known) if known and len(known) == len(losses) else math.inf
+    """Return the mean of `final_loss`, infinite if a run learned nothing or there is none."""
+    losses = [loss for run in runs if learned(run) and (loss := final_loss(run)) is not None]
+    return statistics.fmean(losses) if losses and len(losses) == len(runs) else math.inf
 
 
 def guessing(run: Run) -> float:
@@ -50,9 +55,12 @@ def guessing(run: Run) -> float:
     return math.log(run.config.model.vocab_size)
 
 
-def differences(runs: Sequence[Run], name: str, base: str = REFERENCE.name) -> list[float]:
-    """Return for each seed by how much the run called name ends above the one called base."""
-    known = {run.config.seed: final_loss(run) for run in select(runs, base)}
+def differences(runs: Sequence[Run], name: str, base: str | None = None) -> list[float]:
+    """Return for each seed by how much the run called name ends above the one called base.
+
+    Without a base it is what a single change is compared with.
+    """
+    known = {run.config.seed: final_loss(run) for run in select(runs, base or base_of(name))}
     pairs = [(final_loss(run), known.get(run.config.seed)) for run in select(runs, name)]
     return [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
 

@@ -12,7 +12,7 @@ from lmcore.generation.generate import generate
 from lmcore.generation.sampling import Sampling
 from lmcore.model.gpt import GPT
 from lmcore.studies.headlines.probes import unigram_nats
-from lmcore.tasks.stories import StoriesCorpus
+from lmcore.tasks.text_corpus import TextCorpus
 
 N_TEXTS = 16
 """Texts that are written for each setting, after nothing but the end of a story."""
@@ -26,16 +26,16 @@ SHOWN = 2
 """Texts that are kept as they are."""
 
 
-def probe(model: GPT, corpus: StoriesCorpus) -> dict[str, Any]:
+def probe(model: GPT, corpus: TextCorpus) -> dict[str, Any]:
     """Return the metrics of texts that model draws from its own distribution, and two of them.
 
     With them comes what `counting` says of the text itself.
     """
-    index = TextIndex(corpus.train_stories)
+    index = TextIndex(corpus.train_texts)
     return writing(model, corpus, index, Sampling()) | {"counting": counting(corpus)}
 
 
-def counting(corpus: StoriesCorpus) -> dict[str, Any]:
+def counting(corpus: TextCorpus) -> dict[str, Any]:
     """Return nats per token of both splits under the frequencies of the training tokens.
 
     The two are close if one tokenizer made both splits. The first validation tokens are
@@ -50,9 +50,7 @@ def counting(corpus: StoriesCorpus) -> dict[str, Any]:
     }
 
 
-def writing(
-    model: GPT, corpus: StoriesCorpus, index: TextIndex, sampling: Sampling
-) -> dict[str, Any]:
+def writing(model: GPT, corpus: TextCorpus, index: TextIndex, sampling: Sampling) -> dict[str, Any]:
     """Return the metrics of N_TEXTS texts that model writes, and the first of them.
 
     A text has at most as many tokens as the model attends to.
@@ -67,11 +65,9 @@ def writing(
     return {"metrics": rounded, "texts": texts[:SHOWN]}
 
 
-def history(
-    weights: Iterator[tuple[int, GPT]], model: GPT, corpus: StoriesCorpus
-) -> dict[str, Any]:
+def history(weights: Iterator[tuple[int, GPT]], model: GPT, corpus: TextCorpus) -> dict[str, Any]:
     """Return the metrics of texts by step, by temperature and top-p, and the loss by stride."""
-    index = TextIndex(corpus.train_stories)
+    index = TextIndex(corpus.train_texts)
     grid = [(t, p) for t in TEMPERATURES for p in TOP_PS if t or p == 1]
     sampled = [
         {"temperature": t, "top_p": p}
@@ -83,7 +79,7 @@ def history(
     return {"sampling": sampled, "strides": strides, "steps": steps}
 
 
-def by_stride(model: GPT, corpus: StoriesCorpus) -> list[dict[str, int | float]]:
+def by_stride(model: GPT, corpus: TextCorpus) -> list[dict[str, int | float]]:
     """Return nats per token of the first validation tokens in windows that overlap more and more.
 
     A stride as long as the context is the house score, in windows that do not overlap.

@@ -1,10 +1,10 @@
 """Tables of the study of stories."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lmcore.experiments.run_folder import Run
-from lmcore.report.tables import Table, link_to_runs, mean_sd, number, select
-from lmcore.studies.stories.experiments import BASELINE, GROUPS, REFERENCE, SWEEPS
+from lmcore.report.tables import Number, Table, link_to_runs, mean_sd, number, select
+from lmcore.studies.stories.experiments import BASELINE, GROUPS, REFERENCE, SWEEPS, base_of
 from lmcore.studies.stories.measures import (
     counting_gap,
     differences,
@@ -16,15 +16,31 @@ from lmcore.studies.stories.measures import (
     test_loss,
 )
 
+TRIO = {
+    "baseline": "healthy",
+    "few-stories": "overfitting",
+    "other-tokenizer": "another tokenizer",
+}
+"""The three runs that a figure and a table compare, with their words for them."""
 FINDINGS = (
     BASELINE.name, "few-stories", "few-stories-early-stopping", "more-stories",
 )  # fmt: skip
 """Experiments that the README shows."""
 
 
+WORDS = {
+    **{f"silu-{times}x": f"SiLU, {times} × d_model" for times in (1, 2, 4, 8)},
+    **{f"batch-{size}-lr": f"batch {size}, lr scaled" for size in (1, 32)},
+}
+"""Names of experiments whose hyphens do not all stand for spaces."""
+
+
 def shown(name: str) -> str:
     """Return an experiment's name in words."""
-    return name.replace("-", " ")
+    change, _, rate = name.rpartition("-lr-")
+    if change and rate:
+        return f"{shown(change)}, lr {rate}"
+    return WORDS.get(name, name.replace("-", " "))
 
 
 def findings(runs: Sequence[Run]) -> Table:
@@ -51,33 +67,32 @@ def findings(runs: Sequence[Run]) -> Table:
 
 
 def overfitting_table(runs: Sequence[Run]) -> Table:
-    """Return what tells the healthy, the overfitting and the mistaken run apart."""
-    rows = []
-    for name in GROUPS["overfitting"]:
-        group = select(runs, name)
-        first, last = (scored_steps(group[0])[place] for place in (0, -1))
-        rows.append(
-            (
-                shown(name),
-                mean_sd([passes(run) for run in group], 1),
-                mean_sd([counting_gap(run) for run in group], 2),
-                mean_sd([gap(run, first) for run in group], 2),
-                mean_sd([gap(run, last) for run in group], 2),
-                mean_sd([lowest_step(run) for run in group]),
-                mean_sd([final_loss(run) for run in group], 3),
-                mean_sd([test_loss(run) for run in group], 3),
-            )
-        )
-    header = (
-        "run", "passes", "gap when counting", f"gap at step {first}", f"gap at step {last}",
-        "lowest at step", "validation", "test",
-    )  # fmt: skip
-    return Table(header, tuple(rows))
+    """Return what tells the healthy, the overfitting and the mistaken run apart, a column each."""
+    groups = [group for name in TRIO if (group := select(runs, name))]
+    first, last = (scored_steps(groups[0][0])[place] for place in (0, -1))
+    rows: dict[str, tuple[int, Callable[[Run], float | None]]] = {
+        "passes through its text": (1, passes),
+        "gap when counting": (2, counting_gap),
+        f"gap at step {first}": (2, lambda run: gap(run, first)),
+        f"gap at step {last}": (2, lambda run: gap(run, last)),
+        "lowest validation loss at step": (0, lowest_step),
+        "validation loss": (2, final_loss),
+        "test loss": (2, test_loss),
+    }
+    return Table(
+        ("", *(TRIO[group[0].config.name] for group in groups)),
+        tuple(
+            (name, *(mean_sd([of(run) for run in group], digits) for group in groups))
+            for name, (digits, of) in rows.items()
+        ),
+    )
 
 
 def changes_table(runs: Sequence[Run], group: str, base: str = REFERENCE.name) -> Table:
     """Return the final loss of a group's experiments and of what they are compared with."""
-    names = [base, *(name for name in GROUPS[group] if name != base)]
+    others = [name for name in GROUPS[group] if name != base]
+    bases = {name: base_of(name) if base == REFERENCE.name else base for name in others}
+    names = dict.fromkeys([base, *bases.values(), *others])
     rows = []
     for name in names:
         chosen = select(runs, name)
@@ -89,15 +104,17 @@ def changes_table(runs: Sequence[Run], group: str, base: str = REFERENCE.name) -
                     number(chosen[0].config.model.flops_per_token / 1e6, ".2f"),
                     mean_sd([final_loss(run) for run in chosen], 3),
                     mean_sd([test_loss(run) for run in chosen], 3),
-                    "" if name == base else mean_sd(differences(runs, name, base), 3),
-                    number(len(chosen)),
+                    signed(differences(runs, name, bases[name])) if name in bases else "",
                 )
             )
-    header = (
-        "run", "parameters", "MFLOP/token", "validation", "test", "higher by, seed by seed",
-        "seeds",
-    )  # fmt: skip
+    header = ("run", "parameters", "MFLOP/token", "validation", "test", "change, seed by seed")
     return Table(header, tuple(rows))
+
+
+def signed(changes: Sequence[float]) -> Number:
+    """Return mean ± standard deviation of changes, a plus before a rise."""
+    cell = mean_sd(changes, 3)
+    return Number("+" + cell, cell.value, cell.sd) if cell.value > 0 else cell
 
 
 def rates_table(runs: Sequence[Run]) -> Table:
@@ -106,14 +123,14 @@ def rates_table(runs: Sequence[Run]) -> Table:
         (
             number(group[0].config.train.optimizer.lr, "g"),
             mean_sd([final_loss(run) for run in group], 3),
+            mean_sd([test_loss(run) for run in group], 3),
             mean_sd([max(r.get("grad_norm") or 0 for r in run.records) for run in group], 1),
-            number(len(group)),
         )
         for name in SWEEPS["learning rate"]
         if (group := select(runs, name))
     ]
     rows.sort(key=lambda row: row[0].value)
-    return Table(("peak lr", "validation", "largest gradient norm", "seeds"), tuple(rows))
+    return Table(("peak lr", "validation", "test", "largest gradient norm"), tuple(rows))
 
 
 def stride_table(runs: Sequence[Run]) -> Table:
@@ -130,9 +147,11 @@ def stride_table(runs: Sequence[Run]) -> Table:
     return Table(("stride", *(shown(name) for name in groups)), tuple(rows))
 
 
-def samples_table(runs: Sequence[Run], steps: int = 4, width: int = 160) -> Table:
-    """Return the beginning of a text that the first seed's baseline wrote after some steps."""
-    entries = select(runs, BASELINE.name)[0].outcome["history"]["steps"]
+def samples_table(
+    runs: Sequence[Run], name: str = BASELINE.name, steps: int = 4, width: int = 160
+) -> Table:
+    """Return the beginning of a text that an experiment's first seed wrote after some steps."""
+    entries = select(runs, name)[0].outcome["history"]["steps"]
     chosen = entries[:: max(1, (len(entries) - 1) // (steps - 1))]
     rows = tuple(
         (number(entry["step"]), " ".join(entry["texts"][0].split())[:width]) for entry in chosen

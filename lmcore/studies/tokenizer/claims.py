@@ -7,7 +7,14 @@ import numpy as np
 from lmcore.experiments.run_folder import Run
 from lmcore.studies.tokenizer.costs import exponent, lengths_and_sizes, median_s, setting_of
 from lmcore.studies.tokenizer.experiments import ENGLISH
-from lmcore.studies.tokenizer.measures import excess, per_token
+from lmcore.studies.tokenizer.measures import (
+    PUBLISHED_SWEEP,
+    corrected_sweep,
+    coverage,
+    excess,
+    per_token,
+    tokens_of,
+)
 from lmcore.studies.tokenizer.surveys import Row
 
 
@@ -18,6 +25,7 @@ def check_claims(runs: Sequence[Run]) -> None:
     check_sample(surveys["sample"])
     check_domains(surveys["domains"])
     check_alphabets(surveys["alphabets"])
+    check_evaluator(surveys["evaluator"])
     assert 0 in [row["count"] for row in surveys["longest"].records]
 
 
@@ -32,6 +40,20 @@ def check_compression(run: Run) -> None:
         assert doubled[-1] < max(doubled) / 2
         fits = [per_token(row["learned"]) / per_token(row["held_out"]) for row in rows]
         assert fits[5] > 1.08 if text == "shakespeare" else max(fits) < 1.03
+
+
+def check_evaluator(run: Run) -> None:
+    """Assert what the text says about the evaluator's coverage and the public sweep."""
+    tokens = list(tokens_of(run).values())
+    small = [coverage(n, 64, 128) for n in tokens]
+    assert 0.93 < min(small) < 0.95
+    assert 0.97 < max(small) < 0.99
+    assert min(coverage(n, 256, 256) for n in tokens) < 0.51
+    reported, corrected = list(PUBLISHED_SWEEP.values()), list(corrected_sweep(run).values())
+    assert max(reported) / min(reported) > 1.03
+    assert max(corrected) / min(corrected) < 1.01
+    assert corrected == sorted(corrected)
+    assert min(PUBLISHED_SWEEP, key=PUBLISHED_SWEEP.__getitem__) == 10_240
 
 
 def check_sample(run: Run) -> None:

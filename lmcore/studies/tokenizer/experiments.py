@@ -54,6 +54,22 @@ def all_experiments() -> list[Survey]:
             most_bytes=2_300_000,
         ),
         Survey(name="growth", texts=("headlines", "novels"), held_out=0.0),
+        Survey(
+            name="evaluator",
+            texts=("headlines",),
+            vocab_sizes=(
+                4_096,
+                6_144,
+                8_192,
+                10_240,
+                12_288,
+                14_336,
+                16_000,
+                20_480,
+                24_576,
+                32_000,
+            ),
+        ),
     ]
 
 

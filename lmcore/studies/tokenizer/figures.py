@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from lmcore.experiments.run_folder import Run
 from lmcore.report import plotting
 from lmcore.studies.tokenizer.costs import lengths_and_sizes, median_s, setting_of
-from lmcore.studies.tokenizer.measures import excess, per_token
+from lmcore.studies.tokenizer.measures import (
+    PUBLISHED_SWEEP,
+    corrected_sweep,
+    coverage,
+    excess,
+    per_token,
+    tokens_of,
+)
 from lmcore.studies.tokenizer.surveys import Row
 from lmcore.studies.tokenizer.tables import LANGUAGES
 
@@ -113,6 +120,43 @@ def plot_alphabets(run: Run) -> Figure:
     for i, (name, _, color) in enumerate(kinds.values()):
         place = (0, 0.7 - 0.16 * i)
         axes[1, 2].text(*place, f"BPE over {name}", color=color, transform=axes[1, 2].transAxes)
+    fig.supxlabel("entries in the vocabulary (log scale)", fontsize=10)
+    return fig
+
+
+SPANS = {(64, 128): plotting.OURS, (64, 256): plotting.OTHER, (256, 256): plotting.REFERENCE}
+"""A colour for each setting of the evaluator: rows and tokens a row."""
+
+
+def plot_evaluator(run: Run) -> Figure:
+    """Return what the evaluator covers by vocabulary size, and a public sweep before and after."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.6))
+    tokens = tokens_of(run)
+    for span, color in SPANS.items():
+        shares = [100 * coverage(n, *span) for n in tokens.values()]
+        left.plot(list(tokens), shares, "o-", ms=3.5, color=color)
+        name = f"{span[0]} rows of {span[1]}"
+        offset = {(64, 128): (0, 7), (64, 256): (0, -30)}.get(span, (0, -17))
+        plotting.name_line(left, (list(tokens)[-1], shares[-1]), name, color, offset, ha="right")
+    left.set_ylim(0, 108)
+    left.set_ylabel("tokens that are scored, %")
+    if set(PUBLISHED_SWEEP) <= set(tokens):
+        corrected = corrected_sweep(run)
+        sizes = list(PUBLISHED_SWEEP)
+        right.plot(sizes, list(PUBLISHED_SWEEP.values()), "D-", ms=5, color=plotting.PUBLISHED)
+        right.plot(sizes, list(corrected.values()), "o-", ms=4, color=plotting.OURS)
+        for values, color, name, offset in (
+            (PUBLISHED_SWEEP, plotting.PUBLISHED, "as reported", (0, -14)),
+            (corrected, plotting.OURS, "every token, about", (0, 7)),
+        ):
+            end = (sizes[-1], values[sizes[-1]])
+            plotting.name_line(right, end, name, color, offset, "right")
+        right.margins(y=0.2)
+    right.set_ylabel("nats per character")
+    for ax, sizes in ((left, list(tokens)[::3]), (right, list(PUBLISHED_SWEEP))):
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, ha="right")
+        ax.minorticks_off()
     fig.supxlabel("entries in the vocabulary (log scale)", fontsize=10)
     return fig
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from lmcore.studies.tokenizer.experiments import Survey
 from lmcore.studies.tokenizer.texts import split
+from lmcore.tasks.titles import SPECIAL_TOKENS, TitlesConfig, joined, split_titles
 from lmcore.tokenizer.bpe import ALPHABET, Pair, count_pre_tokens, merge_tokens, train_bpe
 from lmcore.tokenizer.encoder import Encoder
 from lmcore.tokenizer.pretokens import plain_pieces
@@ -181,7 +182,30 @@ def growth(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
             yield row | {"distinct_bytes": sum(map(len, words))}
 
 
+def evaluator(survey: Survey, texts: dict[str, str]) -> Iterator[Row]:
+    """Yield the tokens of the challenge's validation titles by vocabulary size.
+
+    As in the challenge, the tokenizer learns from training and validation titles, a blank goes
+    before each title and <eos> after it, and special tokens are part of the vocabulary.
+    """
+    for name, text in texts.items():
+        titles = [line.strip() for line in text.split("\n") if line.strip()]
+        n_titles = min(TitlesConfig().n_titles, len(titles) * 9 // 10)
+        n_test = min(TitlesConfig().n_test_titles, len(titles) - n_titles)
+        splits = split_titles(titles, TitlesConfig(n_titles=n_titles, n_test_titles=n_test))
+        learned = [f" {title}" for part in ("train", "validation") for title in splits[part]]
+        held_out = splits["validation"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            merges = train_bpe(learned, max(survey.vocab_sizes) - len(SPECIAL_TOKENS))[1]
+        for size in survey.vocab_sizes:
+            encoder = Encoder(merges[: size - len(ALPHABET) - len(SPECIAL_TOKENS)])
+            tokens = sum(len(encoder.encode(f" {title}")) + 1 for title in held_out)
+            row = {"text": name, "vocab_size": size, "tokens": tokens}
+            yield row | {"characters": len(joined(held_out))}
+
+
 MEASURES: dict[str, Callable[[Survey, dict[str, str]], Iterator[Row]]] = {
     measure.__name__: measure
-    for measure in (compression, sample, domains, longest, alphabets, growth)
+    for measure in (compression, sample, domains, longest, alphabets, growth, evaluator)
 }
