@@ -23,6 +23,8 @@ PACKAGES = {
     "training": "Training",
     "tasks": "Tasks",
     "generation": "Generation, saved models",
+    "experiments": "Runs on a text",
+    "report": "Figures",
 }
 """The order of the public names, by the package that defines them."""
 

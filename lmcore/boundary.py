@@ -168,7 +168,8 @@ def _fitted_to_one(name: str, value: Any, options: tuple) -> Any:
             return SCALARS[option](value)
         if option not in SCALARS and _is_instance(value, option):
             return value
-    if isinstance(value, Mapping):
+    takes_mapping = any(typing.get_origin(option) in (dict, Mapping) for option in options)
+    if isinstance(value, Mapping) and not takes_mapping:
         kinds = [option for option in options if dataclasses.is_dataclass(option)]
         options = (*sorted(kinds, key=lambda kind: not _has_fields(kind, value)), *options)
     misfits = []

@@ -161,6 +161,15 @@ def require_writable(folder: str | Path) -> None:
             pass
 
 
+def require_folder(path: str | Path, purpose: str) -> None:
+    """Raise ValueError if path or a part of it is a file; purpose says what the folder is for."""
+    for place in (Path(path), *Path(path).parents):
+        if place.exists():
+            if not place.is_dir():
+                raise ValueError(f"{place} is a file: name a folder {purpose}")
+            return
+
+
 def require_apart(outputs: Iterable[Path], sources: Iterable[str | Path]) -> None:
     """Raise ValueError if one of outputs would replace one of sources."""
     places = {os.path.realpath(source) for source in sources}

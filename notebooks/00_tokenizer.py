@@ -43,12 +43,20 @@ SCALE = "full"
 # %%
 from lmcore.report import plotting
 from lmcore.report import tables as compare
-from lmcore.studies.tokenizer import STUDY, claims, costs, figures, tables
+from lmcore.report.source import source
+from lmcore.studies.tokenizer import STUDY, claims, costs, figures, surveys, tables
 
-surveys = STUDY.experiments()
+planned = STUDY.experiments()
+
 if SCALE == "smoke":
-    surveys = [STUDY.smoke(survey) for survey in surveys]
-compare.settings(surveys)
+    planned = [STUDY.smoke(survey) for survey in planned]
+compare.settings(planned)
+
+# %% [markdown]
+# A survey is a generator of rows. This one measures the first figure below.
+
+# %%
+source(surveys, "compression")
 
 # %% [markdown]
 # ## Runs
@@ -57,7 +65,7 @@ compare.settings(surveys)
 # with other libraries.
 
 # %%
-runs = {run.config.name: run for run in STUDY.run(surveys)}
+runs = {run.config.name: run for run in STUDY.run(planned)}
 training = costs.benchmark_rows(SCALE, "bpe_training")
 encoding = costs.benchmark_rows(SCALE, "encoding")
 scaling = costs.benchmark_rows(SCALE, "tokenizer_scaling")
@@ -74,6 +82,11 @@ if SCALE == "full":
 
 # %% [markdown]
 # ## Figures and tables
+#
+# A figure is a function of a run. The first one, whole:
+
+# %%
+source(figures, "plot_compression")
 
 # %%
 #| label: fig-tokenizer-compression
@@ -110,6 +123,12 @@ plotting.save(fig, "fig-tokenizer-alphabets", [runs["alphabets"]])
 tables.alphabet_table(runs["alphabets"])
 
 # %%
+#| label: fig-tokenizer-evaluator
+#| caption: What the challenge's evaluator scores, and a public sweep as reported and corrected.
+fig = figures.plot_evaluator(runs["evaluator"])
+plotting.save(fig, "fig-tokenizer-evaluator", [runs["evaluator"]])
+
+# %%
 #| label: fig-tokenizer-training
 #| caption: Time and memory of BPE training beside other libraries.
 fig = figures.plot_contest(training, costs.median_s, "seconds")
@@ -142,6 +161,34 @@ tables.plan_table(runs["growth"], scaling)
 # may still gain from more text where these stop gaining, and its distinct words may grow faster
 # than either exponent here. Compression does not tell how well a model learns. That needs a study
 # that trains models on several vocabularies at equal cost.
+
+# %% [markdown]
+# ## Exercises
+#
+# The cell below trains a tokenizer on one short text and cuts another with it. Change one line, say
+# what you expect, and run the cell again.
+#
+# 1. **More merges.** Does "slowest" become one token, although the text does not contain it?
+#    ```python
+#    vocab_size = 280
+#    ```
+# 2. **A blank.** The same word without the blank before it: the same tokens?
+#    ```python
+#    other = "slowest lowest"
+#    ```
+# 3. **Another alphabet.** How many tokens does a character take that the tokenizer has never seen?
+#    ```python
+#    other = "低い"
+#    ```
+
+# %%
+from lmcore import Tokenizer
+
+text = "low lower lowest slow slower new newer newest " * 10
+vocab_size = 264
+other = " slowest lowest"
+tokenizer = Tokenizer.train([text], vocab_size)
+[tokenizer.decode_bytes([id]) for id in tokenizer.encode(other)]
 
 # %%
 notebook.stamp("00_tokenizer", list(runs.values()))

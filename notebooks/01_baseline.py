@@ -41,8 +41,9 @@ SEEDS = (1337, 1338, 1339)
 # experiment checks the whole stack on generated titles whose entropy is known.
 
 # %%
-from lmcore.report import plotting
+from lmcore.report import exercise, plotting
 from lmcore.report import tables as compare
+from lmcore.report.source import source
 from lmcore.studies.baseline import STUDY, experiments, figures, tables
 from lmcore.studies.headlines.diagrams import plot_model
 
@@ -50,6 +51,12 @@ planned = experiments.all_experiments(SEEDS)
 if SCALE == "smoke":
     planned = [STUDY.smoke(experiment) for experiment in planned]
 compare.settings(planned)
+
+# %% [markdown]
+# An experiment is a value. The check on known entropy, for example:
+
+# %%
+source(experiments, "KNOWN_ENTROPY")
 
 # %% [markdown]
 # ## Runs
@@ -74,6 +81,11 @@ if SCALE == "full":
 
 # %% [markdown]
 # ## Figures and tables
+#
+# A figure is a function of runs. This one draws the loss against the sum of learning rates so far.
+
+# %%
+source(figures, "plot_path")
 
 # %%
 #| label: fig-baseline-model
@@ -141,6 +153,31 @@ plotting.save(fig, "fig-baseline-floor", known)
 # learning rate that ends in the same place. The challenge sets the learning rate, and we did not
 # tune it here. The next study starts with tuned SGD, which a fair comparison with AdamW needs.
 # Fixed throughout: data, split, tokenizer, shape, epochs.
+
+# %% [markdown]
+# ## Exercises
+#
+# `try_change`, shown below, trains the small version of an experiment as it is and with one change,
+# on generated titles, in seconds. Say what you expect, then run a line in a new cell.
+#
+# 1. **A constant learning rate.** The cosine makes the end of the curve flat. Does the loss
+#    end lower without it?
+#    ```python
+#    exercise.try_change(STUDY, experiments.BASELINE, {"train.schedule.kind": "constant"})
+#    ```
+# 2. **The challenge's learning rate.** The small version has a rate at which it learns well.
+#    How much does it learn at the rate of the large one?
+#    ```python
+#    exercise.try_change(STUDY, experiments.BASELINE, {"train.optimizer.lr": 0.006})
+#    ```
+# 3. **Momentum.** Under a steady gradient, momentum 0.9 makes steps ten times as long. Does it help
+#    more than that, or less?
+#    ```python
+#    exercise.try_change(STUDY, experiments.BASELINE, {"train.optimizer.momentum": 0.9})
+#    ```
+
+# %%
+source(exercise, "try_change")
 
 # %%
 notebook.stamp("01_baseline", runs)

@@ -43,8 +43,9 @@ SCALE = "full"
 
 # %%
 from lmcore.experiments.runner import load_finished
-from lmcore.report import plotting
+from lmcore.report import exercise, plotting
 from lmcore.report import tables as compare
+from lmcore.report.source import source
 from lmcore.studies.adamw_swap import STUDY, experiments, figures, tables
 from lmcore.studies.headlines.tables import ladder
 
@@ -53,6 +54,12 @@ if SCALE == "smoke":
     planned = [STUDY.smoke(experiment) for experiment in experiments.sweeps(most=1)]
 shown = experiments.NAMES.values()
 compare.settings([experiment for experiment in planned if experiment.name in shown])
+
+# %% [markdown]
+# The tuning runs are made by two loops:
+
+# %%
+source(experiments, "tuning")
 
 # %% [markdown]
 # ## Runs
@@ -77,6 +84,12 @@ if SCALE == "full":
 
 # %% [markdown]
 # ## Figures and tables
+#
+# The figure of learning rates draws a dot for each seed, and a hollow one for a run that diverged.
+# These are the lines:
+
+# %%
+source(figures, "plot_rates", first="for lr in contender.rates:", last="clip_on")
 
 # %%
 #| label: tbl-adamw-swap-steps
@@ -145,6 +158,31 @@ tables.ablation_table(runs)
 # each kind of weight, or in a longer run, then the gap is one of this recipe and not of the
 # optimizers. The sweeps use one small model and one epoch. At the baseline's size and seven epochs
 # we ran SGD without momentum and AdamW, at rates a factor of two apart.
+
+# %% [markdown]
+# ## Exercises
+#
+# `try_change`, shown below, trains the small version of an experiment as it is and with one change,
+# on generated titles, in seconds. Say what you expect, then run a line in a new cell.
+#
+# 1. **No warmup.** The first steps of AdamW know little about the second moments. What does
+#    skipping the warmup cost?
+#    ```python
+#    exercise.try_change(STUDY, experiments.compared()[3], {"train.schedule.warmup_steps": 0})
+#    ```
+# 2. **A rate that is too high.** AdamW's valley is narrow. What happens far to its right?
+#    ```python
+#    exercise.try_change(STUDY, experiments.compared()[3], {"train.optimizer.lr": 0.1})
+#    ```
+# 3. **Another optimizer.** Which ends lower after so few steps, Muon or AdamW?
+#    ```python
+#    muon = {"kind": "muon", "lr": 0.01, "momentum": 0.95}
+#    changes = {f"train.optimizer.{field}": value for field, value in muon.items()}
+#    exercise.try_change(STUDY, experiments.compared()[3], changes)
+#    ```
+
+# %%
+source(exercise, "try_change")
 
 # %%
 notebook.stamp("02_adamw_swap", compared)

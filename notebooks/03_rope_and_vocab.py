@@ -39,9 +39,11 @@ SCALE = "full"
 # previous study. A longer warmup and other vocabulary sizes follow.
 
 # %%
+from lmcore.config import with_fields
 from lmcore.experiments.runner import load_finished
-from lmcore.report import plotting
+from lmcore.report import exercise, plotting
 from lmcore.report import tables as compare
+from lmcore.report.source import source
 from lmcore.studies.headlines import diagrams
 from lmcore.studies.headlines import figures as shared
 from lmcore.studies.headlines.tables import ladder, ladder_groups
@@ -52,6 +54,12 @@ if SCALE == "smoke":
     planned = [STUDY.smoke(experiment) for experiment in experiments.sweeps(most=1)]
 shown = experiments.POSITION_NAMES
 compare.settings([experiment for experiment in planned if experiment.name in shown])
+
+# %% [markdown]
+# Positions that are read across titles, and the same within them:
+
+# %%
+source(experiments, "positions")
 
 # %% [markdown]
 # ## Runs
@@ -66,7 +74,8 @@ vocabularies = [run for run in runs if run.config.name in experiments.SIZE_NAMES
 recipe = [run for run in runs if run.config.name in experiments.RECIPE_NAMES]
 large = load_finished([*STUDY.compared_with(), *experiments.large()])
 if SCALE == "smoke":
-    large = STUDY.run([STUDY.smoke(experiment) for experiment in experiments.ladder_ends()])
+    short = {"train.epochs": 1}  # two ends of a ladder are enough to draw one
+    large = STUDY.run([with_fields(STUDY.smoke(e), short) for e in experiments.ladder_ends()])
 steps = [run for group in ladder_groups(large).values() for run in group]
 
 # %% [markdown]
@@ -80,6 +89,12 @@ if SCALE == "full":
 
 # %% [markdown]
 # ## Figures and tables
+#
+# The figure of places draws the mean of the seeds with a band, and below it the difference from
+# learned positions. These are the lines:
+
+# %%
+source(figures, "plot_places", first="places, nats =", last="bottom.plot")
 
 # %%
 #| label: fig-rope-and-vocab-rope
@@ -203,6 +218,28 @@ tables.tuning_table(runs)
 # heads attend to other tokens from the start and still end as high would refute this. Everything
 # here is one small model and one epoch, except the recipe at the baseline's size, which was run at
 # one learning rate.
+
+# %% [markdown]
+# ## Exercises
+#
+# `try_change`, shown below, trains the small version of an experiment as it is and with one change,
+# on generated titles, in seconds. Say what you expect, then run a line in a new cell.
+#
+# 1. **No positions.** A causal model can infer the order. Does it, in so few steps?
+#    ```python
+#    exercise.try_change(STUDY, experiments.START, {"model.positions": "none"})
+#    ```
+# 2. **RoPE.** Does it gain on generated titles too?
+#    ```python
+#    exercise.try_change(STUDY, experiments.START, {"model.positions": "rope"})
+#    ```
+# 3. **Within titles.** The generated titles are independent too. Does hiding the older ones help?
+#    ```python
+#    exercise.try_change(STUDY, experiments.START, {"train.within_documents": True})
+#    ```
+
+# %%
+source(exercise, "try_change")
 
 # %%
 notebook.stamp("03_rope_and_vocab", positions)

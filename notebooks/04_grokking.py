@@ -86,8 +86,9 @@ for experiment in live.live_experiments() if LIVE else ():
 # %% [markdown]
 # ## Experiments
 #
-# The two pictures of division have five seeds and everything else has three, chosen before any of
-# them was run. The table shows the settings in which five of the experiments differ.
+# The two pictures of division and the compared methods have five seeds, the delay grid and the
+# recipes whose key waves are tested have three to five, and everything else has three. They were
+# chosen before any of them was run. The table shows the settings in which five experiments differ.
 
 # %%
 planned, crossed = experiments.first_experiments(), experiments.delay_experiments()

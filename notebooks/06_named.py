@@ -1,5 +1,7 @@
 # %% [markdown]
-# # Which of a dozen named changes to a small model help, at equal steps and at equal time?
+# # Named experiments: the notebook
+#
+# **Which of a dozen named changes to a small model help, at equal steps and at equal time?**
 #
 # At an eighth of the published size, a wider embedding helps and a smaller vocabulary harms, in
 # bits per byte, also where the time is equal. The tables have the numbers and how many seeds there

@@ -109,11 +109,23 @@ function output(node, page) {
   if (type) return outputPicture(bundle, type, page);
   // Our own notebooks wrote this HTML and reviewers read it there, so it is trusted as it stands.
   const html = bundle["text/html"];
-  if (html) return `<div class="html-output scroll">${joined(html.content)}</div>`;
+  if (html) return htmlOutput(joined(html.content));
   const latex = bundle["text/latex"] ?? bundle["text/markdown"] ?? bundle["text/plain"];
   if (latex) return `<pre class="result">${escape(joined(latex.content))}</pre>`;
   report(`output with ${Object.keys(bundle).join(", ") || "no data"}`, page);
   return "";
+}
+
+// A definition that a notebook shows is coloured like the code of the page.
+const SOURCE = /^<pre class="source"><code>([^]*?)<\/code><\/pre>/;
+const unescaped = (text) =>
+  text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&quot;/g, '"').replace(/&#x27;/g, "'").replace(/&amp;/g, "&");
+
+function htmlOutput(html) {
+  const shown = SOURCE.exec(html);
+  if (!shown) return `<div class="html-output scroll">${breakable(html)}</div>`;
+  const lines = highlightLines(unescaped(shown[1]), "python").join("\n");
+  return `<div class="code"><pre><code data-language="python">${lines}</code></pre></div>${html.slice(shown[0].length)}`;
 }
 
 function outputs(node, page) {
@@ -220,6 +232,17 @@ function image(node, page) {
   );
 }
 
+// A cell that may break before its spread or inside a name keeps a table within its column.
+const breakable = (html) =>
+  html
+    .split(/(<[^>]*>)/)
+    .map((part) =>
+      part.startsWith("<")
+        ? part
+        : part.replace(/(?:&nbsp;|\u00a0| )±(?:&nbsp;|\u00a0| )/g, " ±&nbsp;").replace(/([a-z][/_.])(?=\w)/g, "$1<wbr>"),
+    )
+    .join("");
+
 function table(node, page) {
   const rows = node.children ?? [];
   const isHead = (row) => (row.children ?? []).every((cell) => cell.header);
@@ -240,7 +263,7 @@ function tableCell(node, page) {
     .map((name) => ` ${name}="${Number(node[name])}"`)
     .join("");
   const side = node.align ? ` class="${escape(node.align)}"` : "";
-  return `<${tag}${side}${span}>${inside(node, page)}</${tag}>`;
+  return `<${tag}${side}${span}>${breakable(inside(node, page))}</${tag}>`;
 }
 
 // ---- references

@@ -1,19 +1,26 @@
-"""Write what the site's widgets run on: models of finished runs, merges, curves."""
+"""Write what the site's widgets run on, models, merges and curves, and the losses of one title."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
 from safetensors.torch import save
 
+from lmcore.evaluation.scores import token_nats
 from lmcore.experiments.run_folder import Run, load_run
 from lmcore.files import whole_file, write_text
 from lmcore.generation.language_model import LanguageModel
 from lmcore.generation.saved_model import load_tokenizer
-from lmcore.generation.web_export import tokenizer_tensors, web_export
+from lmcore.generation.web_export import read_web_export, tokenizer_tensors, web_export
 from lmcore.model.gpt import GPT
+from lmcore.report.plotting import METADATA, OURS, REFERENCE, use_style
 from lmcore.report.tables import nats_per_character_of, select, validation
+from lmcore.report.text import in_figure
 from lmcore.report.web_curves import web_curves
 from lmcore.studies import all_studies
 from lmcore.studies.adamw_swap.experiments import NAMES
@@ -95,6 +102,57 @@ def write_curves(options: argparse.Namespace) -> Path:
     return path
 
 
+TITLE = " Time Warner will spend $100M on Snapchat original shows and ads"
+"""A title of the challenge's own data, whose losses are drawn token by token."""
+SHOWN_MODELS = {
+    "record-sgd-as-given": ("SGD as in the baseline", REFERENCE),
+    "record-muon": ("Muon with RoPE", OURS),
+}
+"""The models of the page by file, with name and colour."""
+
+
+def title_losses() -> dict[str, Any]:
+    """Return the tokens of TITLE and <eos>, and each shown model's loss on them, in nats."""
+    losses, tokens = {}, []
+    for name in SHOWN_MODELS:
+        lm, _ = read_web_export(FOLDER / "models" / f"{name}.safetensors")
+        eos_id = lm.tokenizer.special_id("<eos>")
+        ids = torch.tensor([eos_id, *lm.tokenizer.encode(TITLE), eos_id])
+        nats, _ = token_nats(lm.model, [(ids[None, :-1], ids[None, 1:])])
+        losses[name] = [round(loss, 3) for loss in nats.tolist()]
+        tokens = [lm.tokenizer.decode([id]) for id in ids[1:].tolist()]
+    return {"tokens": tokens, "losses": losses}
+
+
+def plot_losses(found: dict[str, Any]) -> Figure:
+    """Return the loss of each token of a title, a row for each token and a dot for each model."""
+    fig, ax = plt.subplots(figsize=(4.6, 1.1 + 0.24 * len(found["tokens"])))
+    rows = range(len(found["tokens"]))
+    values = np.array(list(found["losses"].values()))
+    ax.hlines(rows, values.min(0), values.max(0), color="#d0d4d9", lw=2, zorder=0)
+    for name, (shown, color) in SHOWN_MODELS.items():
+        losses = found["losses"][name]
+        label = f"{shown}: mean {np.mean(losses):.2f}"
+        ax.plot(losses, rows, "o", ms=6, color=color, label=label)
+    ax.set_yticks(rows, [in_figure(token.replace(" ", "\u2423")) for token in found["tokens"]])
+    ax.invert_yaxis()
+    ax.set_xlim(0, None)
+    ax.set_xlabel("loss, nats")
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), frameon=False)
+    return fig
+
+
+def write_losses(options: argparse.Namespace) -> Path:
+    """Write the losses of one title and their figure; return the figure."""
+    found, path = title_losses(), ROOT / "docs" / "title-losses.svg"
+    write_text(FOLDER / "data" / "title-losses.json", json.dumps(found) + "\n")
+    use_style()
+    with whole_file(path) as file:
+        plot_losses(found).savefig(file, format="svg", metadata=METADATA)
+    return path
+
+
 def main() -> None:
     """Write one file, as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -109,6 +167,7 @@ def main() -> None:
     merges.add_argument("--name", required=True, help="how the file's name begins")
     merges.add_argument("--about", required=True, help="what the page says of the text behind it")
     merges.set_defaults(write=write_merges)
+    commands.add_parser("losses", help=write_losses.__doc__).set_defaults(write=write_losses)
     commands.add_parser("curves", help=write_curves.__doc__).set_defaults(write=write_curves)
     options = parser.parse_args()
     path = options.write(options)

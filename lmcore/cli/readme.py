@@ -10,6 +10,8 @@ from lmcore.studies.headlines.tables import ladder
 def run() -> None:
     """Write findings and package maps into README.md and the pages of the site."""
     path, finished = workspace() / "README.md", front.finished_runs()
+    if not path.exists():
+        raise ValueError(f"{path} is missing: run this in a checkout of the repository")
     write_text(path, with_map(with_findings(path.read_text(encoding="utf-8"), finished)))
     page = workspace() / "docs/architecture.md"
     write_text(page, with_map(page.read_text(encoding="utf-8")))

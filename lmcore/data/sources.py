@@ -83,7 +83,7 @@ def files_of(sources: str | Path | Sequence[str | Path]) -> list[str | Path]:
         elif path.exists():
             raise ValueError(f"{path} is neither a file nor a folder")
         else:
-            raise ValueError(f"{path} does not exist")
+            raise ValueError(f"{path} does not exist: name a file, a folder or hub:owner/name")
     return out
 
 

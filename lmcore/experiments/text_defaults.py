@@ -32,6 +32,8 @@ N_EVALUATIONS = 5
 TIMED_STEPS = 3
 OVERHEAD = 0.15
 """Share of the time that evaluations and samples take."""
+MEASURED_SHARE = 0.3
+"""Most of the time that choosing a model may take off its training."""
 TOKENS = {"cpu": (8, 128), "cuda": (64, 256)}
 """Rows and context of a batch on each kind of device, where the text is long enough."""
 
@@ -61,7 +63,8 @@ def default_run(prepared: PreparedText, seconds: float, runtime: Runtime | None 
     fitting = [s for s in shapes if MIN_STEPS * flops_per_step(s) / speed < seconds]
     chosen = fitting[-1] if fitting else shapes[0]
     step_s = step_seconds(chosen, prepared, resolved)
-    left_s = (1 - OVERHEAD) * seconds - (time.perf_counter() - started)
+    measured_s = min(time.perf_counter() - started, MEASURED_SHARE * seconds)
+    left_s = (1 - OVERHEAD) * seconds - measured_s
     return _with_steps(chosen, prepared, max(10, int(left_s / step_s)))
 
 
@@ -132,7 +135,7 @@ def _with_steps(config: TextRun, prepared: PreparedText, steps: int) -> TextRun:
         plan,
         steps=steps,
         schedule=replace(plan.schedule, warmup_steps=min(50, steps // 10)),
-        evaluation=replace(plan.evaluation, eval_every=max(1, steps // N_EVALUATIONS)),
+        evaluation=replace(plan.evaluation, eval_every=-(-steps // N_EVALUATIONS)),
     )
     dropout = 0.0 if epochs < 4 else 0.1
     return replace(config, train=train, model=replace(config.model, dropout=dropout))

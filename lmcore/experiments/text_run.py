@@ -34,7 +34,7 @@ from lmcore.experiments.text_config import (
     require_data,
     text_fingerprint,
 )
-from lmcore.files import read_json, read_object, write_json
+from lmcore.files import read_json, read_object, require_folder, write_json
 from lmcore.generation.saved_model import save
 from lmcore.locks import locked
 from lmcore.model.gpt import GPT
@@ -151,8 +151,7 @@ def sole_trainer(out: Path) -> Iterator[None]:
     Raises:
         ValueError: another process holds it, or out is a file.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: name a folder for the run")
+    require_folder(out, "for the run")
     if parallel.rank() > 0:
         yield
         return

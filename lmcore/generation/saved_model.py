@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lmcore.boundary import checked
 from lmcore.config import from_dict
-from lmcore.files import naming, read_json, sha256_of, whole_file, write_json
+from lmcore.files import naming, read_json, require_folder, sha256_of, whole_file, write_json
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -160,8 +160,7 @@ def require_weights_of_config(model: GPT) -> None:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Give an empty folder; its files move into folder when the block ends without an error."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: name a folder to save to")
+    require_folder(folder, "to save to")
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as staging:

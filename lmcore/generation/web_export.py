@@ -7,14 +7,17 @@ tokenizer's merges and ids, and the config as JSON in the metadata.
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int8
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lmcore.config import from_dict
 from lmcore.generation.language_model import LanguageModel
 from lmcore.model.config import ModelConfig
 from lmcore.model.gpt import GPT
@@ -106,3 +109,29 @@ def tokenizer_tensors(tokenizer: Any) -> dict[str, Tensor]:
         "tokenizer.merges": torch.tensor(merges, dtype=torch.int32).reshape(-1, 2),
         "tokenizer.ids": torch.tensor([id_of[token] for token in tokens], dtype=torch.int32),
     }
+
+
+def read_web_export(path: Path) -> tuple[LanguageModel, dict[str, Any]]:
+    """Return the model that a page computes with, and what its file says about it."""
+    with safe_open(path, "pt") as file:
+        text = json.loads(file.metadata()["lmcore"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    known = {field.name for field in fields(ModelConfig)}
+    config = {name: value for name, value in text["config"].items() if name in known}
+    model = GPT(from_dict(ModelConfig, config)).eval()
+    weights = {}
+    for name in model.state_dict():
+        scale = tensors.get(f"{name}.scale")
+        weights[name] = tensors[name] if scale is None else tensors[name] * scale[:, None]
+    model.load_state_dict(weights)
+    return LanguageModel(model, _tokenizer_of(tensors, text["eos_id"])), text["about"]
+
+
+def _tokenizer_of(tensors: Mapping[str, Tensor], eos_id: int) -> Tokenizer:
+    """Return the tokenizer of `tokenizer_tensors`; its only special token is <eos>."""
+    tokens, merges = list(ALPHABET), []
+    for left, right in tensors["tokenizer.merges"].tolist():
+        merges.append((tokens[left], tokens[right]))
+        tokens.append(tokens[left] + tokens[right])
+    vocab = dict(zip(tensors["tokenizer.ids"].tolist(), tokens, strict=True))
+    return Tokenizer(vocab | {eos_id: b"<eos>"}, merges, ["<eos>"])

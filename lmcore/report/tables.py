@@ -163,7 +163,10 @@ def mean_sd(values: Sequence[float | int | None], digits: int = 0, unit: str = "
 
 
 def settings(experiments: Sequence[Any]) -> Table:
-    """Return the fields in which experiments of different names differ, a column for each name."""
+    """Return the fields in which experiments of different names differ.
+
+    Names are columns, or rows where there are more names than fields.
+    """
     by_name = {experiment.name: flat_fields(experiment) for experiment in reversed(experiments)}
     by_name = dict(reversed(by_name.items()))
     fields = [field for field in next(iter(by_name.values())) if field not in ("name", "seed")]
@@ -171,13 +174,19 @@ def settings(experiments: Sequence[Any]) -> Table:
     rows = tuple((f, *(_setting(values[f]) for values in by_name.values())) for f in differing)
     seeds = {name: {e.seed for e in experiments if e.name == name} for name in by_name}
     last = ("seeds", *(", ".join(map(str, sorted(seeds[name]))) for name in by_name))
-    return Table(("setting", *by_name), (*rows, last))
+    columns = (("setting", *by_name), *rows, last)
+    if len(by_name) > len(columns):
+        columns = tuple(zip(*columns, strict=True))
+    header, *body = columns
+    return Table(header, tuple(body))
 
 
 def _setting(value: Any) -> str:
     """Return a field's value as text; a long list is its length and its ends."""
     if isinstance(value, (list, tuple)) and len(value) > 10:
         return f"{len(value)} values from {value[0]} to {value[-1]}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
     return str(value)
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lmcore.boundary import Natural, checked, convert_fields
 from lmcore.data.sources import BLOCK, Reading, SourceFile, described, documents, files_of
 from lmcore.data.token_files import Tokens, load_tokens, outputs, write_documents
-from lmcore.files import read_json, require_apart, write_json
+from lmcore.files import read_json, require_apart, require_folder, write_json
 from lmcore.locks import locked, remove_leftovers
 from lmcore.tokenizer.base import BaseTokenizer
 from lmcore.tokenizer.byte_bpe import Tokenizer
@@ -96,9 +96,9 @@ def prepare(
     if tokenizer is not None:
         tokenizer.special_id(config.special_tokens[0])
     require_apart(outputs_in(out), [*files, *held_out])
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: name a folder for the prepared text")
+    require_folder(out, "for the prepared text")
     sources = {"train": described(files), "validation": described(held_out)}
+    require_held_out(sources)
     key = _key(config, sources, tokenizer)
     was_there = _is_there(out, key)
     if not was_there:
@@ -109,6 +109,17 @@ def prepare(
                 split = _split_of(files, held_out, config, progress)
                 _write(out, split, config, tokenizer, {"key": key, "sources": sources}, progress)
     return replace(load_prepared(out), was_there=was_there)
+
+
+def require_held_out(sources: dict[str, list[SourceFile]]) -> None:
+    """Raise ValueError if a file of the training text is validation text too."""
+    trained_on = {file.sha256: file.name for file in sources["train"] if file.bytes is not None}
+    for file in sources["validation"]:
+        if file.sha256 in trained_on:
+            raise ValueError(
+                f"{file.name} is also training text ({trained_on[file.sha256]}), so its score "
+                "would say nothing about new text: give --validation other files, or leave it out"
+            )
 
 
 def outputs_in(out: Path) -> list[Path]:
@@ -183,6 +194,11 @@ def load_prepared(folder: str | Path) -> PreparedText:
         ValueError: there is none, a file is damaged, or tokens are another tokenizer's.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise ValueError(
+            f"{folder} is a file, not a prepared text: make one with lmcore prepare {folder} "
+            "--out FOLDER and name that folder"
+        )
     if not (folder / MANIFEST).is_file():
         raise ValueError(
             f"{folder} holds no prepared text ({MANIFEST} is missing): "

@@ -1,13 +1,18 @@
 """lmcore go: what it chooses, that the commands it prints do the same, and that it resumes."""
 
+import json
 import shlex
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 import torch
 from made import PLAIN
 
 from lmcore.cli import main
+from lmcore.cli.go import training_s
 from lmcore.data import grammar
 from lmcore.experiments.samples import read_samples
 from lmcore.experiments.text_config import text_run
@@ -83,7 +88,12 @@ def test_the_prompt_begins_the_text(lmcore):
     ("arguments", "message"),
     [
         (("nothing.txt",), "nothing.txt does not exist"),
-        (("titles.txt", "--minutes", "0"), "minutes must be above 0, not 0"),
+        ((), "no text was given"),
+        (("titles.txt", "--minutes", "0"), "minutes must be a finite number above 0, not 0"),
+        (("titles.txt", "--minutes", "nan"), "minutes must be a finite number above 0, not nan"),
+        (("titles.txt", "--minutes", "inf"), "minutes must be a finite number above 0, not inf"),
+        (("titles.txt", "--out", "titles.txt"), "titles.txt is a file: name a folder"),
+        (("titles.txt", "--out", "titles.txt/out"), "titles.txt is a file: name a folder"),
         (("titles.txt", "--runtime.device", "tpu"), "unknown device 'tpu'"),
     ],
 )
@@ -93,7 +103,35 @@ def test_a_mistake_is_one_line(lmcore, arguments, message):
     assert message in errors.splitlines()[-1]
 
 
+def test_another_field_of_json_lines_is_named_in_go_and_in_the_commands_it_prints(lmcore, tmp_path):
+    rows = [json.dumps({"body": title}) for title in grammar.titles(200, seed=0)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    status, out, _ = lmcore("go", "rows.jsonl", "--field", "body", "--minutes", "0.05", *RUNTIME)
+    [words] = [shlex.split(line) for line in out.splitlines() if line.startswith("  lmcore prep")]
+    assert (status, words[-2:]) == (0, ["--field", "body"])
+    assert "left as it is" in lmcore(*words[1:])[1]
+
+
+def test_ctrl_c_before_training_begins_names_the_command_that_resumes(lmcore, tmp_path):
+    words = ["go", "titles.txt", "--one-document-per", "line"]
+    command = [sys.executable, "-m", "lmcore", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "runs/titles/.data.holder.json").exists():
+            assert process.poll() is None, "it ended by itself"
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        last_line = process.communicate(timeout=60)[1].splitlines()[-1]
+    again = "lmcore go titles.txt --out runs/titles --one-document-per line"
+    assert (process.returncode, last_line) == (130, f"lmcore: stopped; resume with: {again}")
+
+
 # What is chosen
+
+
+def test_the_model_has_half_of_the_time_however_long_preparing_took():
+    assert [training_s(2.0, elapsed_s) for elapsed_s in (0.0, 30.0, 60.0, 500.0)] == [
+        120.0, 90.0, 60.0, 60.0,
+    ]  # fmt: skip
 
 
 def test_more_time_takes_more_steps_or_a_larger_model(text_data):

@@ -1,6 +1,5 @@
 """A model exported for the page: the page's own JavaScript computes what Python does."""
 
-import json
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from made import KINDS, TINY, randomised
-from safetensors import safe_open
 
-from lmcore.config import from_dict
 from lmcore.generation.language_model import LanguageModel
 from lmcore.generation.sampling import Sampling
-from lmcore.generation.web_export import require_plain, rounded_to_int8, to_int8, web_export
-from lmcore.model.config import ModelConfig
-from lmcore.model.gpt import GPT
+from lmcore.generation.web_export import (
+    read_web_export,
+    require_plain,
+    rounded_to_int8,
+    to_int8,
+    web_export,
+)
 from lmcore.tokenizer.byte_bpe import Tokenizer
 from lmcore.tokenizer.pretokens import CL100K_PATTERN
 
@@ -79,22 +80,6 @@ def test_the_page_computes_python_s_logits_with_the_same_weights(node, tmp_path)
         assert found["text"] == TOKENIZER.encode(TEXT)
 
 
-def committed_model(path):
-    """Return the model of a file that a page runs, and the metadata of the file."""
-    with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["lmcore"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    derived = ("d_head", "n_kv", "d_hidden")
-    fields = {name: value for name, value in about["config"].items() if name not in derived}
-    model = GPT(from_dict(ModelConfig, fields)).eval()
-    weights = {}
-    for name in model.state_dict():
-        scale = tensors.get(f"{name}.scale")
-        weights[name] = tensors[name] if scale is None else tensors[name] * scale[:, None]
-    model.load_state_dict(weights)
-    return model, about
-
-
 def test_the_committed_models_compute_in_the_page_what_they_do_in_python(node):
     files = sorted(MODELS.glob("*.safetensors"))
     text = " Show HN: A small language model in the browser"
@@ -103,12 +88,13 @@ def test_the_committed_models_compute_in_the_page_what_they_do_in_python(node):
     assert len(seen) == 2
     for path, found in zip(files, seen, strict=True):
         assert path.stat().st_size <= 1_500_000
-        model, about = committed_model(path)
+        lm, about = read_web_export(path)
+        assert lm.tokenizer.encode(text) == ids
         with torch.no_grad():
-            logits = model(torch.tensor([ids]))[0]
+            logits = lm.model(torch.tensor([ids]))[0]
         torch.testing.assert_close(torch.tensor(found["logits"]), logits, rtol=0, atol=LOGITS)
-        assert found["eos"] == about["eos_id"]
-        assert 1 < about["about"]["bits_per_byte"] < 4
+        assert (found["eos"],) == lm.eos_ids
+        assert 1 < about["bits_per_byte"] < 4
 
 
 ENCODE = """

@@ -37,6 +37,14 @@ def train_on(ids: list[int], tokenizer: lmcore.Tokenizer, folder: Path) -> list[
     return losses
 
 
+def train_on_text(path: Path, folder: Path) -> float:
+    prepared = lmcore.prepare(path, folder / "data", lmcore.PrepareConfig(vocab_size=1_000))
+    config = lmcore.text_run(lmcore.load_prepared(folder / "data"), "tiny", d_model=64)
+    run = lmcore.train_text(prepared, folder / "run", config)
+    lmcore.learning_curves({"first": run}).savefig(folder / "curves.svg")
+    return run.records[-1]["loss"]
+
+
 def write(folder: Path) -> str:
     lm = lmcore.load(folder)
     answer = lm.generate("Once upon a time", max_new_tokens=8, temperature=0.8, top_p=0.9)

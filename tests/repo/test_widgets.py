@@ -218,6 +218,15 @@ def test_the_curves_of_the_page_are_those_of_the_committed_runs():
     assert json.loads(path.read_text(encoding="utf-8")) == export.swap_curves(), advice
 
 
+def test_the_losses_of_the_drawn_title_are_those_of_the_page_s_models():
+    path = WIDGETS / "data" / "title-losses.json"
+    found, saved = export.title_losses(), json.loads(path.read_text(encoding="utf-8"))
+    assert saved["tokens"] == found["tokens"]
+    assert saved["losses"].keys() == found["losses"].keys()
+    for name, losses in saved["losses"].items():
+        assert losses == pytest.approx(found["losses"][name], abs=2e-3)
+
+
 SCORES = """
 import { score, turned } from "./rope.mjs";
 answer(given.map(([query, key, base]) => [score(query, key, base), [...turned(query, base)]]));

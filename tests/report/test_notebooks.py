@@ -1,5 +1,7 @@
 """The notebooks: pairs that agree, one setup cell, kept outputs, and running at both scales."""
 
+import functools
+import http.server
 import importlib.util
 import json
 import os
@@ -7,15 +9,17 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import types
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from lmcore.report.execute import execute, pair, tags
-from lmcore.report.notebook import drive, source_hash
+from lmcore.report.notebook import drive, source_hash, text_file
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
@@ -68,6 +72,19 @@ def test_no_cell_is_longer_than_fifteen_lines(source):
 def test_nothing_is_defined_in_a_notebook(source):
     code = "\n".join(cell.source for cell in pair(source).cells if cell.cell_type == "code")
     assert not re.findall(r"^\s*(?:def|class) \w+", code, re.MULTILINE)
+
+
+def test_a_notebook_s_title_in_the_menu_is_its_page_s_and_short():
+    toc = yaml.safe_load((ROOT / "myst.yml").read_text(encoding="utf-8"))["project"]["toc"]
+    pages = [page for part in toc for page in part.get("children", []) if "children" in page]
+    assert len(pages) == len(SOURCES)
+    for page in pages:
+        (entry,) = page["children"]
+        head = (ROOT / page["file"]).read_text(encoding="utf-8").split("---")[1]
+        title = f"{yaml.safe_load(head)['title']}: the notebook"
+        cells = pair((ROOT / entry["file"]).with_suffix(".py")).cells
+        assert cells[0].source.splitlines()[0] == f"# {title}"
+        assert len(title) < 50
 
 
 def test_all_notebooks_share_one_setup_cell():
@@ -235,6 +252,39 @@ def test_jupytext_finds_nothing_to_change_in_a_fresh_clone(tmp_path, newer):
     command = [sys.executable, "-m", "jupytext", "--sync", copied[1]]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert [Path(path).read_bytes() for path in copied] == before
+
+
+def test_a_text_comes_from_a_path_an_address_or_an_upload_on_colab(tmp_path, monkeypatch):
+    (tmp_path / "novel.txt").write_text("Call me Ishmael.")
+    assert text_file(tmp_path / "novel.txt", tmp_path) == tmp_path / "novel.txt"
+    handler = functools.partial(QuietHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        loaded = text_file(f"{address}/novel.txt?raw=1", tmp_path / "loaded")
+        with pytest.raises(ValueError, match=r"none\.txt cannot be read \(HTTP Error 404"):
+            text_file(f"{address}/none.txt", tmp_path)
+        server.shutdown()
+    assert (loaded, loaded.read_text()) == (tmp_path / "loaded/novel.txt", "Call me Ishmael.")
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    with pytest.raises(ValueError, match="on Colab only"):
+        text_file("upload", tmp_path)
+    files = types.SimpleNamespace(upload=lambda: {"mine.txt": b"mine"})
+    monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(files=files))
+    assert text_file("upload", tmp_path).read_text() == "mine"
+
+
+@pytest.mark.parametrize("source", ["none.txt", "http://127.0.0.1:9/a.txt", "http://127.0.0.1:9/"])
+def test_a_text_that_is_not_there_is_one_line(tmp_path, source):
+    with pytest.raises(ValueError, match=r"give a file, a folder|check it and the network"):
+        text_file(source, tmp_path)
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files and logs nothing."""
+
+    def log_message(self, *arguments):
+        pass
 
 
 def test_drive_is_mounted_on_request_and_only_on_colab(monkeypatch):

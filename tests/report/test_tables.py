@@ -1,5 +1,6 @@
 """The committed results, and the tables and figures that are drawn from them."""
 
+import dataclasses
 import json
 import math
 import re
@@ -81,7 +82,7 @@ def fault_of_survey(run):
 
 
 def test_committed_surveys_measured_all_their_texts(committed_runs):
-    surveys = [run for run in committed_runs if not isinstance(run.config, Experiment)]
+    surveys = [run for run in committed_runs if hasattr(run.config, "texts")]
     assert surveys
     assert failures(surveys, fault_of_survey) == {}
 
@@ -159,6 +160,13 @@ def test_the_table_of_settings_holds_what_differs_and_nothing_else():
     assert rows["train.optimizer.lr"] == ("0.006", "2.0")
     assert rows["seeds"] == ("1337, 1338, 1339",) * 2
     assert "train.optimizer.max_grad_norm" not in rows
+
+
+def test_the_table_of_settings_of_many_experiments_has_a_row_for_each():
+    first = baseline.all_experiments((1,))[0]
+    table = settings([dataclasses.replace(first, name=name) for name in "abcdef"])
+    assert table.header == ("setting", "seeds")
+    assert table.rows == tuple((name, "1") for name in "abcdef")
 
 
 def made_run(tmp_path: Path, seed: int, nats: float) -> Run:

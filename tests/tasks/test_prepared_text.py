@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -204,6 +205,20 @@ def test_a_file_that_is_no_text_is_named_with_the_way_out(tmp_path, name):
     with pytest.raises(ValueError, match=message):
         prepare(path, tmp_path / "out", SMALL)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_cannot_be_training_and_validation_text_at_once(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 40)
+    shutil.copy(tmp_path / "a.txt", tmp_path / "b.txt")
+    with pytest.raises(ValueError, match=r"^b\.txt is also training text \(a\.txt\)"):
+        prepare(tmp_path / "a.txt", tmp_path / "out", SMALL, validation=[tmp_path / "b.txt"])
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt/out", "a.txt/deeper/out"])
+def test_a_file_in_the_place_of_the_folder_or_above_it_is_named(tmp_path, name):
+    (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 40)
+    with pytest.raises(ValueError, match=r"a\.txt is a file: name a folder for the prepared text"):
+        prepare(tmp_path / "a.txt", tmp_path / name, SMALL)
 
 
 def test_bytes_that_are_not_utf8_can_be_replaced(tmp_path):

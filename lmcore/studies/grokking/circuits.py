@@ -17,7 +17,7 @@ from lmcore.studies.grokking import spectra
 from lmcore.tasks.modular import OPERATIONS, ModularConfig
 from lmcore.tasks.modular import Table as Data
 
-SIGNS = {"+": 1, "-": -1, "*": 1, "/": -1}
+SIGNS: dict[str, spectra.Sign] = {"+": 1, "-": -1, "*": 1, "/": -1}
 """Whether an answer is a function of a + b or of a - b, for * and / of their logarithms."""
 BY_LOGARITHM = ("*", "/")
 TOGETHER = 0.9

@@ -22,6 +22,7 @@ from lmcore.studies.grokking.experiments import (
     SUMS,
     TUNED,
     delay_name,
+    table,
 )
 from lmcore.studies.grokking.keytables import ENOUGH, knows, lookup_scores, passes, tested
 from lmcore.studies.grokking.measures import (
@@ -172,8 +173,8 @@ def check_delay(runs: Sequence[Run]) -> None:
     }
     half = {cell: group for cell, group in ratios.items() if cell[2] == 0.5}
     assert all(1 <= middle[cell] < 1.2 for cell in half)
-    assert sorted(ratio for group in half.values() for ratio in group)[-2] < 1.25
-    assert max(half["plain", "AdamW", 0.5]) > 1.6
+    assert sorted(ratio for group in half.values() for ratio in group if ratio)[-2] < 1.25
+    assert max(filter(None, half["plain", "AdamW", 0.5])) > 1.6
     late = sorted(middle[*cell, 0.3] for cell in DELAY_METHODS)
     assert middle["cosine", "Muon", 0.3] == late[0] < 1.3
     assert 2 < late[1] < late[-1] < 4
@@ -182,11 +183,12 @@ def check_delay(runs: Sequence[Run]) -> None:
     assert (len(solved), len(plain)) == (4, 6)
     assert 6.9 < min(solved) < max(solved) < 34
     assert not any(ratios["cosine", "AdamW", 0.2])
-    assert max(r for share in DELAY_SHARES for r in ratios["cosine", "Muon", share]) < 2.7
+    both = [ratio or math.inf for s in DELAY_SHARES for ratio in ratios["cosine", "Muon", s]]
+    assert max(both) < 2.7
     scarce = sorted(delay(run) or math.inf for run in select(runs, "keys-smallest"))
     assert (len(scarce), *scarce[:3:2], scarce[-1]) == (5, 1, 6, 16)
     latest = max(cells["cosine", "Muon", 0.5], key=lambda run: solved_at(run) or 0)
-    assert solved_at(latest) > 2_500
+    assert (solved_at(latest) or 0) > 2_500
     assert delay(latest) == 1
 
 
@@ -242,12 +244,12 @@ def check_leak(results: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
     """Assert that the old test passes models that know their training pairs and nothing else."""
     controls = [result for (name, _), result in results.items() if name == "keys-no-decay"]
     assert len(controls) == len(SEEDS)
-    good = filter(knows, results.values())
+    good = [result for result in results.values() if knows(result)]
     assert max(result["with the leak"] - result["only keys"] for result in good) < 0.05
     for result in controls:
         assert result["with the leak"] >= 0.9
         assert 0.18 <= result["only keys"] < 0.245
         assert result["whole"] < 0.05
-    for with_leak, without in lookup_scores(FAST.task):
+    for with_leak, without in lookup_scores(table(FAST)):
         assert with_leak == 1
         assert without < 0.03

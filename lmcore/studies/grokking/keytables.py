@@ -1,6 +1,6 @@
 """What the test of key waves without a leak says of every run that was tested."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -37,12 +37,12 @@ def tested(runs: Sequence[Run]) -> dict[tuple[str, int], dict[str, Any]]:
     return out
 
 
-def knows(result: dict[str, Any]) -> bool:
+def knows(result: Mapping[str, Any]) -> bool:
     """Return whether the whole model has SOLVED of the unseen pairs right at the end."""
     return result["whole"] >= SOLVED
 
 
-def passes(result: dict[str, Any]) -> bool:
+def passes(result: Mapping[str, Any]) -> bool:
     """Return whether the key waves alone have ENOUGH of the unseen pairs right."""
     return result["only keys"] >= ENOUGH
 

@@ -15,6 +15,9 @@ LOW_HALF = 2**32 - 1
 LONGEST_CACHED = 64
 """The bytes of the longest pre-token whose tokens are cached."""
 
+LENGTH_BITS, LENGTH_MASK = 7, 2**7 - 1
+"""Where a cached value of 32 bits has the number of tokens, which is at most LONGEST_CACHED."""
+
 
 class CompiledEncoder:
     """Encodes texts by merges, given as left, right and new token. Threads may share it."""
@@ -24,11 +27,11 @@ class CompiledEncoder:
         merges: Int64[np.ndarray, "merges 3"],
         lengths: Int64[np.ndarray, "tokens"],
         n_bytes: int,
-        cache_room: int = 2**17,
+        cache_slots: int = 2**18,
         cache_bytes: int = 2**20,
     ):
         self._rules, self._n_bytes = new_rules(merges, lengths), n_bytes
-        self._cache_sizes = cache_room, cache_bytes
+        self._cache_sizes = cache_slots, cache_bytes
         self._idle: list[tuple[TokenCache, Work]] = []
 
     def encode(self, texts: list[str]) -> list[Int32[np.ndarray, "_"]]:
@@ -184,15 +187,11 @@ def merge_span(
     return n_out
 
 
-LONGEST_CACHED = 64
-"""The bytes of the longest pre-token whose tokens are remembered."""
-
-
 class TokenCache(NamedTuple):
     """The tokens of pre-tokens seen before.
 
     A pre-token's value in spans is the complement of its token if it has only one. Otherwise it is
-    the place of the first in tokens, and in the low 32 bits how many they are.
+    the place of the first in tokens, and in the low LENGTH_BITS bits how many they are.
     """
 
     spans: Spans
@@ -200,10 +199,10 @@ class TokenCache(NamedTuple):
     size: Int64[np.ndarray, "1"]
 
 
-def new_cache(room: int = 2**17, n_bytes: int = 2**20) -> TokenCache:
-    """Return an empty cache for this many pre-tokens and bytes; it is cleared when it is full."""
+def new_cache(n_slots: int, n_bytes: int) -> TokenCache:
+    """Return an empty cache with this many slots and bytes; it is cleared when it is full."""
     tokens, size = np.empty(n_bytes, dtype=np.int32), np.zeros(1, dtype=np.int64)
-    return TokenCache(new_spans(room, n_bytes), tokens, size)
+    return TokenCache(new_spans(n_slots, n_bytes), tokens, size)
 
 
 @part
@@ -229,7 +228,7 @@ def cached_value(
         if last == first + 1:
             cache.spans.slots[slot].value = ~np.int64(cache.tokens[first])
         else:
-            cache.spans.slots[slot].value = first << 32 | (last - first)
+            cache.spans.slots[slot].value = first << LENGTH_BITS | (last - first)
             cache.size[0] = last
     return cache.spans.slots[slot].value
 
@@ -258,7 +257,8 @@ def encode_texts(
                     out[n_out] = ~value
                     n_out += 1
                 else:
-                    for i in range(value >> 32, (value >> 32) + (value & LOW_HALF)):
+                    first = value >> LENGTH_BITS
+                    for i in range(first, first + (value & LENGTH_MASK)):
                         out[n_out] = cache.tokens[i]
                         n_out += 1
             start = end

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, Int64, UInt8
 
 from lmcore.tokenizer.bpe import ALPHABET, Pair
-from lmcore.tokenizer.kernels.arrays import Numbers
+from lmcore.tokenizer.kernels.arrays import Numbers, Rows
 from lmcore.tokenizer.kernels.compiler import compiled, part
 from lmcore.tokenizer.kernels.counting import Words, as_words
 from lmcore.tokenizer.kernels.spans import hash_of_key
@@ -25,10 +25,8 @@ WIDE = 2**31
 MERGES_AT_ONCE = 64
 """How many merges pass between two updates of the progress bar and two looks at Ctrl-C."""
 
-TOKENS, PAIRS, LISTED, QUEUED, FREE, RISEN, MERGES = range(7)
-"""What size counts: tokens, pairs, entries of lists, the queue, pairs in risen, and merges. FREE is
-the first of the entries that no list has any more, or -1.
-"""
+TOKENS, PAIRS, LISTED, NEW, QUEUED = range(5)
+"""What size counts: tokens, pairs, places listed for pairs, entries in new, and the queue."""
 
 FIRST = 1
 """The place of the first word, after an unused one."""
@@ -40,7 +38,9 @@ SPACING = 16
 class Merging(NamedTuple):
     """The distinct words of a text, laid end to end, while pairs of their tokens are merged.
 
-    Memory is what limits the text, so a place has only the number that it cannot do without.
+    Memory is what limits the text, so a place has only the number that it cannot do without. All
+    tokens of a kind are made in one merge, so a pair never gains places after the merge that made
+    its later token: its places are listed once, one after the other, and its count can only fall.
     """
 
     text: UInt8[np.ndarray, "bytes"]
@@ -55,19 +55,19 @@ class Merging(NamedTuple):
     """How often each word occurs."""
     word_at: Int[np.ndarray, "spaced"]
     """The word at every SPACING-th place, or the one before an unused place."""
-    tokens: np.ndarray
+    tokens: Rows
     """Where in text the bytes of a merged token occur, and how many they are."""
-    pairs: np.ndarray
-    """The left token, and the right one in the low 32 bits; the count; the largest count that the
-    queue has for the pair; the latest entry in the list of its places; the latest merge after which
-    it is in risen."""
-    listed: np.ndarray
-    """An entry of a pair's list: a place where it came up, and the entry before."""
-    risen: Int[np.ndarray, "most_risen"]
-    """The pairs that came up in the latest merge, each once."""
-    queue: np.ndarray
-    """A heap of pairs, with their counts when they were queued."""
-    size: Int64[np.ndarray, "7"]
+    pairs: Rows
+    """The left token, and the right one in the low 32 bits; the count; where in listed its places
+    begin, or its latest entry in new."""
+    listed: Int[np.ndarray, "most_listed"]
+    """The places of pairs, in the order of pairs; the complement of the last one of each. A pair
+    may be gone from a place that is listed for it."""
+    new: Rows
+    """The places of the pairs of a merge under way, each with the entry before of the same pair."""
+    queue: Rows
+    """A heap of pairs, with counts that may be too large."""
+    size: Int64[np.ndarray, "5"]
 
 
 def new_merging(
@@ -78,33 +78,31 @@ def new_merging(
 ) -> tuple[Merging, Any]:
     """Return the state before the first merge, and the hash table of pairs.
 
-    Each join removes one token and lists at most two places, so the bytes of the distinct words
-    bound all sizes. The parts of the arrays that are never used take no memory.
+    A join removes one token and lists at most two places, so the bytes of the distinct words bound
+    all sizes. The parts of the arrays that are never used take no memory.
     """
     n_places = FIRST + len(text) + len(counts)
-    listed = 3 * len(text) + 1
+    most = 3 * len(text) + 1
     n_bytes = int(np.diff(starts) @ counts)  # no pair occurs more often
-    index = "i4" if max(listed, n_bytes) < WIDE else "i8"
+    index = "i4" if max(most, n_bytes) < WIDE else "i8"
 
-    def room(n: int, **fields: str) -> np.ndarray:
+    def room(n: int, **fields: str) -> Rows:
         return np.empty(n, dtype=np.dtype(list(fields.items()), align=True))
 
-    n_tokens = 256 + min(n_new, len(text))
-    n_pairs = min(2**16, len(text))  # there are no more pairs of bytes
     merging = Merging(
         text=text,
         starts=starts,
         places=np.empty(n_places + 1, dtype=index),
         counts=counts,
         word_at=np.empty(n_places // SPACING + 1, dtype=index),
-        tokens=room(n_tokens, first=index, length=index),
-        pairs=room(listed, key="i8", count=index, most=index, latest=index, merge="i4"),
-        listed=room(listed, place=index, earlier=index),
-        risen=np.empty(max(n_pairs, 2 * n_tokens), dtype=index),
-        queue=room(listed, count=index, pair=index),
-        size=np.zeros(7, dtype=np.int64),
+        tokens=room(256 + min(n_new, len(text)), first=index, length=index),
+        pairs=room(most, key="i8", count=index, first=index),
+        listed=np.empty(most, dtype=index),
+        new=room(most, place=index, earlier=index),
+        queue=room(most, count=index, pair=index),
+        size=np.zeros(5, dtype=np.int64),
     )
-    merging.size[FREE] = -1
+    n_pairs = min(2**16, len(text))  # there are no more pairs of bytes
     pair_slots = np.full(2 ** (2 * n_pairs).bit_length(), -1, dtype=index)
     lay_out(merging, pair_slots)
     return merging, pair_slots
@@ -112,10 +110,10 @@ def new_merging(
 
 @compiled
 def lay_out(m: Merging, pair_slots: Numbers) -> None:
-    """Write the 256 bytes and the words, count the pairs, and queue them."""
+    """Write the 256 bytes and the words, and count, list and queue the pairs."""
     for byte in range(256):
         new_token(m, byte, np.int64(1))
-    m.places[0], m.word_at[0] = -1, 0
+    m.places[0], m.word_at[0], m.size[NEW] = -1, 0, 1
     for word in range(len(m.counts)):
         first, end = start_of(m, word), start_of(m, word + 1)
         for place in range(first, end - 1):
@@ -123,11 +121,25 @@ def lay_out(m: Merging, pair_slots: Numbers) -> None:
         m.places[end - 1] = -1
         for block in range((first + SPACING - 1) // SPACING, (end - 1) // SPACING + 1):
             m.word_at[block] = word
-    for word in range(len(m.counts)):
-        for place in range(start_of(m, word), start_of(m, word + 1) - 2):
-            left, right = token_at(m, place), token_at(m, place + 1)
-            gain(m, pair_slots, place, left, right, m.counts[word])
-    queue_risen(m)
+        for place in range(first, end - 2):
+            pair = pair_of(m, pair_slots, token_at(m, place), token_at(m, place + 1))
+            m.pairs[pair].count += m.counts[word]
+            m.pairs[pair].first += 1  # how many places it has
+    end = np.int64(0)
+    for pair in range(m.size[PAIRS]):
+        end += m.pairs[pair].first
+        m.pairs[pair].first = end
+    m.size[LISTED] = end
+    for place in range(len(m.places) - 2, 0, -1):
+        left, right = token_at(m, place), token_at(m, place + 1)
+        if left >= 0 and right >= 0:
+            pair = pair_of(m, pair_slots, left, right)
+            m.pairs[pair].first -= 1
+            m.listed[m.pairs[pair].first] = place
+    for pair in range(m.size[PAIRS]):
+        last = end if pair + 1 == m.size[PAIRS] else np.int64(m.pairs[pair + 1].first)
+        m.listed[last - 1] = ~m.listed[last - 1]
+        push(m, pair)
 
 
 @part
@@ -181,7 +193,7 @@ def new_token(m: Merging, first: int, length: int) -> int:
 
 @part
 def pair_of(m: Merging, pair_slots: Numbers, left: int, right: int) -> int:
-    """Return the number of a pair of tokens, added if it is new."""
+    """Return the number of a pair of tokens, added without a place if it is new."""
     key, mask = left << 32 | right, len(pair_slots) - 1
     slot = hash_of_key(key) & mask
     while pair_slots[slot] >= 0:
@@ -191,8 +203,7 @@ def pair_of(m: Merging, pair_slots: Numbers, left: int, right: int) -> int:
         slot = (slot + 1) & mask
     pair = m.size[PAIRS]
     pair_slots[slot] = pair
-    m.pairs[pair].key, m.pairs[pair].latest, m.pairs[pair].merge = key, -1, -1
-    m.pairs[pair].count, m.pairs[pair].most = 0, 0
+    m.pairs[pair].key, m.pairs[pair].count, m.pairs[pair].first = key, 0, 0
     m.size[PAIRS] += 1
     return pair
 
@@ -200,8 +211,8 @@ def pair_of(m: Merging, pair_slots: Numbers, left: int, right: int) -> int:
 def with_room(
     pair_slots: Int[np.ndarray, "slots"], m: Merging, n_more: int
 ) -> Int[np.ndarray, "more_slots"]:
-    """Return a larger table of the same pairs, half empty even after n_more are added."""
-    n_slots = 2 ** (2 * (int(m.size[PAIRS]) + n_more)).bit_length()
+    """Return a larger table of the same pairs, a third empty even after n_more are added."""
+    n_slots = 2 ** (3 * (int(m.size[PAIRS]) + n_more) // 2).bit_length()
     out = np.full(n_slots, -1, dtype=pair_slots.dtype)
     fill_pair_slots(out, m)
     return out
@@ -209,6 +220,12 @@ def with_room(
 
 @compiled
 def fill_pair_slots(pair_slots: Numbers, m: Merging) -> None:
+    """Enter all pairs into an empty table."""
+    enter_pairs(m, pair_slots)
+
+
+@part
+def enter_pairs(m: Merging, pair_slots: Numbers) -> None:
     """Enter all pairs into an empty table."""
     mask = len(pair_slots) - 1
     for pair in range(m.size[PAIRS]):
@@ -221,30 +238,54 @@ def fill_pair_slots(pair_slots: Numbers, m: Merging) -> None:
 @part
 def gain(m: Merging, pair_slots: Numbers, place: int, left: int, right: int, count: int) -> None:
     """Count and list the pair of left and right that is now at place, in a word with this count."""
-    pair, entry = pair_of(m, pair_slots, left, right), m.size[FREE]
-    if entry < 0:
-        entry = m.size[LISTED]
-        m.size[LISTED] += 1
-    else:
-        m.size[FREE] = m.listed[entry].earlier
+    pair, entry = pair_of(m, pair_slots, left, right), m.size[NEW]
     m.pairs[pair].count += count
-    m.listed[entry].place, m.listed[entry].earlier = place, m.pairs[pair].latest
-    m.pairs[pair].latest = entry
-    if m.pairs[pair].merge != m.size[MERGES]:
-        m.pairs[pair].merge = m.size[MERGES]
-        m.risen[m.size[RISEN]] = pair
-        m.size[RISEN] += 1
+    m.new[entry].place, m.new[entry].earlier = place, m.pairs[pair].first
+    m.pairs[pair].first = entry
+    m.size[NEW] += 1
 
 
 @part
-def queue_risen(m: Merging) -> None:
-    """Queue the pairs whose count has risen in the latest merge, with their present count."""
-    for i in range(m.size[RISEN]):
-        pair = np.int64(m.risen[i])
-        if m.pairs[pair].count > m.pairs[pair].most:
+def list_new(m: Merging, first: int) -> None:
+    """List the places of the pairs from number first on, which the latest merge made."""
+    for pair in range(first, m.size[PAIRS]):
+        entry, m.pairs[pair].first = np.int64(m.pairs[pair].first), m.size[LISTED]
+        while entry > 0:
+            m.listed[m.size[LISTED]] = m.new[entry].place
+            m.size[LISTED] += 1
+            entry = np.int64(m.new[entry].earlier)
+        m.listed[m.size[LISTED] - 1] = ~m.listed[m.size[LISTED] - 1]
+        if m.pairs[pair].count:
             push(m, pair)
-    m.size[RISEN] = 0
-    m.size[MERGES] += 1
+    m.size[NEW] = 1
+
+
+@part
+def drop_gone(m: Merging, pair_slots: Numbers) -> None:
+    """Drop the pairs that are nowhere any more, and the places from which others are gone."""
+    n_pairs = n_listed = np.int64(0)
+    for pair in range(m.size[PAIRS]):
+        if not m.pairs[pair].count:
+            continue
+        left, right = m.pairs[pair].key >> 32, m.pairs[pair].key & LOW_HALF
+        entry, first, is_last = np.int64(m.pairs[pair].first), n_listed, False
+        while not is_last:
+            place = np.int64(m.listed[entry])
+            is_last, entry = place < 0, entry + 1
+            place = ~place if is_last else place
+            if is_pair_at(m, place, left, right):
+                m.listed[n_listed] = place
+                n_listed += 1
+        m.listed[n_listed - 1] = ~m.listed[n_listed - 1]
+        m.pairs[n_pairs] = m.pairs[pair]
+        m.pairs[n_pairs].first = first
+        n_pairs += 1
+    m.size[PAIRS], m.size[LISTED], m.size[QUEUED] = n_pairs, n_listed, 0
+    for slot in range(len(pair_slots)):
+        pair_slots[slot] = -1
+    enter_pairs(m, pair_slots)
+    for pair in range(n_pairs):
+        push(m, pair)
 
 
 @part
@@ -281,7 +322,6 @@ def precedes(m: Merging, count: int, pair: int, i: int) -> bool:
 def push(m: Merging, pair: int) -> None:
     """Queue a pair with its present count."""
     count, i = np.int64(m.pairs[pair].count), m.size[QUEUED]
-    m.pairs[pair].most = count
     m.size[QUEUED] += 1
     while i > 0 and precedes(m, count, pair, (i - 1) // 2):
         m.queue[i] = m.queue[(i - 1) // 2]
@@ -290,11 +330,9 @@ def push(m: Merging, pair: int) -> None:
 
 
 @part
-def drop_first(m: Merging) -> None:
-    """Remove the first pair from the queue."""
-    m.size[QUEUED] -= 1
+def replace_first(m: Merging, count: int, pair: int) -> None:
+    """Put a pair with this count in the place of the first one of the queue."""
     n, i, child = m.size[QUEUED], np.int64(0), np.int64(1)
-    count, pair = np.int64(m.queue[n].count), np.int64(m.queue[n].pair)
     while child < n:
         if child + 1 < n and precedes(
             m,
@@ -311,21 +349,28 @@ def drop_first(m: Merging) -> None:
 
 
 @part
-def most_frequent(m: Merging) -> int:
-    """Return the pair to merge next, or -1 if none is left.
+def drop_first(m: Merging) -> None:
+    """Remove the first pair from the queue."""
+    m.size[QUEUED] -= 1
+    n = m.size[QUEUED]
+    replace_first(m, np.int64(m.queue[n].count), np.int64(m.queue[n].pair))
 
-    When a count falls, the queue keeps the larger one until it comes first and is corrected. The
-    largest count that the queue has for a pair is never too small.
+
+@part
+def most_frequent(m: Merging) -> int:
+    """Return the pair to merge next, first in the queue, or -1 if none is left.
+
+    When a count falls, the queue keeps the larger one until it comes first and is corrected.
     """
     while m.size[QUEUED]:
-        count, pair = np.int64(m.queue[0].count), np.int64(m.queue[0].pair)
-        drop_first(m)
-        if count == m.pairs[pair].count:
+        pair = np.int64(m.queue[0].pair)
+        count = np.int64(m.pairs[pair].count)
+        if count == m.queue[0].count:
             return pair
-        if count == m.pairs[pair].most:
-            m.pairs[pair].most = 0
-            if m.pairs[pair].count:
-                push(m, pair)
+        if count:
+            replace_first(m, count, pair)
+        else:
+            drop_first(m)
     return -1
 
 
@@ -354,33 +399,31 @@ def join(m: Merging, pair_slots: Numbers, place: int, left: int, right: int, new
 
 @part
 def join_all(m: Merging, pair_slots: Numbers, pair: int, left: int, right: int, new: int) -> None:
-    """X"""
-    entry = last = np.int64(m.pairs[pair].latest)
-    while entry >= 0:
-        place = np.int64(m.listed[entry].place)
+    """Join left and right at all places of their pair."""
+    entry, is_last = np.int64(m.pairs[pair].first), False
+    while not is_last:
+        place = np.int64(m.listed[entry])
+        is_last, entry = place < 0, entry + 1
+        place = ~place if is_last else place
         if left == right and token_at(m, place) == left:
             while token_at(m, before_of(m, place)) == left:
                 place = before_of(m, place)
         while is_pair_at(m, place, left, right):
             join(m, pair_slots, place, left, right, new)
             place += length_of(m, new)
-        last, entry = entry, np.int64(m.listed[entry].earlier)
-    if last >= 0:
-        m.listed[last].earlier = m.size[FREE]
-        m.size[FREE] = m.pairs[pair].latest
-    m.pairs[pair].latest = -1
 
 
 @part
 def survey(m: Merging, pair: int, left: int, right: int) -> tuple[int, int]:
     """Return how many places are listed for a pair, and one where it still is."""
-    n_listed, place, entry = 0, -1, np.int64(m.pairs[pair].latest)
-    while entry >= 0:
-        n_listed += 1
-        if place < 0 and is_pair_at(m, np.int64(m.listed[entry].place), left, right):
-            place = np.int64(m.listed[entry].place)
-        entry = np.int64(m.listed[entry].earlier)
-    return n_listed, place
+    found, entry, is_last = np.int64(-1), np.int64(m.pairs[pair].first), False
+    while not is_last:
+        place = np.int64(m.listed[entry])
+        is_last, entry = place < 0, entry + 1
+        place = ~place if is_last else place
+        if found < 0 and is_pair_at(m, place, left, right):
+            found = place
+    return entry - m.pairs[pair].first, found
 
 
 @compiled
@@ -398,15 +441,19 @@ def merge_some(
             return n, 0
         left, right = m.pairs[pair].key >> 32, m.pairs[pair].key & LOW_HALF
         n_listed, place = survey(m, pair, left, right)
-        if 2 * (m.size[PAIRS] + 2 * n_listed) > len(pair_slots):
-            push(m, pair)
+        if m.size[LISTED] + 2 * n_listed > len(m.text):
+            drop_gone(m, pair_slots)
+            pair = most_frequent(m)
+            n_listed, place = survey(m, pair, left, right)
+        if 3 * (m.size[PAIRS] + 2 * n_listed) > 2 * len(pair_slots):
             return n, 2 * n_listed
+        drop_first(m)
         merges[n, 0], merges[n, 1] = left, right
-        first = place - FIRST - word_of(m, place)
+        first, n_pairs = place - FIRST - word_of(m, place), m.size[PAIRS]
         new = new_token(m, first, length_of(m, left) + length_of(m, right))
         join_all(m, pair_slots, pair, left, right, new)
-        m.pairs[pair].count, m.pairs[pair].most = 0, 0
-        queue_risen(m)
+        m.pairs[pair].count = 0
+        list_new(m, n_pairs)
     return len(merges), 0
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from lmcore.tokenizer.kernels.arrays import Bytes
+from lmcore.tokenizer.kernels.arrays import Bytes, Rows, zeros
 from lmcore.tokenizer.kernels.compiler import compiled, part
 
 SIGN = -(2**63)
@@ -18,49 +18,37 @@ class Spans(NamedTuple):
     memory in one place.
     """
 
-    slots: np.ndarray
-    """A string's key, value, and number or -1. Their count is a power of two; half are used."""
+    slots: Rows
+    """A string's key, value, and number or -1. Three of four are used before it is full."""
     starts: Int64[np.ndarray, "starts"]
     arena: UInt8[np.ndarray, "bytes"]
     size: Int64[np.ndarray, "1"]
 
 
-def new_spans(room: int, n_bytes: int) -> Spans:
-    """Return an empty table for room strings, a power of two, with n_bytes in all."""
-    slots = np.zeros(2 * room, dtype=[("key", "i8"), ("value", "i8"), ("number", "i8")])
+def new_spans(n_slots: int, n_bytes: int) -> Spans:
+    """Return an empty table with a power of two of slots, for strings with n_bytes in all."""
+    starts = np.zeros(n_slots * 3 // 4 + 1, dtype=np.int64)
+    arena, size = np.empty(n_bytes, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    return Spans(new_slots(n_slots), starts, arena, size)
+
+
+def new_slots(n: int) -> Rows:
+    """Return n empty slots."""
+    slots = zeros(n, [("key", "i8"), ("value", "i4"), ("number", "i4")])
     slots["number"] = -1
-    starts = np.zeros(room + 1, dtype=np.int64)
-    return Spans(slots, starts, np.empty(n_bytes, dtype=np.uint8), np.zeros(1, dtype=np.int64))
-
-
-def grown(spans: Spans, n_bytes: int) -> Spans:
-    """Return spans with room for twice the strings, and for twice the bytes and n_bytes more."""
-    out = new_spans(len(spans.slots), 2 * len(spans.arena) + n_bytes)
-    out.size[0] = n = int(spans.size[0])
-    out.starts[: n + 1] = spans.starts[: n + 1]
-    out.arena[: spans.starts[n]] = spans.arena[: spans.starts[n]]
-    move_slots(spans.slots, out.slots)
-    return out
+    return slots
 
 
 @compiled
-def move_slots(slots: np.ndarray, larger: np.ndarray) -> None:
-    """Copy all used slots into a larger, empty table."""
-    mask = len(larger) - 1
-    for old in range(len(slots)):
-        if slots[old].number >= 0:
-            new = hash_of_key(slots[old].key) & mask
-            while larger[new].number >= 0:
-                new = (new + 1) & mask
-            larger[new] = slots[old]
-
-
-@compiled
-def write_values(slots: np.ndarray, values: Int64[np.ndarray, "strings"]) -> None:
-    """Write the value of each string to its place in values, without a copy of the slots."""
-    for slot in range(len(slots)):
-        if slots[slot].number >= 0:
-            values[slots[slot].number] = slots[slot].value
+def enter_all(spans: Spans) -> None:
+    """Enter all strings into empty slots, with value 0."""
+    mask = len(spans.slots) - 1
+    for number in range(spans.size[0]):
+        key = key_of(spans.arena, spans.starts[number], spans.starts[number + 1])
+        slot = hash_of_key(key) & mask
+        while spans.slots[slot].number >= 0:
+            slot = (slot + 1) & mask
+        spans.slots[slot].key, spans.slots[slot].number = key, number
 
 
 @part
