@@ -122,12 +122,13 @@ def check_mlps(runs: Sequence[Run]) -> None:
     """Assert what the text says about the MLP and about parallel parts."""
     changes = {name: changes_of(runs, name) for name in SWEEPS["MLP"]}
     assert min(changes["silu-1x"]) > 0.25
-    assert max(changes["silu-4x"]) < 0
+    assert -0.26 < min(changes["silu-4x"]) < max(changes["silu-4x"]) < -0.045
     assert max(changes["parallel"]) < 0
     wider = differences(runs, "silu-8x", "silu-4x")
     assert min(wider) < 0 < max(wider)
     assert max(map(abs, wider)) < 0.06
-    assert max(changes["silu-4x-lr-0.002"]) < 0
+    slower = changes["silu-4x-lr-0.002"]
+    assert -0.14 < min(slower) < max(slower) < -0.035
     assert max(changes["parallel-lr-0.002"]) < 0
     narrow, wide = (select(runs, name)[0].config.model for name in ("silu-4x", "silu-8x"))
     assert 1.41 < wide.n_parameters / narrow.n_parameters < 1.43
@@ -148,7 +149,7 @@ def check_batches(runs: Sequence[Run]) -> None:
     assert -0.45 < min(changes_of(runs, "batch-4")) < max(changes_of(runs, "batch-4")) < -0.29
     assert min(changes_of(runs, "batch-32")) > 1
     single = differences(runs, "batch-1", "batch-4")
-    assert min(single) < 0 < max(single) < 0.11
+    assert min(single) < 0 < sorted(single)[1] < max(single) < 0.11
     scaled = differences(runs, "batch-32-lr", "batch-32")
     assert min(scaled) < 0 < max(scaled)
     assert {run.records[-1]["step"] for run in select(runs, "batch-32")} == {62}

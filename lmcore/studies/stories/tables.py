@@ -102,8 +102,8 @@ def changes_table(runs: Sequence[Run], group: str, base: str = REFERENCE.name) -
                     shown(name),
                     number(chosen[0].config.model.n_parameters),
                     number(chosen[0].config.model.flops_per_token / 1e6, ".2f"),
-                    mean_sd([final_loss(run) for run in chosen], 3),
-                    mean_sd([test_loss(run) for run in chosen], 3),
+                    mean_sd([final_loss(run) for run in chosen], 2),
+                    mean_sd([test_loss(run) for run in chosen], 2),
                     signed(differences(runs, name, bases[name])) if name in bases else "",
                 )
             )
@@ -113,7 +113,7 @@ def changes_table(runs: Sequence[Run], group: str, base: str = REFERENCE.name) -
 
 def signed(changes: Sequence[float]) -> Number:
     """Return mean ± standard deviation of changes, a plus before a rise."""
-    cell = mean_sd(changes, 3)
+    cell = mean_sd(changes, 2)
     return Number("+" + cell, cell.value, cell.sd) if cell.value > 0 else cell
 
 
@@ -122,9 +122,9 @@ def rates_table(runs: Sequence[Run]) -> Table:
     rows = [
         (
             number(group[0].config.train.optimizer.lr, "g"),
-            mean_sd([final_loss(run) for run in group], 3),
-            mean_sd([test_loss(run) for run in group], 3),
-            mean_sd([max(r.get("grad_norm") or 0 for r in run.records) for run in group], 1),
+            mean_sd([final_loss(run) for run in group], 2),
+            mean_sd([test_loss(run) for run in group], 2),
+            number(max(r.get("grad_norm") or 0 for run in group for r in run.records), ".2g"),
         )
         for name in SWEEPS["learning rate"]
         if (group := select(runs, name))
