@@ -86,10 +86,11 @@ def prepare(
     """
     texts, described = texts_of(config, cache, data)
     whole = _prepared(config, texts, cache, progress)
-    held_out = whole
-    if config.validation_tokenizer == "validation":
-        wrong = texts | {"train": texts["validation"]}
-        held_out = _prepared(config, wrong, cache, progress)
+    held_out, scored_by = whole.validation, whole.tokenizer
+    if config.validation_tokenizer == "validation":  # the splits trade places
+        traded = {"train": texts["validation"], "validation": texts["train"]}
+        swapped = _prepared(config, traded, cache, progress)
+        held_out, scored_by = swapped.train, swapped.tokenizer
     tokenizer = whole.tokenizer
     train, n = whole.train, config.n_train_stories
     if n is not None:
@@ -97,7 +98,7 @@ def prepare(
     end = config.n_validation_stories
     parts = {
         "train": train,
-        "validation": documents_between(held_out.validation, 0, end, held_out.tokenizer),
+        "validation": documents_between(held_out, 0, end, scored_by),
         "test": documents_between(whole.validation, end, end + config.n_test_stories, tokenizer),
     }
     sums = [parts[name].info.text_sha256 for name in parts]
@@ -105,7 +106,7 @@ def prepare(
         "stories": described,
         "text_sha256": hashlib.sha256(json.dumps(sums).encode()).hexdigest(),
         "tokenizer": tokenizer.fingerprint,
-        "validation_tokenizer": held_out.tokenizer.fingerprint,
+        "validation_tokenizer": scored_by.fingerprint,
         **{f"{name}_stories": tokens.info.n_documents for name, tokens in parts.items()},
         **{f"{name}_tokens": tokens.info.n_tokens for name, tokens in parts.items()},
         **{f"{name}_characters": tokens.info.characters for name, tokens in parts.items()},
@@ -116,7 +117,7 @@ def prepare(
         tokenizer=tokenizer,
         **parts,
         origin=origin,
-        validation_tokenizer=held_out.tokenizer.fingerprint,
+        validation_tokenizer=scored_by.fingerprint,
     )
 
 
