@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from lmcore.experiments.run_folder import Run
 from lmcore.report.comparison import differences
 from lmcore.report.tables import validation
-from lmcore.studies.named.experiments import QUARTERS, scaled_name
+from lmcore.studies.named.experiments import QUARTERS, SEARCHED, SEEDS, scaled_name
 from lmcore.studies.named.measures import (
     PART,
     differences_at_equal_time,
     group,
+    pooled_processor_s,
     rule_of_thumb,
     width_law,
 )
@@ -28,6 +29,8 @@ def check_claims(runs: Sequence[Run]) -> None:
     """Assert what the text says about changes, widths and scales; runs to come are left out."""
     assert all(validation(run).coverage == 1 for run in runs if "diverged" not in run.outcome)
     check_changes(runs)
+    if all(len(group(runs, name)) == len(SEEDS) for name in (*SEARCHED, "baseline", "lr_high")):
+        check_searches(runs)
     if len(group(runs, "embd_xlarge")) and len(group(runs, "baseline")):
         check_widths(runs)
 
@@ -57,6 +60,25 @@ def check_changes(runs: Sequence[Run]) -> None:
     )
     assert not (width and rate) or max(width) < min(rate)
     assert set(QUARTERS) <= {"baseline", *HELPS, *HARMS}
+
+
+def check_searches(runs: Sequence[Run]) -> None:
+    """Assert that the tuned baseline beats the baseline but not its higher rate alone, and that the
+    two optimal models are level with the baseline on two seeds and far behind on one, for less than
+    half of its parameters and time.
+    """
+    base, rate = scaled_name("baseline", PART), scaled_name("lr_high", PART)
+    tuned = scaled_name("baseline_tuned", PART)
+    assert max(differences(runs, tuned, base)) < -0.12
+    beside = differences(runs, tuned, rate)
+    assert sum(change > 0 for change in beside) == 2
+    assert sum(beside) > 0
+    for name in ("optimal_small", "optimal_fast"):
+        changed = sorted(differences(runs, scaled_name(name, PART), base))
+        assert max(map(abs, changed[:2])) < 0.02 < 0.1 < changed[2], name
+        [small, *_], [large, *_] = group(runs, name), group(runs, "baseline")
+        assert 2 * small.config.model.n_parameters < large.config.model.n_parameters
+        assert 2 * pooled_processor_s(runs, name) < pooled_processor_s(runs, "baseline")
 
 
 def check_widths(runs: Sequence[Run]) -> None:
