@@ -8,11 +8,14 @@ from lmcore.report.tables import validation
 from lmcore.studies.named.experiments import QUARTERS, SEARCHED, SEEDS, scaled_name
 from lmcore.studies.named.measures import (
     PART,
+    best_widths,
     differences_at_equal_time,
     group,
     pooled_processor_s,
     rule_of_thumb,
+    vocabularies,
     width_law,
+    width_points,
 )
 
 HELPS = ("embd_large", "embd_xlarge", "lr_high")
@@ -82,11 +85,12 @@ def check_searches(runs: Sequence[Run]) -> None:
 
 
 def check_widths(runs: Sequence[Run]) -> None:
-    """Assert that wider is better beyond ten times the rule of thumb, by a clear power law."""
-    points, law = width_law(runs)
-    assert law.exponent > 10 * law.exponent_error
-    widest = max(width for width, _ in points)
-    vocab_size = group(runs, "baseline")[0].config.model.vocab_size
-    assert widest > 10 * rule_of_thumb(vocab_size)
-    best = min(points, key=lambda point: point[1])
-    assert best[0] == widest
+    """Assert that wider is better with each vocabulary, far beyond the rule of thumb, by a clear
+    power law, and that the widest run is the best also at equal time.
+    """
+    for vocab, size in vocabularies(runs).items():
+        law, points = width_law(runs, vocab), width_points(runs, vocab)
+        assert law.exponent > 10 * law.exponent_error, vocab
+        widest = max(width for width, _ in points)
+        assert widest > 10 * rule_of_thumb(size)
+        assert best_widths(runs, vocab) == (widest, widest), vocab
