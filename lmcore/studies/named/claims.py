@@ -1,6 +1,8 @@
 """What the text says about the named experiments, as assertions on the runs that there are."""
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.comparison import differences
@@ -86,7 +88,8 @@ def check_searches(runs: Sequence[Run]) -> None:
 
 def check_widths(runs: Sequence[Run]) -> None:
     """Assert that wider is better with each vocabulary, far beyond the rule of thumb, by a clear
-    power law, and that the widest run is the best also at equal time.
+    power law that is steeper the smaller the vocabulary, and that the widest run is the best also
+    at equal time.
     """
     for vocab, size in vocabularies(runs).items():
         law, points = width_law(runs, vocab), width_points(runs, vocab)
@@ -94,3 +97,7 @@ def check_widths(runs: Sequence[Run]) -> None:
         widest = max(width for width, _ in points)
         assert widest > 10 * rule_of_thumb(size)
         assert best_widths(runs, vocab) == (widest, widest), vocab
+    laws = [width_law(runs, vocab) for vocab in vocabularies(runs)]  # from large to small
+    for large, small in pairwise(laws):
+        gap = small.exponent - large.exponent
+        assert gap > 2 * math.hypot(small.exponent_error, large.exponent_error)

@@ -91,8 +91,9 @@ def plot_widths(runs: Sequence[Run]) -> Figure:
         for part, style in ((measured, "-"), (~measured, (0, (2, 2)))):
             line = [law.at(float(width)) for width in widths[part]]
             ax.plot(widths[part], line, ls=style, lw=1.2, color=color)
-        end = (float(widths[-1]), law.at(float(widths[-1])))
-        plotting.name_line(ax, end, f"{size:,} entries", color, (0, 7), "right")
+        start = min(width for width, _ in points)
+        name = f"{size:,} entries"
+        plotting.name_line(ax, (start, law.at(float(start))), name, color, (8, 5))
     ax.axvspan(min(rules), max(rules), color=plotting.PUBLISHED, alpha=0.2, lw=0)
     bottom = ax.get_ylim()[0]
     text = f"rule of thumb: {min(rules):.1f} to {max(rules):.1f}"

@@ -12,6 +12,7 @@ from lmcore.studies.named.measures import (
     differences_at_equal_time,
     group,
     mean_processor_s,
+    rule_of_thumb,
     vocabularies,
     width_law,
     width_points,
