@@ -15,8 +15,10 @@ from typing import Any
 
 LONGEST_NAME = 200
 """Bytes of a name that leave room for what temporary files and locks add to it."""
-
-
+DEVICE_NAMES = {"CON", "PRN", "AUX", "NUL"} | {
+    f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10)
+}
+"""Names that Windows keeps for devices."""
 NOT_IN_NAMES = '/\\:*?"<>|'
 """Characters that separate folders, or that Windows does not allow in the name of a file."""
 
@@ -190,6 +192,8 @@ def require_file_name(what: str, name: str) -> None:
         problem = "it begins or ends with a blank or a dot"
     elif any(character in NOT_IN_NAMES or not character.isprintable() for character in name):
         problem = f"it has a control character or one of {' '.join(NOT_IN_NAMES)}"
+    elif name.split(".")[0].strip().upper() in DEVICE_NAMES:
+        problem = "Windows has a device of this name"
     elif len(name.encode(errors="replace")) > LONGEST_NAME:
         problem = f"it is longer than {LONGEST_NAME} bytes"
     if problem:

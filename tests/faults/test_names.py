@@ -77,7 +77,7 @@ def test_a_text_beside_its_tokens_is_read(tmp_path, tokenizer):
 
 BAD = [
     "", ".", "..", "../other", "a/b", "/etc", "a\\b", " a", "a ", ".hidden", "a.", "a\n", "\x1b[2J",
-    "c:", "nul\0", "\u202e", "x" * (LONGEST_NAME + 1),
+    "c:", "con", "Aux.txt", "COM1", "nul\0", "\u202e", "x" * (LONGEST_NAME + 1),
 ]  # fmt: skip
 
 
@@ -92,7 +92,9 @@ def test_a_name_that_cannot_name_a_folder_is_refused(name):
         replace(STUDY, name=name)
 
 
-@pytest.mark.parametrize("name", ["sgd", "lr0.001", "a^2+ab+b^2", "größe", "日本語", "with blank"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "lr0.001", "a^2+ab+b^2", "größe", "日本語", "with blank", "console", "com"]
+)
 def test_a_name_of_letters_numbers_and_signs_is_accepted(name):
     assert RunConfig(study="s", name=name, seed=1).path.parts == ("s", name, "seed1")
     assert isinstance(replace(STUDY, name=name), Study)
