@@ -193,7 +193,8 @@ def plot_changes(runs: Sequence[Run]) -> Figure:
 
 def draw_differences(runs: Sequence[Run], names: Sequence[str]) -> Figure:
     """Return a row for each experiment: a dot for each seed, a bar for their mean."""
-    higher = {shown(name): differences(runs, name) for name in names if select(runs, name)}
+    shown_names = [name for name in names if select(runs, name)]
+    higher: dict[str, Sequence[float]] = {shown(n): differences(runs, n) for n in shown_names}
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 0.9 + 0.27 * len(higher)))
     draw_changes(ax, higher)
     ax.set_ylim(len(higher) - 0.5, -0.5)
