@@ -171,7 +171,8 @@ def draw_levels(
     means = np.array([mean_loss(group) for group in groups.values()])
     ax.plot([*groups], np.where(np.isfinite(means), means, np.nan), color=color)
     for level, group in groups.items():
-        losses = [final_loss(run) for run in group if learned(run)]
+        ends = [final_loss(run) for run in group if learned(run)]
+        losses = [loss for loss in ends if loss is not None]
         ax.plot([level] * len(losses), losses, marker, color=color, ms=4.5, alpha=0.8)
         if len(losses) < len(group):
             at = ax.get_xaxis_transform()
