@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import textwrap
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -92,15 +93,22 @@ def full_name(config: Any, name: str) -> str:
     raise ValueError(f"{kind} has no field {name}{nearest(name, ends)}")
 
 
+MAX_NAMES = 280
+"""Characters of all the names that an error lists."""
+
+
 def nearest(name: str, known: Mapping[str, str]) -> str:
-    """Return the end of a message about an unknown name: the nearest known one, or all of them.
+    """Return the end of a message about an unknown name: the nearest known one, or those there are.
 
     known gives the name to say for each that may be meant.
     """
     near = difflib.get_close_matches(name, known, 1)
     if near:
         return f": did you mean {known[near[0]]}?"
-    return f"; it has {', '.join(dict.fromkeys(known.values()))}"
+    names = textwrap.shorten(
+        ", ".join(dict.fromkeys(known.values())), MAX_NAMES, placeholder=" ..."
+    )
+    return f"; it has {names}"
 
 
 def with_fields(

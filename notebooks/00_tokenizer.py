@@ -167,27 +167,35 @@ tables.plan_table(runs["growth"], scaling)
 #
 # The cell below trains a tokenizer on one short text and cuts another with it. Change one line, say
 # what you expect, and run the cell again.
+
+# %% [markdown]
+# **1. More merges.** Does "slowest" become one token, although the text does not contain it?
 #
-# 1. **More merges.** Does "slowest" become one token, although the text does not contain it?
-#    ```python
-#    vocab_size = 280
-#    ```
-# 2. **A blank.** The same word without the blank before it: the same tokens?
-#    ```python
-#    other = "slowest lowest"
-#    ```
-# 3. **Another alphabet.** How many tokens does a character take that the tokenizer has never seen?
-#    ```python
-#    other = "低い"
-#    ```
+# ```python
+# vocab_size = 280
+# ```
+
+# %% [markdown]
+# **2. A blank.** The same word without the blank before it: the same tokens?
+#
+# ```python
+# other = "slowest lowest"
+# ```
+
+# %% [markdown]
+# **3. Another alphabet.** How many tokens does a character take that the tokenizer has never seen?
+#
+# ```python
+# other = "低い"
+# ```
 
 # %%
-from lmcore import Tokenizer
+from lmcore import Tokenizer, train_bpe
 
 text = "low lower lowest slow slower new newer newest " * 10
 vocab_size = 264
 other = " slowest lowest"
-tokenizer = Tokenizer.train([text], vocab_size)
+tokenizer = Tokenizer(*train_bpe([text], vocab_size))
 [tokenizer.decode_bytes([id]) for id in tokenizer.encode(other)]
 
 # %%

@@ -159,22 +159,30 @@ plotting.save(fig, "fig-baseline-floor", known)
 #
 # `try_change`, shown below, trains the small version of an experiment as it is and with one change,
 # on generated titles, in seconds. Say what you expect, then run a line in a new cell.
+
+# %% [markdown]
+# **1. A constant learning rate.** The cosine makes the end of the curve flat. Does the loss
+# end lower without it?
 #
-# 1. **A constant learning rate.** The cosine makes the end of the curve flat. Does the loss
-#    end lower without it?
-#    ```python
-#    exercise.try_change(STUDY, experiments.BASELINE, {"train.schedule.kind": "constant"})
-#    ```
-# 2. **The challenge's learning rate.** The small version has a rate at which it learns well.
-#    How much does it learn at the rate of the large one?
-#    ```python
-#    exercise.try_change(STUDY, experiments.BASELINE, {"train.optimizer.lr": 0.006})
-#    ```
-# 3. **Momentum.** Under a steady gradient, momentum 0.9 makes steps ten times as long. Does it help
-#    more than that, or less?
-#    ```python
-#    exercise.try_change(STUDY, experiments.BASELINE, {"train.optimizer.momentum": 0.9})
-#    ```
+# ```python
+# exercise.try_change(STUDY, experiments.BASELINE, {"train.schedule.kind": "constant"})
+# ```
+
+# %% [markdown]
+# **2. The challenge's learning rate.** The small version has a rate at which it learns well.
+# How much does it learn at the rate of the large one?
+#
+# ```python
+# exercise.try_change(STUDY, experiments.BASELINE, {"train.optimizer.lr": 0.006})
+# ```
+
+# %% [markdown]
+# **3. Momentum.** Under a steady gradient, momentum 0.9 makes steps ten times as long. Does it help
+# more than that, or less?
+#
+# ```python
+# exercise.try_change(STUDY, experiments.BASELINE, {"train.optimizer.momentum": 0.9})
+# ```
 
 # %%
 source(exercise, "try_change")

@@ -164,22 +164,30 @@ tables.ablation_table(runs)
 #
 # `try_change`, shown below, trains the small version of an experiment as it is and with one change,
 # on generated titles, in seconds. Say what you expect, then run a line in a new cell.
+
+# %% [markdown]
+# **1. No warmup.** The first steps of AdamW know little about the second moments. What does
+# skipping the warmup cost?
 #
-# 1. **No warmup.** The first steps of AdamW know little about the second moments. What does
-#    skipping the warmup cost?
-#    ```python
-#    exercise.try_change(STUDY, experiments.compared()[3], {"train.schedule.warmup_steps": 0})
-#    ```
-# 2. **A rate that is too high.** AdamW's valley is narrow. What happens far to its right?
-#    ```python
-#    exercise.try_change(STUDY, experiments.compared()[3], {"train.optimizer.lr": 0.1})
-#    ```
-# 3. **Another optimizer.** Which ends lower after so few steps, Muon or AdamW?
-#    ```python
-#    muon = {"kind": "muon", "lr": 0.01, "momentum": 0.95}
-#    changes = {f"train.optimizer.{field}": value for field, value in muon.items()}
-#    exercise.try_change(STUDY, experiments.compared()[3], changes)
-#    ```
+# ```python
+# exercise.try_change(STUDY, experiments.compared()[3], {"train.schedule.warmup_steps": 0})
+# ```
+
+# %% [markdown]
+# **2. A rate that is too high.** AdamW's valley is narrow. What happens far to its right?
+#
+# ```python
+# exercise.try_change(STUDY, experiments.compared()[3], {"train.optimizer.lr": 0.1})
+# ```
+
+# %% [markdown]
+# **3. Another optimizer.** Which ends lower after so few steps, Muon or AdamW?
+#
+# ```python
+# muon = {"kind": "muon", "lr": 0.01, "momentum": 0.95}
+# changes = {f"train.optimizer.{field}": value for field, value in muon.items()}
+# exercise.try_change(STUDY, experiments.compared()[3], changes)
+# ```
 
 # %%
 source(exercise, "try_change")

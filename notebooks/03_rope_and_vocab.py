@@ -224,19 +224,27 @@ tables.tuning_table(runs)
 #
 # `try_change`, shown below, trains the small version of an experiment as it is and with one change,
 # on generated titles, in seconds. Say what you expect, then run a line in a new cell.
+
+# %% [markdown]
+# **1. No positions.** A causal model can infer the order. Does it, in so few steps?
 #
-# 1. **No positions.** A causal model can infer the order. Does it, in so few steps?
-#    ```python
-#    exercise.try_change(STUDY, experiments.START, {"model.positions": "none"})
-#    ```
-# 2. **RoPE.** Does it gain on generated titles too?
-#    ```python
-#    exercise.try_change(STUDY, experiments.START, {"model.positions": "rope"})
-#    ```
-# 3. **Within titles.** The generated titles are independent too. Does hiding the older ones help?
-#    ```python
-#    exercise.try_change(STUDY, experiments.START, {"train.within_documents": True})
-#    ```
+# ```python
+# exercise.try_change(STUDY, experiments.START, {"model.positions": "none"})
+# ```
+
+# %% [markdown]
+# **2. RoPE.** Does it gain on generated titles too?
+#
+# ```python
+# exercise.try_change(STUDY, experiments.START, {"model.positions": "rope"})
+# ```
+
+# %% [markdown]
+# **3. Within titles.** The generated titles are independent too. Does hiding the older ones help?
+#
+# ```python
+# exercise.try_change(STUDY, experiments.START, {"train.within_documents": True})
+# ```
 
 # %%
 source(exercise, "try_change")

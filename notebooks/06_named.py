@@ -49,7 +49,7 @@ planned = experiments.all_experiments()
 if SCALE == "smoke":
     first = experiments.all_experiments(experiments.SEEDS[:1])
     planned = [STUDY.smoke(experiment) for experiment in first]
-shown = [experiments.scaled_name(name, measures.PART) for name in measures.WIDTHS]
+shown = [experiments.scaled_name(name, measures.PART) for name in measures.WIDTHS["baseline"]]
 compare.settings([experiment for experiment in planned if experiment.name in shown])
 
 # %% [markdown]

@@ -102,6 +102,8 @@ Table(
 # checkpoints you can stop the kernel, run the cell again, and it resumes.
 
 # %% tags=["live"]
+#| label: live-text-training
+#| caption: Loss of one run against steps; the training loss is the mean over a twentieth of them.
 import torch
 
 from lmcore.experiments.text_run import text_task
@@ -121,6 +123,8 @@ lmcore.learning_curves(records)
 # The same folder and a greater length: the new model takes the weights of the last checkpoint.
 
 # %% tags=["live"]
+#| label: live-text-longer
+#| caption: The same run, a third longer.
 from lmcore.config import with_fields
 
 longer = with_fields(config.train, steps=steps * 4 // 3)
@@ -183,6 +187,8 @@ Table(("files", "transformers opens it as"), ((files, ", ".join(opens_as)),))
 # of the tokens, except through the causal mask.
 
 # %% tags=["live"]
+#| label: live-text-comparison
+#| caption: Two runs, one seed each. Lines with points are validation loss, thin ones training loss.
 runs = {}
 for name in ("rope", "none"):
     changes = {"positions": name, "steps": steps // 2, "eval_every": steps // 10}

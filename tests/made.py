@@ -2,7 +2,11 @@
 
 import contextlib
 import hashlib
+import random
 import resource
+import shutil
+import subprocess
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -151,3 +155,25 @@ def arithmetic_shape(p, **other):
     """Return the grokking study's shape for numbers below p and one operation, made small."""
     small = {"vocab_size": p + 1, "d_model": 16, "d_ff": 32}
     return replace(grokking.FAST.model, **small | other)
+
+
+def stopped(words, metrics, n_records, number, *results):
+    """Start a program, send it a signal after n_records at a random moment; return how it ended.
+
+    That is its status and its errors. On a busy machine it may be done before the signal comes:
+    then it is started again without its results.
+    """
+    for _ in range(10):
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+            while process.poll() is None and (
+                not metrics.exists() or metrics.read_bytes().count(b"\n") < n_records
+            ):
+                time.sleep(0.002)
+            time.sleep(random.random() * 0.05)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=120)
+        if process.returncode:
+            break
+        for folder in results:
+            shutil.rmtree(folder)
+    return process.returncode, errors

@@ -62,7 +62,11 @@ def learning_curves(runs: Mapping[str, Records] | Records) -> Figure:
 def _as_dicts(records: Records) -> Iterable[dict[str, Any]]:
     if isinstance(records, Run):
         return records.records
-    # asdict would make dicts of the scores
+    records = list(records)
+    for record in records:
+        if not isinstance(record, Record):
+            raise ValueError(f"runs must hold records, as train() yields them, not {record!r:.40}")
+    # record_to_dict has dicts in place of the scores.
     return [record_to_dict(record) | record.scores for record in records]
 
 

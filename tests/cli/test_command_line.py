@@ -5,10 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from made import small_disk
+from made import small_disk, stopped
 
 from lmcore.cli import main
 from lmcore.files import read_json, write_json
@@ -255,20 +254,16 @@ def test_help_names_the_commands():
     assert all(word in done.stdout for word in ("run", "studies"))
 
 
-def test_control_c_is_one_line_and_says_that_the_same_command_resumes(smoke_run, tmp_path):
+def test_control_c_is_one_line_and_says_that_the_same_command_resumes(
+    smoke_run, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "myst.yml").touch()
     shutil.copytree(smoke_run[0] / ".smoke/.cache/corpus", tmp_path / ".smoke/.cache/corpus")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lmcore", *SMALL, *PLAIN],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while process.poll() is None and not (tmp_path / RUN / "metrics.jsonl").exists():
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
+    words = [sys.executable, "-m", "lmcore", *SMALL, *PLAIN]
+    metrics, results = tmp_path / RUN / "metrics.jsonl", tmp_path / ".smoke/results"
+    status, errors = stopped(words, metrics, 0, signal.SIGINT, results)
+    assert status == 130
     assert is_one_line(errors, "stopped", "resumes")
 
 

@@ -2,13 +2,11 @@
 
 import dataclasses
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 import torch
-from made import PLAIN
+from made import PLAIN, stopped
 
 import lmcore
 from lmcore.cli import main
@@ -119,17 +117,11 @@ def test_a_killed_run_goes_on_to_the_same_numbers(command, text_data, tmp_path, 
     long = (*SMALL, "--train.steps", "60")
     assert command(*long, out="uninterrupted")[0] == 0
     words = [sys.executable, "-m", "lmcore", "train", str(text_data.folder), "--out", "run", *long]
-    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        deadline, metrics = time.monotonic() + 120, tmp_path / "run" / "metrics.jsonl"
-        while not metrics.exists() or len(metrics.read_bytes().splitlines()) < 12:
-            assert process.poll() is None, "it ended by itself"
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    assert not (tmp_path / "run" / "outcome.json").exists()
+    run = tmp_path / "run"
+    status, errors = stopped(words, run / "metrics.jsonl", 12, number, run)
+    assert not (run / "outcome.json").exists()
+    assert status == (-number if number == signal.SIGKILL else 130)
     if number != signal.SIGKILL:
-        assert process.returncode == 130
         assert f"resume with: lmcore train {text_data.folder} --out run" in errors.splitlines()[-1]
     status, out, _ = command(*long)
     assert (status, "resuming after step" in out) == (0, True)

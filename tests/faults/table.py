@@ -40,6 +40,18 @@ DAMAGES = {
     "mixed": "a file of the version before",
 }
 CONTENDED = "read while two processes write it"
+OTHERS = "other damages"
+COUNTED = {
+    "kills": ("kill", "torn"),
+    "interrupts": ("interrupt",),
+    "failing disks": ("full", "broken"),
+    "flipped bits": ("bit",),
+    "files cut short": ("cut",),
+    OTHERS: (),
+    "reads beside two writers": ("contended",),
+}
+"""What the last sentence counts, and the names of its faults and damages."""
+
 NAMES = {
     "save_checkpoint": "`save_checkpoint`",
     "torch.save": "`torch.save`",
@@ -137,11 +149,24 @@ def versions() -> list[str]:
     return out
 
 
+def tried(results: dict) -> str:
+    """Return a sentence that counts the faults of all stores."""
+    counts = dict.fromkeys(COUNTED, 0)
+    for found in results.values():
+        for name, states in found.items() if isinstance(found, dict) else ():
+            if name != "places":
+                kind = next((k for k, names in COUNTED.items() if name in names), OTHERS)
+                counts[kind] += sum(n for state, n in states.items() if state != "not again")
+    *first, last = (f"{n:,} {kind}" for kind, n in counts.items())
+    return f"Both tables together: {', '.join(first)} and {last}.\n"
+
+
 def markdown(results: dict) -> str:
-    """Return both tables."""
+    """Return both tables, and how many faults they count."""
     return (
         f"The same weights, saved over an earlier version, with {', '.join(results['versions'])}:\n"
-        f"\n{table(PEERS, results)}\nFiles of this package:\n\n{table(OURS, results)}"
+        f"\n{table(PEERS, results)}\nFiles of this package:\n\n{table(OURS, results)}\n"
+        f"{tried(results)}"
     )
 
 

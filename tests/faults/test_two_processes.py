@@ -92,7 +92,7 @@ def at_once(program, folder, *arguments):
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
-    out = [process.communicate(timeout=120)[0] for process in processes]
+    out = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     return out
 

@@ -23,7 +23,8 @@ from lmcore.evaluation.scores import answer_score, challenge_score, score
 from lmcore.evaluation.sliding_window import score_documents, score_text
 from lmcore.experiments.experiment import Experiment
 from lmcore.experiments.samples import SampleConfig
-from lmcore.experiments.text_config import TextRun
+from lmcore.experiments.text_config import TextRun, text_run
+from lmcore.experiments.text_run import train_text
 from lmcore.generation.generate import generate, stream_text
 from lmcore.generation.language_model import LanguageModel
 from lmcore.generation.probabilities import (
@@ -40,6 +41,7 @@ from lmcore.model.interop import load_pretrained, save_pretrained
 from lmcore.model.mlp import MLP
 from lmcore.model.norm import RMSNorm
 from lmcore.model.rope import RoPE, RopeScaling
+from lmcore.report.learning_curves import learning_curves
 from lmcore.tasks.modular import ModularConfig
 from lmcore.tasks.prepared_text import PrepareConfig, load_prepared, prepare
 from lmcore.tasks.rows import RowsTask
@@ -54,6 +56,7 @@ from lmcore.training.adamw import AdamW
 from lmcore.training.config import EvaluationConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from lmcore.training.loop import train
 from lmcore.training.muon import Muon
+from lmcore.training.records import Record
 from lmcore.training.runtime import Runtime
 from lmcore.training.sgd import SGD
 
@@ -103,6 +106,11 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("types")
 
 
+def text_run_by_name(prepared, preset, changes):
+    """Call text_run, whose arguments have no names because those of fields may be any."""
+    return text_run(prepared, preset, changes)
+
+
 @pytest.fixture(scope="module")
 def calls(folder):
     """Each public function with arguments that it takes, by name."""
@@ -112,7 +120,10 @@ def calls(folder):
     lm, tokens, batches = LanguageModel(model, tokenizer), as_tokens(IDS), Batches(IDS, 2, 8)
     (folder / "text.txt").write_text(TEXT)
     save(folder / "model", model, tokenizer)
-    prepare(folder / "text.txt", folder / "data", PrepareConfig(vocab_size=260))
+    prepared = prepare(folder / "text.txt", folder / "data", PrepareConfig(vocab_size=260))
+    small = {
+        "d_model": 8, "n_layers": 1, "n_heads": 1, "context_length": 8, "batch_size": 1, "steps": 1,
+    }  # fmt: skip
     task = RowsTask(batches=batches, validation=(ONE, ONE))
     matrix = [torch.nn.Parameter(torch.zeros(3, 4))]
     other = [torch.nn.Parameter(torch.zeros(3))]
@@ -232,6 +243,15 @@ def calls(folder):
             validation=(), tokenizer=None,
         )),
         "load_prepared": (load_prepared, dict(folder=folder / "data")),
+        "text_run": (text_run_by_name, dict(prepared=prepared, preset="tiny", changes=small)),
+        "train_text": (train_text, dict(
+            prepared=folder / "data", out=folder / "run", config=text_run(prepared, "tiny", small),
+            runtime=CPU, extend_to=None, samples=SampleConfig(max_new_tokens=0), track=None,
+            progress=False,
+        )),
+        "learning_curves": (learning_curves, dict(
+            runs=[Record(step=1, tokens=8, elapsed_s=0.0, loss=1.0)]
+        )),
     }  # fmt: skip
 
 
@@ -246,7 +266,7 @@ NAMES = (
     "DatasetBatches", "IterableBatches", "TextTask", "RowsTask", "score", "challenge_score",
     "answer_score", "score_text", "score_documents", "attention_maps", "with_context_length",
     "train", "AdamW", "SGD", "Muon", "GPT", "Attention", "MLP", "Block", "RMSNorm", "prepare",
-    "load_prepared",
+    "load_prepared", "text_run", "train_text", "learning_curves",
 )  # fmt: skip
 """The names of `calls`, which pytest has to know before there are models."""
 

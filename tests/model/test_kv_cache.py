@@ -47,3 +47,15 @@ def test_a_cache_that_is_too_small_is_an_error_with_both_sizes():
     cache = KVCache(TINY, batch=1, capacity=4)
     with pytest.raises(ValueError, match="5 tokens do not fit a cache made for 4"):
         GPT(TINY)(random_ids(1, 5), cache=cache)
+
+
+def test_ropes_table_is_computed_once_for_all_tokens_of_a_cache():
+    model = randomised(KINDS["llama"])
+    cache = KVCache(model.config, batch=2, capacity=8)
+    ids = random_ids(2, 8)
+    model(ids[:, :3], cache=cache)
+    table = cache.table
+    for place in range(3, 8):
+        model(ids[:, place : place + 1], cache=cache)
+    assert table is not None
+    assert cache.table is table

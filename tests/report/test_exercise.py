@@ -20,9 +20,9 @@ PACKAGES = {"01_baseline": "baseline", "02_adamw_swap": "adamw_swap",
 def exercises(notebook: str) -> list[str]:
     """Return the code of a notebook's exercises."""
     cells = jupytext.read(ROOT / "notebooks" / f"{notebook}.py").cells
-    (text,) = [cell.source for cell in cells if cell.source.startswith("## Exercises")]
-    return [re.sub(r"^ +", "", code, flags=re.MULTILINE)
-            for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]  # fmt: skip
+    (start,) = [i for i, cell in enumerate(cells) if cell.source.startswith("## Exercises")]
+    text = "\n".join(cell.source for cell in cells[start:] if cell.cell_type == "markdown")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 def arguments(code: str, study: Study, module: object) -> list[object]:

@@ -4,9 +4,7 @@ import math
 import random
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from operator import attrgetter
@@ -14,7 +12,7 @@ from operator import attrgetter
 import numpy as np
 import pytest
 import torch
-from made import PLAIN, TINY, random_tokens, text_source
+from made import PLAIN, TINY, random_tokens, stopped, text_source
 
 from lmcore.config import with_fields
 from lmcore.data import grammar
@@ -345,19 +343,6 @@ START = [
 ]  # fmt: skip
 
 
-def kill_after(n_records, number, workspace):
-    """Start a smoke run from the command line, stop it by a signal, return the exit status."""
-    metrics = workspace / ".smoke/runs/baseline/sgd/seed1337/metrics.jsonl"
-    process = subprocess.Popen(START, cwd=workspace, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= n_records:
-            time.sleep(random.random() * 0.05)
-            process.send_signal(number)
-            break
-        time.sleep(0.005)
-    return process.wait()
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_numbers(
     smoke_run, tmp_path, monkeypatch, number, status
@@ -365,8 +350,10 @@ def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_numbers(
     source, whole = smoke_run
     (tmp_path / "myst.yml").touch()
     shutil.copytree(source / ".smoke/.cache/corpus", tmp_path / ".smoke/.cache/corpus")
-    assert kill_after(random.randint(1, 60), number, tmp_path) == status
     monkeypatch.chdir(tmp_path)
+    metrics = tmp_path / ".smoke/runs/baseline/sgd/seed1337/metrics.jsonl"
+    results = tmp_path / ".smoke/results"
+    assert stopped(START, metrics, random.randint(1, 60), number, results)[0] == status
     resumed = run_or_load(smoke(baseline.BASELINE), probe, runtime=PLAIN, progress=False)
     timeless = [[r | {"elapsed_s": 0} for r in run.records] for run in (resumed, whole)]
     assert timeless[0] == timeless[1]

@@ -1,17 +1,23 @@
 """What the text says about the named experiments, as assertions on the runs that there are."""
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from lmcore.experiments.run_folder import Run
 from lmcore.report.comparison import differences
 from lmcore.report.tables import validation
-from lmcore.studies.named.experiments import QUARTERS, scaled_name
+from lmcore.studies.named.experiments import QUARTERS, SEARCHED, SEEDS, scaled_name
 from lmcore.studies.named.measures import (
     PART,
+    best_widths,
     differences_at_equal_time,
     group,
+    pooled_processor_s,
     rule_of_thumb,
+    vocabularies,
     width_law,
+    width_points,
 )
 
 HELPS = ("embd_large", "embd_xlarge", "lr_high")
@@ -28,6 +34,8 @@ def check_claims(runs: Sequence[Run]) -> None:
     """Assert what the text says about changes, widths and scales; runs to come are left out."""
     assert all(validation(run).coverage == 1 for run in runs if "diverged" not in run.outcome)
     check_changes(runs)
+    if all(len(group(runs, name)) == len(SEEDS) for name in (*SEARCHED, "baseline", "lr_high")):
+        check_searches(runs)
     if len(group(runs, "embd_xlarge")) and len(group(runs, "baseline")):
         check_widths(runs)
 
@@ -59,12 +67,37 @@ def check_changes(runs: Sequence[Run]) -> None:
     assert set(QUARTERS) <= {"baseline", *HELPS, *HARMS}
 
 
+def check_searches(runs: Sequence[Run]) -> None:
+    """Assert that the tuned baseline beats the baseline but not its higher rate alone, and that the
+    two optimal models are level with the baseline on two seeds and far behind on one, for less than
+    half of its parameters and time.
+    """
+    base, rate = scaled_name("baseline", PART), scaled_name("lr_high", PART)
+    tuned = scaled_name("baseline_tuned", PART)
+    assert max(differences(runs, tuned, base)) < -0.12
+    beside = differences(runs, tuned, rate)
+    assert sum(change > 0 for change in beside) == 2
+    assert sum(beside) > 0
+    for name in ("optimal_small", "optimal_fast"):
+        changed = sorted(differences(runs, scaled_name(name, PART), base))
+        assert max(map(abs, changed[:2])) < 0.02 < 0.1 < changed[2], name
+        [small, *_], [large, *_] = group(runs, name), group(runs, "baseline")
+        assert 2 * small.config.model.n_parameters < large.config.model.n_parameters
+        assert 2 * pooled_processor_s(runs, name) < pooled_processor_s(runs, "baseline")
+
+
 def check_widths(runs: Sequence[Run]) -> None:
-    """Assert that wider is better beyond ten times the rule of thumb, by a clear power law."""
-    points, law = width_law(runs)
-    assert law.exponent > 10 * law.exponent_error
-    widest = max(width for width, _ in points)
-    vocab_size = group(runs, "baseline")[0].config.model.vocab_size
-    assert widest > 10 * rule_of_thumb(vocab_size)
-    best = min(points, key=lambda point: point[1])
-    assert best[0] == widest
+    """Assert that wider is better with each vocabulary, far beyond the rule of thumb, by a clear
+    power law that is steeper the smaller the vocabulary, and that the widest run is the best also
+    at equal time.
+    """
+    for vocab, size in vocabularies(runs).items():
+        law, points = width_law(runs, vocab), width_points(runs, vocab)
+        assert law.exponent > 10 * law.exponent_error, vocab
+        widest = max(width for width, _ in points)
+        assert widest > 10 * rule_of_thumb(size)
+        assert best_widths(runs, vocab) == (widest, widest), vocab
+    laws = [width_law(runs, vocab) for vocab in vocabularies(runs)]  # from large to small
+    for large, small in pairwise(laws):
+        gap = small.exponent - large.exponent
+        assert gap > 2 * math.hypot(small.exponent_error, large.exponent_error)

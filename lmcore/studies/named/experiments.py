@@ -92,6 +92,15 @@ CHANGES |= {
     name: Change(description=SEARCHED[name], fields=fields)
     for name, fields in (read_json(FOUND) if FOUND.exists() else {}).items()
 }
+GRID = {
+    f"{vocab}-{width}": Change(
+        description=f"{CHANGES[vocab].description}, {CHANGES[width].description}",
+        fields={**CHANGES[vocab].fields, **CHANGES[width].fields},
+    )
+    for vocab in ("vocab_small", "vocab_medium")
+    for width in ("embd_small", "embd_large", "embd_xlarge")
+}
+"""Widths of the smaller vocabularies. They ask how the best width goes with the vocabulary."""
 GROUPS = {
     "quick": ("baseline", "vocab_small", "embd_small"),
     "vocab": ("baseline", "vocab_small", "vocab_medium"),
@@ -110,7 +119,7 @@ PARTS = {"quarter": 4, "eighth": 8}
 
 def named(name: str, seed: int = SEEDS[0]) -> Experiment:
     """Return the experiment of this name at its published size."""
-    changed = with_fields(BASELINE, CHANGES[name].fields)
+    changed = with_fields(BASELINE, (CHANGES | GRID)[name].fields)
     return replace(changed, name=name, seed=seed)
 
 
@@ -168,9 +177,11 @@ def small(experiment: Experiment) -> Experiment:
 
 
 def all_experiments(seeds: Sequence[int] = SEEDS) -> list[Experiment]:
-    """Return the experiments of the notebook: an eighth of all with each seed, then the quarters.
+    """Return the experiments of the notebook: an eighth of all with each seed, an eighth of the
+    grid of widths and vocabularies, then the quarters.
 
     Those that have run are shown.
     """
-    eighths = [scaled(named(name, seed), "eighth") for seed in seeds for name in GROUPS["all"]]
+    names = (*GROUPS["all"], *GRID)
+    eighths = [scaled(named(name, seed), "eighth") for seed in seeds for name in names]
     return [*eighths, *(scaled(named(name), "quarter") for name in QUARTERS)]

@@ -13,12 +13,13 @@ from lmcore.report.comparison_figures import log_axis, parameters, plot_changes,
 from lmcore.studies.named.experiments import CHANGES, scaled_name
 from lmcore.studies.named.measures import (
     PART,
-    WIDTHS,
     group,
     mean_processor_s,
     processor_s,
     rule_of_thumb,
+    vocabularies,
     width_law,
+    width_points,
 )
 
 PREFIX = scaled_name("", PART)
@@ -32,8 +33,9 @@ CURVES = {
 
 
 def eighths(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs of an eighth of an experiment."""
-    return [run for run in runs if run.config.name.startswith(PREFIX)]
+    """Return the runs of an eighth of an experiment with a published name."""
+    names = {scaled_name(name, PART) for name in CHANGES}
+    return [run for run in runs if run.config.name in names]
 
 
 def plot_each_change(runs: Sequence[Run]) -> Figure:
@@ -72,29 +74,37 @@ def plot_learning(runs: Sequence[Run]) -> Figure:
     return fig
 
 
+VOCAB_COLORS = (plotting.OURS, plotting.OTHER, plotting.REFERENCE)
+"""A colour for each vocabulary, from large to small."""
+
+
 def plot_widths(runs: Sequence[Run]) -> Figure:
-    """Return bits per byte against d_model, the power law through it, and the rule of thumb."""
-    points, law = width_law(runs)
-    vocab_size = group(runs, WIDTHS[1])[0].config.model.vocab_size
-    rule = rule_of_thumb(vocab_size)
+    """Return bits per byte against d_model by vocabulary, with power laws and the rule of thumb."""
     fig, ax = plt.subplots()
-    ax.plot(*zip(*points, strict=True), "o", ms=4, color=plotting.OURS)
-    widths = np.geomspace(rule, max(width for width, _ in points), 50)
-    measured = widths >= min(width for width, _ in points)
-    for part, style in ((measured, "-"), (~measured, (0, (2, 2)))):
-        line = [law.at(float(width)) for width in widths[part]]
-        ax.plot(widths[part], line, ls=style, lw=1.2, color=plotting.OURS)
-    ax.axvline(rule, color=plotting.PUBLISHED, lw=1, ls=(0, (4, 3)))
+    rules = []
+    for (vocab, size), color in zip(vocabularies(runs).items(), VOCAB_COLORS, strict=False):
+        points, law = width_points(runs, vocab), width_law(runs, vocab)
+        ax.plot(*zip(*points, strict=True), "o", ms=4, color=color)
+        rules.append(rule_of_thumb(size))
+        widths = np.geomspace(rules[-1], max(width for width, _ in points), 50)
+        measured = widths >= min(width for width, _ in points)
+        for part, style in ((measured, "-"), (~measured, (0, (2, 2)))):
+            line = [law.at(float(width)) for width in widths[part]]
+            ax.plot(widths[part], line, ls=style, lw=1.2, color=color)
+        start = min(width for width, _ in points)
+        name = f"{size:,} entries"
+        plotting.name_line(ax, (start, law.at(float(start))), name, color, (8, 5))
+    ax.axvspan(min(rules), max(rules), color=plotting.PUBLISHED, alpha=0.2, lw=0)
     bottom = ax.get_ylim()[0]
-    text = f"rule of thumb: {vocab_size:,} ^ 0.25 = {rule:.1f}"
-    plotting.name_line(ax, (rule, bottom), text, plotting.PUBLISHED, (4, 6))
+    text = f"rule of thumb: {min(rules):.1f} to {max(rules):.1f}"
+    plotting.name_line(ax, (max(rules), bottom), text, plotting.PUBLISHED, (4, 6))
     ax.set_xscale("log")
     ax.set_yscale("log")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
         axis.set_minor_formatter(ticker.NullFormatter())
     ax.set_xticks([8, 16, 32, 64, 96])
-    ax.set_yticks([2.4, 2.6, 2.8, 3.0])
+    ax.set_yticks([2.4, 2.6, 2.8, 3.0, 3.2])
     ax.set_xlabel("d_model (log scale)")
     ax.set_ylabel("validation, bits per byte (log scale)")
     return fig

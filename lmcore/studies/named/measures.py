@@ -9,8 +9,14 @@ from lmcore.report.comparison import PowerLaw, at_cost, bits_per_byte, power_law
 from lmcore.report.tables import select
 from lmcore.studies.named.experiments import scaled_name
 
-WIDTHS = ("embd_small", "baseline", "embd_large", "embd_xlarge")
-"""Experiments that differ in d_model alone, from narrow to wide."""
+WIDTHS = {
+    "baseline": ("embd_small", "baseline", "embd_large", "embd_xlarge"),
+    **{
+        vocab: (f"{vocab}-embd_small", vocab, f"{vocab}-embd_large", f"{vocab}-embd_xlarge")
+        for vocab in ("vocab_medium", "vocab_small")
+    },
+}
+"""Experiments that differ in d_model alone, from narrow to wide, by vocabulary."""
 PART = "eighth"
 """The part of the published size that is compared."""
 
@@ -75,15 +81,44 @@ def seeds(runs: Sequence[Run]) -> list[int]:
     return [run.config.seed for run in runs]
 
 
-def width_law(runs: Sequence[Run]) -> tuple[list[tuple[int, float]], PowerLaw]:
-    """Return d_model and bits per byte of each run of WIDTHS, and the power law through them."""
-    points = [
+def width_points(runs: Sequence[Run], vocab: str) -> list[tuple[int, float]]:
+    """Return d_model and bits per byte of each run with a vocabulary."""
+    return [
         (run.config.model.d_model, bits_per_byte(run))
-        for name in WIDTHS
+        for name in WIDTHS[vocab]
         for run in group(runs, name)
     ]
-    law = power_law([float(width) for width, _ in points], [loss for _, loss in points])
-    return points, law
+
+
+def width_law(runs: Sequence[Run], vocab: str) -> PowerLaw:
+    """Return the power law of bits per byte in d_model with a vocabulary."""
+    widths, losses = zip(*width_points(runs, vocab), strict=True)
+    return power_law([float(width) for width in widths], losses)
+
+
+def vocabularies(runs: Sequence[Run]) -> dict[str, int]:
+    """Return the sizes of the vocabularies with runs of two widths at least, by name."""
+    return {
+        vocab: group(runs, vocab)[0].config.model.vocab_size
+        for vocab in WIDTHS
+        if group(runs, vocab) and len({width for width, _ in width_points(runs, vocab)}) > 1
+    }
+
+
+def best_widths(runs: Sequence[Run], vocab: str) -> tuple[int, int]:
+    """Return the best d_model with a vocabulary at equal steps and at equal time.
+
+    The time is what the cheapest width takes. Scores are means over seeds.
+    """
+    names = [name for name in WIDTHS[vocab] if group(runs, name)]
+    totals = {name: pooled_processor_s(runs, name) for name in names}
+    steps = {name: fmean(map(bits_per_byte, group(runs, name))) for name in names}
+    time = {
+        name: fmean(at_equal_time(group(runs, name), totals[name], min(totals.values())))
+        for name in names
+    }
+    steps_best, time_best = (min(scores, key=scores.__getitem__) for scores in (steps, time))
+    return tuple(group(runs, name)[0].config.model.d_model for name in (steps_best, time_best))
 
 
 def rule_of_thumb(vocab_size: int) -> float:

@@ -8,10 +8,14 @@ from lmcore.report.tables import Table, link_to_runs, mean_sd, number
 from lmcore.studies.named.experiments import CHANGES, QUARTERS, scaled_name
 from lmcore.studies.named.measures import (
     PART,
+    best_widths,
     differences_at_equal_time,
     group,
     mean_processor_s,
+    rule_of_thumb,
+    vocabularies,
     width_law,
+    width_points,
 )
 
 FINDINGS = ("baseline", "vocab_small", "embd_xlarge", "lr_high", "baseline_tuned")
@@ -70,18 +74,38 @@ def scales_table(runs: Sequence[Run]) -> Table:
 
 
 def width_table(runs: Sequence[Run]) -> Table:
-    """Return the power law of bits per byte in d_model, with the exponent's standard error."""
-    points, law = width_law(runs)
-    widths = sorted({width for width, _ in points})
-    row = (
-        f"{widths[0]} to {widths[-1]}",
-        number(len(points)),
-        number(law.exponent, ".4f"),
-        number(law.exponent_error, ".4f"),
-        number(2**-law.exponent - 1, "+.1%"),
+    """Return a row for each vocabulary: the rule's width, the best ones, and the power law of bits
+    per byte in d_model with the exponent's standard error.
+    """
+    rows = []
+    for vocab, size in vocabularies(runs).items():
+        points, law = width_points(runs, vocab), width_law(runs, vocab)
+        widths = sorted({width for width, _ in points})
+        best = best_widths(runs, vocab)
+        rows.append(
+            (
+                number(size),
+                number(rule_of_thumb(size), ".1f"),
+                f"{widths[0]} to {widths[-1]}",
+                number(len(points)),
+                *map(number, best),
+                number(law.exponent, ".4f"),
+                number(law.exponent_error, ".4f"),
+                number(2**-law.exponent - 1, "+.1%"),
+            )
+        )
+    header = (
+        "vocabulary",
+        "rule of thumb",
+        "d_model",
+        "runs",
+        "best, equal steps",
+        "best, equal time",
+        "exponent",
+        "standard error",
+        "change for twice the width",
     )
-    header = ("d_model", "runs", "exponent", "standard error", "change for twice the width")
-    return Table(header, (row,))
+    return Table(header, tuple(rows))
 
 
 def findings(runs: Sequence[Run]) -> Table:
