@@ -243,6 +243,7 @@ plotting.save(fig, "fig-stories-loss-and-text", known)
 # 5. Give the validation text the tokenizer of the other split at a vocabulary of 300
 #    (`validation_tokenizer="validation"`). Does counting tokens still show it?
 #
+# %% [markdown]
 # A run of your own starts like this:
 #
 # ```python

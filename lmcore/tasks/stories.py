@@ -115,7 +115,9 @@ def prepare(
         name="stories",
         vocab_size=config.vocab_size,
         tokenizer=tokenizer,
-        **parts,
+        train=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
         origin=origin,
         validation_tokenizer=scored_by.fingerprint,
     )

@@ -171,7 +171,8 @@ def draw_levels(
     means = np.array([mean_loss(group) for group in groups.values()])
     ax.plot([*groups], np.where(np.isfinite(means), means, np.nan), color=color)
     for level, group in groups.items():
-        losses = [final_loss(run) for run in group if learned(run)]
+        ends = [final_loss(run) for run in group if learned(run)]
+        losses = [loss for loss in ends if loss is not None]
         ax.plot([level] * len(losses), losses, marker, color=color, ms=4.5, alpha=0.8)
         if len(losses) < len(group):
             at = ax.get_xaxis_transform()
@@ -193,7 +194,8 @@ def plot_changes(runs: Sequence[Run]) -> Figure:
 
 def draw_differences(runs: Sequence[Run], names: Sequence[str]) -> Figure:
     """Return a row for each experiment: a dot for each seed, a bar for their mean."""
-    higher = {shown(name): differences(runs, name) for name in names if select(runs, name)}
+    shown_names = [name for name in names if select(runs, name)]
+    higher: dict[str, Sequence[float]] = {shown(n): differences(runs, n) for n in shown_names}
     fig, ax = plt.subplots(figsize=(plotting.WIDTH, 0.9 + 0.27 * len(higher)))
     draw_changes(ax, higher)
     ax.set_ylim(len(higher) - 0.5, -0.5)
