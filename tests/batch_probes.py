@@ -12,7 +12,7 @@ def no_probe(model, corpus):
 
 
 def failing_probe(model, corpus):
-    raise ValueError(f"this fails on {corpus.config.share:g} of the text")
+    raise ValueError(f"this fails on {corpus.name}")
 
 
 def killed_once(model, corpus):

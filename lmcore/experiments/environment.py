@@ -14,6 +14,9 @@ from lmcore.experiments.experiment import workspace
 from lmcore.training import parallel
 from lmcore.training.runtime import Runtime
 
+CODE = (":/", ":(top,exclude)results")
+"""What of a repository a run is made from. A search keeps the file of its trials in results."""
+
 
 def environment(runtime: Runtime) -> dict[str, Any]:
     """Return the facts that are needed to judge a run or to repeat it on another machine."""
@@ -21,7 +24,7 @@ def environment(runtime: Runtime) -> dict[str, Any]:
     cuda = runtime.device.startswith("cuda")
     return {
         "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no", "--", *CODE)),
         "python": platform.python_version(),
         **{name: version_of(name) for name in packages},
         "device": torch.cuda.get_device_name() if cuda else processor(),

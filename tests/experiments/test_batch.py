@@ -71,7 +71,7 @@ def test_a_batch_goes_on_after_failures_and_says_what_failed_of_what():
     result = batch(seeds(1, 2), failing_probe)
     assert states(result) == ["failed", "failed"]
     assert "0 of 2 runs finished" in result.summary()
-    assert "named/baseline/seed2 failed: this fails on 1 of the text" in result.summary()
+    assert "named/baseline/seed2 failed: this fails on generated" in result.summary()
     assert "failing_probe" in (scratch_folder(seeds(1)[0]) / ERROR_FILE).read_text()
     assert progress_of(seeds(1)[0]).stage == "failed"
     assert states(batch(seeds(1, 2))) == ["finished", "finished"]

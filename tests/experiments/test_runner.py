@@ -9,6 +9,7 @@ from made import PLAIN
 
 from lmcore.config import flat_fields, with_fields
 from lmcore.experiments.cost import cost, expected_steps
+from lmcore.experiments.environment import environment
 from lmcore.experiments.experiment import SHORT_WARMUP, Experiment, prepared, smoke, task_of
 from lmcore.experiments.run_folder import RunWriter, with_checksum
 from lmcore.experiments.runner import load, load_finished, record_to_dict, run_all, run_or_load
@@ -286,3 +287,19 @@ def test_a_run_without_the_records_of_its_checkpoints_is_refused(workspace, tmp_
     (checkpoints / "step0000009.safetensors").touch()
     with pytest.raises(ValueError, match=r"metrics\.jsonl lacks step 0"):
         run_or_load(small, never, runtime=PLAIN, scratch=tmp_path, progress=False)
+
+
+def test_changed_code_makes_a_run_dirty_and_results_do_not(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    for name in ("myst.yml", "code.py", "results/searches.journal"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for command in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "all")):
+        subprocess.run(["git", *command], check=True)
+    runtime = PLAIN.resolve(0)
+    assert environment(runtime)["dirty"] is False
+    (tmp_path / "results/searches.journal").write_text("a trial")
+    assert environment(runtime)["dirty"] is False
+    (tmp_path / "code.py").write_text("changed = True")
+    assert environment(runtime)["dirty"] is True
