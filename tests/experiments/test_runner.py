@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import subprocess
 
 import pytest
 import torch
