@@ -34,6 +34,7 @@ from lmcore.report.comparison_figures import (
     parameters,
     plot_changes,
     plot_costs,
+    plot_tokens,
     save_figures,
     training_s,
 )
@@ -293,7 +294,7 @@ def figures_of(runs: Sequence[Run], choice: Selection) -> dict[str, plotting.Fig
     plotting.use_style()
     prefix = prefix_of(choice.scale)
     costs = {"parameters": parameters, "training, seconds": training_s}
-    figures = {"costs": plot_costs(runs, costs, prefix)}
+    figures = {"costs": plot_costs(runs, costs, prefix), "tokens": plot_tokens(runs, prefix)}
     names = {run.config.name for run in runs}
     baseline, descriptions = choice.baseline, choice.catalog.descriptions
     if baseline in names and baseline is not None and len(names) > 1:

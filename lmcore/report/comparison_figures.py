@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -72,6 +73,39 @@ def draw_cost(ax: Axes, runs: Sequence[Run], names: Sequence[str], cost: Cost, p
     )
 
 
+def plot_tokens(runs: Sequence[Run], prefix: str = "") -> Figure:
+    """Return bits per byte against tokens read: means, with bands from least to greatest seed.
+
+    prefix is left out of the experiments' names.
+    """
+    fig, ax = plt.subplots(figsize=(plotting.WIDTH, 4.4))
+    for name in names_of(runs):
+        scored = [
+            [(r["tokens"], r["validation"].bpb) for r in run.records if "validation" in r]
+            for run in select(runs, name)
+            if "diverged" not in run.outcome
+        ]
+        rows = [row[row[0][0] == 0 :] for row in scored]  # a logarithmic axis has no zero
+        shared = min(map(len, rows), default=0)  # an early stop ends one seed before others
+        if not shared:
+            continue
+        tokens = [row[0] for row in rows[0][:shared]]
+        losses = np.array([[bpb for _, bpb in row[:shared]] for row in rows])
+        [line] = ax.plot(
+            tokens, losses.mean(0), marker="o", ms=3, lw=1.2, label=name.removeprefix(prefix)
+        )
+        ax.fill_between(
+            tokens, losses.min(0), losses.max(0), color=line.get_color(), alpha=0.2, lw=0
+        )
+    log_axis(ax)
+    ax.set_xlabel("tokens read (log scale)")
+    ax.set_ylabel("validation, bits per byte")
+    low, high = ax.get_xlim()
+    ax.set_xlim(low, high * (high / low) ** 0.3)  # room for names
+    plotting.name_ends(ax)
+    return fig
+
+
 def log_axis(ax: Axes) -> None:
     """Make the x axis logarithmic, with plain numbers at 1, 2 and 5 times powers of ten."""
     ax.set_xscale("log")
@@ -88,7 +122,7 @@ def spread_names(ax: Axes, points: Sequence[tuple[float, float]], names: Sequenc
     taken: list[tuple[float, float, float]] = []
     for number in sorted(range(len(points)), key=lambda i: places[i][1]):
         x, y = places[number][0] + 5, places[number][1] + 4
-        width = 5.4 * len(names[number])
+        width = 6.2 * len(names[number])
         while any(x < tx + tw and tx < x + width and abs(y - ty) < 10 for tx, ty, tw in taken):
             y += 1
         taken.append((x, y, width))

@@ -81,6 +81,7 @@ def test_a_comparison_is_a_table_numbers_and_figures(lmcore, tmp_path):
     assert {path.name for path in (tmp_path / "comparison").glob("*.svg")} == {
         "changes.svg",
         "costs.svg",
+        "tokens.svg",
     }
 
 
