@@ -129,25 +129,42 @@ def run_batch(
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
-    require_distinct(experiments)
-    planned = [
-        Job(
-            experiment=experiment,
-            probe=probe,
-            history=history,
-            after=after,
-            runtime=runtime,
-            data=data,
-            scratch=scratch,
-        )
-        for experiment in experiments
-    ]
+    planned = jobs_of(experiments, probe, history, after, runtime, data, scratch)
     run_jobs = _one_by_one(planned) if jobs == 1 else _side_by_side(planned, jobs)
     outcomes: dict[Path, Outcome] = {}
     for outcome in run_jobs:
         outcomes[outcome.experiment.path] = outcome
         show_outcome(show, outcome, len(outcomes), len(planned))
     return BatchResult(outcomes=tuple(outcomes[e.path] for e in experiments))
+
+
+def jobs_of(
+    experiments: Sequence[Experiment],
+    probe: Probe,
+    history: History | None,
+    after: After | None,
+    runtime: Runtime | None,
+    data: Path | None,
+    scratch: Path | None,
+) -> list[Job]:
+    """Return a job for each experiment, with absolute paths.
+
+    Raises:
+        ValueError: two experiments have the same folder.
+    """
+    require_distinct(experiments)
+    return [
+        Job(
+            experiment=experiment,
+            probe=probe,
+            history=history,
+            after=after,
+            runtime=runtime,
+            data=data and data.absolute(),
+            scratch=scratch and scratch.absolute(),
+        )
+        for experiment in experiments
+    ]
 
 
 def show_outcome(show: Show | None, outcome: Outcome, number: int, n: int) -> None:

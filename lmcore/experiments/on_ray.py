@@ -17,7 +17,7 @@ from lmcore.experiments.batch import (
     Job,
     Outcome,
     Show,
-    require_distinct,
+    jobs_of,
     show_outcome,
 )
 from lmcore.experiments.experiment import Experiment
@@ -54,23 +54,11 @@ def run_on_ray(
         ValueError: Ray is not installed, or two experiments have the same folder.
         ConnectionError: there is no cluster at address.
     """
-    require_distinct(experiments)
+    jobs = jobs_of(experiments, probe, history, after, runtime, data, scratch)
     ray = _ray()
     is_ours = not ray.is_initialized()
     if is_ours:
         ray.init(address, log_to_driver=False, include_dashboard=False, configure_logging=False)
-    jobs = [
-        Job(
-            experiment=experiment,
-            probe=probe,
-            history=history,
-            after=after,
-            runtime=runtime,
-            data=data and data.absolute(),
-            scratch=scratch and scratch.absolute(),
-        )
-        for experiment in experiments
-    ]
     try:
         for function in (probe, history, after):
             send_whole(ray.cloudpickle, function)

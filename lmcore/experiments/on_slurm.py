@@ -18,7 +18,7 @@ from lmcore.experiments.batch import (
     Job,
     Outcome,
     Show,
-    require_distinct,
+    jobs_of,
     show_outcome,
 )
 from lmcore.experiments.experiment import Experiment, workspace
@@ -65,7 +65,7 @@ def run_on_slurm(
         ValueError: submitit or Slurm is not installed, Slurm refuses the jobs, or two experiments
             have the same folder.
     """
-    require_distinct(experiments)
+    jobs = jobs_of(experiments, probe, history, after, runtime, data, scratch)
     executor = _executor(cluster, (scratch or workspace() / "runs").absolute() / "slurm")
     executor.update_parameters(
         name="lmcore",
@@ -75,18 +75,6 @@ def run_on_slurm(
         **({"slurm_partition": partition} if partition else {}),
         slurm_array_parallelism=side_by_side,
     )
-    jobs = [
-        Job(
-            experiment=experiment,
-            probe=probe,
-            history=history,
-            after=after,
-            runtime=runtime,
-            data=data and data.absolute(),
-            scratch=scratch and scratch.absolute(),
-        )
-        for experiment in experiments
-    ]
     cloudpickle = importlib.import_module("cloudpickle")
     for function in (probe, history, after):
         send_whole(cloudpickle, function)
