@@ -21,6 +21,8 @@ from lmcore.report.comparison import (
 )
 from lmcore.report.tables import select
 
+MOST_LETTERS = 40
+"""A longer label of a bar is its name alone."""
 Cost = Callable[[Run], int | float]
 
 
@@ -150,7 +152,8 @@ def plot_changes(
         ax.plot(values, [place] * len(values), "o", ms=3.5, color=color)
     ax.axvline(0, color=plotting.REFERENCE, lw=1)
     short = [name.removeprefix(prefix) for name in names]
-    labels = [f"{name}: {descriptions[name]}" if name in descriptions else name for name in short]
+    full = {name: f"{name}: {text}" for name, text in descriptions.items()}
+    labels = [full[n] if len(full.get(n, "")) in range(1, MOST_LETTERS) else n for n in short]
     ax.set_yticks(range(len(names)), labels)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(f"bits per byte against {baseline.removeprefix(prefix)} (less is better)")
