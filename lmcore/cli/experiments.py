@@ -80,10 +80,15 @@ class Selection:
 
     @property
     def baseline(self) -> str | None:
-        """The name that runs of the baseline have, if there is one in the catalog."""
-        if "baseline" not in self.catalog.experiments:
+        """The name that runs of the baseline have, if there is one in the catalog.
+
+        With one value for each changed field, that is the baseline with these values too.
+        """
+        experiments = self.catalog.experiments
+        if "baseline" not in experiments:
             return None
-        return f"{prefix_of(self.scale)}baseline"
+        names = {experiment.name for experiment in self.chosen([experiments["baseline"]])}
+        return names.pop() if len(names) == 1 else f"{prefix_of(self.scale)}baseline"
 
     def chosen(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """Return experiments at this scale, with the changes, seeds, text and study asked for."""

@@ -60,6 +60,8 @@ def test_a_batch_is_run_compared_and_not_run_again(lmcore, tmp_path):
     status, out, errors = lmcore("run", "baseline", "arch_deep", *SMOKE, *PLAIN)
     assert status == 0
     assert "2 of 2 runs finished" in errors
+    assert "against baseline-steps4" in out  # both have the change that --set makes
+    assert "none of 1" not in out
     folder = tmp_path / ".smoke/runs/named/baseline-steps4/seed1"
     assert {path.name for path in folder.iterdir()} > {"model", "loss.svg", "samples.md"}
     again = lmcore("run", "baseline", "arch_deep", *SMOKE, *PLAIN)
